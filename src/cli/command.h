@@ -1,0 +1,30 @@
+// A subcommand of `ttt`: its file under cli/ parses arguments, calls the library, prints.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+
+namespace ttt {
+
+struct Command {
+  const char* name;
+  const char* summary;  // one line, for `ttt --help`
+  // args: what follows the command's name. Throws UserError / Error.
+  ExitCode (*run)(const std::vector<std::string>& args);
+};
+
+// Every command, in the order in which `ttt --help` lists them (cli/commands.cpp).
+const std::vector<Command>& commands();
+
+ExitCode run_train(const std::vector<std::string>& args);
+ExitCode run_tokenizer(const std::vector<std::string>& args);
+ExitCode run_prepare(const std::vector<std::string>& args);
+ExitCode run_eval(const std::vector<std::string>& args);
+ExitCode run_generate(const std::vector<std::string>& args);
+ExitCode run_convert(const std::vector<std::string>& args);
+ExitCode run_inspect(const std::vector<std::string>& args);
+ExitCode run_baseline(const std::vector<std::string>& args);
+
+}  // namespace ttt

@@ -1,0 +1,16 @@
+// CLI11 set up the way every command wants it.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+
+namespace ttt {
+
+// Parses `args` with `app`. --help prints the help and returns false (the command then returns kOk); bad usage throws
+// UserError with CLI11's sentence and a pointer to --help.
+bool parse_arguments(CLI::App& app, const std::vector<std::string>& args);
+
+}  // namespace ttt

@@ -1,0 +1,28 @@
+// A config field is declared once: key, where it lives, bound, unit, one line of help. Parsing, dumping, --help-config and
+// diffs of configs all come from that declaration.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "config/run_config.h"
+
+namespace ttt {
+
+// One declared field, bound to a RunConfig object.
+struct Field {
+  std::string key;    // dotted path, "train.batch_tokens"
+  std::string type;   // "integer", "number", "true/false", "text", "path", or the choices "a | b | c"
+  std::string unit;   // "tokens", "steps", ... or ""
+  std::string help;   // one line
+  std::function<void(const std::string& text)> set;  // parses, checks the bound; throws UserError that says what is allowed
+  std::function<std::string()> get;                  // as YAML text; set(get()) changes nothing
+};
+
+// The fields of `config`, in order of declaration, bound to that object (which must outlive them).
+std::vector<Field> fields_of(RunConfig& config);
+// Those of the section `model:` alone, with keys "model.mixer", ...
+std::vector<Field> fields_of(ModelConfig& config);
+
+}  // namespace ttt

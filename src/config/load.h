@@ -1,0 +1,34 @@
+// YAML files to configs: `extends:` a base, strict keys with file, line and the nearest valid key, `key=value` overrides.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "config/run_config.h"
+
+namespace ttt {
+
+// A run config: the file (its `extends:` chain first, base before derived, paths relative to the file that names them), then
+// `parity`'s defaults under every key that was not given, then overrides "key=value", then validate().
+// Throws UserError: "FILE:LINE: unknown key 'train.contxt'; did you mean 'train.context'?".
+RunConfig load_run_config(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});
+
+// Only the section `model:` of a file (other sections are allowed and checked for unknown keys, but need not be complete).
+ModelConfig load_model_config(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});
+
+// The whole config as YAML, every key with its resolved value; load_run_config of it gives the same config.
+std::string to_yaml(const RunConfig& config);
+std::string to_yaml(const ModelConfig& config);  // the section `model:`
+
+// One line a field whose value differs: (key, value in a, value in b).
+struct FieldDifference {
+  std::string key, a, b;
+};
+std::vector<FieldDifference> diff(const RunConfig& a, const RunConfig& b);
+
+// The candidate nearest to `word` by edit distance, or "" when none is near. For did-you-mean messages.
+std::string nearest(const std::string& word, const std::vector<std::string>& candidates);
+
+}  // namespace ttt

@@ -1,0 +1,67 @@
+# Compiler settings, LibTorch, system packages, and the two functions that the CMakeLists.txt files are written in.
+include(ttt_libtorch)  # imported target ttt_torch
+
+find_package(spdlog REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(Threads REQUIRED)
+
+add_library(ttt_options INTERFACE)
+target_compile_options(ttt_options INTERFACE -Wall -Wextra -Wshadow $<$<BOOL:${TTT_WERROR}>:-Werror>)
+target_include_directories(ttt_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
+target_link_libraries(ttt_options INTERFACE Threads::Threads)
+if(TTT_SANITIZE)
+  target_compile_options(ttt_options INTERFACE -fsanitize=${TTT_SANITIZE} -fno-omit-frame-pointer)
+  target_link_options(ttt_options INTERFACE -fsanitize=${TTT_SANITIZE})
+endif()
+find_program(TTT_MOLD mold)
+if(TTT_MOLD)
+  add_link_options(-fuse-ld=mold)
+endif()
+find_program(TTT_CCACHE ccache)
+if(TTT_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
+      CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${TTT_CCACHE})
+  add_compile_options(-fpch-preprocess)
+endif()
+
+# One precompiled <torch/torch.h> (about 15 s to compile) that every target built on torch reuses.
+file(WRITE ${CMAKE_BINARY_DIR}/torch_pch.cpp "")
+add_library(ttt_torch_pch OBJECT ${CMAKE_BINARY_DIR}/torch_pch.cpp)
+target_link_libraries(ttt_torch_pch PRIVATE ttt_options ttt_torch)
+target_precompile_headers(ttt_torch_pch PRIVATE <torch/torch.h>)
+
+# ttt_library(NAME [TORCH] LINK libs...): the static library ttt_NAME from every .cpp under src/NAME.
+# TORCH: its files may include torch, through the precompiled header.
+function(ttt_library name)
+  cmake_parse_arguments(ARG "TORCH" "" "LINK" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
+  if(sources)
+    add_library(ttt_${name} STATIC ${sources})
+    target_link_libraries(ttt_${name} PUBLIC ttt_options ${ARG_LINK})
+    if(ARG_TORCH)
+      target_link_libraries(ttt_${name} PUBLIC ttt_torch)
+      target_precompile_headers(ttt_${name} REUSE_FROM ttt_torch_pch)
+    endif()
+  else()
+    add_library(ttt_${name} INTERFACE)
+    target_link_libraries(ttt_${name} INTERFACE ttt_options ${ARG_LINK})
+  endif()
+endfunction()
+
+# ttt_test(NAME [TORCH] LINK libs...): the GoogleTest binary NAME_tests from every *_test.cpp under tests/NAME, each case a ctest.
+function(ttt_test name)
+  cmake_parse_arguments(ARG "TORCH" "" "LINK" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${name}/*_test.cpp)
+  if(NOT sources)
+    return()
+  endif()
+  add_executable(${name}_tests ${sources})
+  target_link_libraries(${name}_tests PRIVATE ttt_options ${ARG_LINK} ttt_test_support GTest::gtest_main)
+  target_include_directories(${name}_tests PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+  if(ARG_TORCH)
+    target_link_libraries(${name}_tests PRIVATE ttt_torch)
+    target_precompile_headers(${name}_tests REUSE_FROM ttt_torch_pch)
+  endif()
+  gtest_discover_tests(${name}_tests TEST_PREFIX ${name}. DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600)
+endfunction()

@@ -1,0 +1,51 @@
+# The imported target ttt_torch: LibTorch 2.11 as unpacked by tools/setup.sh (from PyPI's torch wheel), or any installation
+# named by -DLIBTORCH=DIR or $LIBTORCH: a folder that holds lib/libtorch_cpu.so and include/torch (an official libtorch archive,
+# an installed Python torch, or the folder "torch" of an unpacked wheel).
+# libtorch_cpu and libc10 are imported directly: find_package(Torch) would ask for a CUDA toolkit when the wheel was built with one.
+set(LIBTORCH "$ENV{LIBTORCH}" CACHE PATH "LibTorch: the folder that holds lib/ and include/")
+if(NOT LIBTORCH)
+  set(LIBTORCH $ENV{HOME}/.cache/ttt.cpp/libtorch-2.11.0/torch)
+endif()
+if(NOT EXISTS ${LIBTORCH}/lib/libtorch_cpu.so OR NOT EXISTS ${LIBTORCH}/include/torch)
+  message(FATAL_ERROR "no LibTorch at ${LIBTORCH}: run tools/setup.sh, or set LIBTORCH to a folder that holds lib/libtorch_cpu.so and include/torch")
+endif()
+file(READ ${LIBTORCH}/include/torch/headeronly/version.h torch_version_header)
+string(REGEX MATCH "TORCH_VERSION_MAJOR ([0-9]+)" _ "${torch_version_header}")
+set(torch_version ${CMAKE_MATCH_1})
+string(REGEX MATCH "TORCH_VERSION_MINOR ([0-9]+)" _ "${torch_version_header}")
+string(APPEND torch_version .${CMAKE_MATCH_1})
+if(NOT torch_version STREQUAL 2.11)
+  message(FATAL_ERROR "LibTorch at ${LIBTORCH} is version ${torch_version}; this project is built and tested with 2.11")
+endif()
+
+# AUTO: with the CUDA half of LibTorch where a CUDA toolkit is installed.
+set(TTT_CUDA AUTO CACHE STRING "link LibTorch's CUDA half: ON, OFF, AUTO")
+find_program(TTT_NVCC nvcc HINTS $ENV{CUDA_HOME}/bin /usr/local/cuda/bin)
+if(TTT_CUDA STREQUAL AUTO)
+  if(TTT_NVCC AND EXISTS ${LIBTORCH}/lib/libtorch_cuda.so)
+    set(TTT_CUDA_ENABLED ON)
+  else()
+    set(TTT_CUDA_ENABLED OFF)
+  endif()
+else()
+  set(TTT_CUDA_ENABLED ${TTT_CUDA})
+endif()
+
+add_library(ttt_torch INTERFACE)
+target_include_directories(ttt_torch SYSTEM INTERFACE ${LIBTORCH}/include ${LIBTORCH}/include/torch/csrc/api/include)
+get_filename_component(site ${LIBTORCH} DIRECTORY)  # the wheel's neighbours: the nvidia-* wheels' libraries
+set(runtime_dirs ${LIBTORCH}/lib ${site}/nvidia/cu13/lib ${site}/nvidia/cusparselt/lib ${site}/nvidia/nvshmem/lib)
+target_link_libraries(ttt_torch INTERFACE ${LIBTORCH}/lib/libtorch_cpu.so ${LIBTORCH}/lib/libc10.so)
+if(TTT_CUDA_ENABLED)
+  get_filename_component(cuda_bin ${TTT_NVCC} REALPATH)
+  get_filename_component(cuda_bin ${cuda_bin} DIRECTORY)
+  list(APPEND runtime_dirs ${cuda_bin}/../lib64 ${cuda_bin}/../lib)
+  # No symbol of libtorch_cuda is named in this program; it registers its kernels when it is loaded.
+  target_link_options(ttt_torch INTERFACE -Wl,--no-as-needed ${LIBTORCH}/lib/libtorch_cuda.so ${LIBTORCH}/lib/libc10_cuda.so -Wl,--as-needed)
+endif()
+foreach(dir ${runtime_dirs})
+  if(EXISTS ${dir})
+    target_link_options(ttt_torch INTERFACE -Wl,-rpath,${dir} -Wl,-rpath-link,${dir})
+  endif()
+endforeach()
+message(STATUS "LibTorch ${torch_version} at ${LIBTORCH}, CUDA ${TTT_CUDA_ENABLED}")
