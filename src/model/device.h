@@ -1,0 +1,17 @@
+// Which device a run uses.
+#pragma once
+
+#include <torch/types.h>
+
+#include "config/run_config.h"
+
+namespace ttt {
+
+// kAuto: CUDA when LibTorch sees a GPU, else the CPU (logged). kCuda without a GPU, or in a build without CUDA, throws
+// UserError that says which of the two it is.
+torch::Device select_device(DeviceKind kind);
+
+// Sets LibTorch's CPU threads; 0: all cores this process may run on.
+void set_cpu_threads(std::int64_t threads);
+
+}  // namespace ttt
