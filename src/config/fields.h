@@ -1,5 +1,5 @@
-// A config field is declared once: key, where it lives, bound, unit, one line of help. Parsing, dumping, --help-config and
-// diffs of configs all come from that declaration.
+// A config field is declared once: key, where it lives, bound, unit, one line of help. Parsing, dumping, help and diffs
+// of configs all come from that declaration.
 #pragma once
 
 #include <functional>
@@ -12,17 +12,25 @@ namespace ttt {
 
 // One declared field, bound to a RunConfig object.
 struct Field {
-  std::string key;    // dotted path, "train.batch_tokens"
-  std::string type;   // "integer", "number", "true/false", "text", "path", or the choices "a | b | c"
-  std::string unit;   // "tokens", "steps", ... or ""
-  std::string help;   // one line
-  std::function<void(const std::string& text)> set;  // parses, checks the bound; throws UserError that says what is allowed
-  std::function<std::string()> get;                  // as YAML text; set(get()) changes nothing
+  std::string key;   // dotted path, "train.batch_tokens"
+  std::string type;  // "integer", "number", "true | false", "text", "path", or the choices "a | b | c"
+  std::string unit;  // "tokens", "steps", ... or ""
+  std::string help;  // one line
+  std::function<void(const std::string& text)>
+      set;                           // parses, checks the bound; throws UserError that says what is allowed
+  std::function<std::string()> get;  // as set() takes it: set(get()) changes nothing
 };
 
 // The fields of `config`, in order of declaration, bound to that object (which must outlive them).
 std::vector<Field> fields_of(RunConfig& config);
 // Those of the section `model:` alone, with keys "model.mixer", ...
 std::vector<Field> fields_of(ModelConfig& config);
+
+// Every field with type, default, unit and help, a section after the other, for `--help`.
+std::string describe_fields();
+
+// "524288", "524_288", "512Ki", "0.5M", "1e6": an exact integer with decimal (k, M, G) or binary (Ki, Mi, Gi) units.
+// Returns false for any other text and for a value that is not whole or does not fit.
+bool parse_integer(const std::string& text, std::int64_t& value);
 
 }  // namespace ttt

@@ -1,7 +1,9 @@
-// YAML files to configs: `extends:` a base, strict keys with file, line and the nearest valid key, `key=value` overrides.
+// YAML files to configs: `extends:` a base, strict keys with file, line and the nearest valid key, `key=value`
+// overrides.
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,13 +12,17 @@
 
 namespace ttt {
 
-// A run config: the file (its `extends:` chain first, base before derived, paths relative to the file that names them), then
-// `parity`'s defaults under every key that was not given, then overrides "key=value", then validate().
-// Throws UserError: "FILE:LINE: unknown key 'train.contxt'; did you mean 'train.context'?".
+// A run config: the file (its `extends:` chain first, base before derived, paths relative to the file that names them),
+// then `parity`'s defaults under every key that was not given, then overrides "key=value", then validate(). Throws
+// UserError: "FILE:LINE: unknown key 'train.contxt'; did you mean 'train.context'?".
 RunConfig load_run_config(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});
 
-// Only the section `model:` of a file (other sections are allowed and checked for unknown keys, but need not be complete).
+// Only the section `model:` of a file (other sections are allowed and checked for unknown keys, but need not be
+// complete).
 ModelConfig load_model_config(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});
+
+// The value that a file (its `extends:` chain included) gives to a key, as written; nothing when the key is not given.
+std::optional<std::string> config_value(const std::filesystem::path& file, const std::string& key);
 
 // The whole config as YAML, every key with its resolved value; load_run_config of it gives the same config.
 std::string to_yaml(const RunConfig& config);

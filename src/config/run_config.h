@@ -12,8 +12,8 @@ enum class DataOrder { kShuffled, kSequential };
 enum class DType { kAuto, kFp32, kBf16 };
 enum class DeviceKind { kAuto, kCpu, kCuda };
 enum class Parity { kNone, kTttLmJax };
-enum class DecayOn { kMatrices, kAll };            // which parameters weight decay touches
-enum class LossAverage { kTokens, kSequences };    // over all scored tokens, or over a sequence's and then over sequences
+enum class DecayOn { kMatrices, kAll };          // which parameters weight decay touches
+enum class LossAverage { kTokens, kSequences };  // over all scored tokens, or over a sequence's and then over sequences
 
 struct DataConfig {
   std::string train;  // a folder that `ttt prepare` wrote
@@ -22,32 +22,32 @@ struct DataConfig {
 };
 
 struct TrainConfig {
-  std::int64_t context = 2048;        // tokens in a sequence
-  std::int64_t batch_tokens = 524288; // tokens in an optimizer step, over all ranks and micro-batches
-  std::int64_t micro_batch = 0;       // sequences a rank takes at once; 0: the whole batch, at most 8192 tokens
+  std::int64_t context = 2048;         // tokens in a sequence
+  std::int64_t batch_tokens = 524288;  // tokens in an optimizer step, over all ranks and micro-batches
+  std::int64_t micro_batch = 0;        // sequences a rank takes at once; 0: the whole batch, at most 8192 tokens
   std::int64_t steps = 4800;
   std::int64_t seed = 0;
-  std::int64_t threads = 0;           // CPU threads; 0: all cores
+  std::int64_t threads = 0;  // CPU threads; 0: all cores
   DType dtype = DType::kAuto;
   DeviceKind device = DeviceKind::kAuto;
   LossAverage loss_average = LossAverage::kTokens;
-  std::int64_t log_every = 1;         // steps between two progress lines
-  std::int64_t eval_every = 0;        // steps between two validations; 0: only at the end
-  std::int64_t eval_batches = 16;     // micro-batches in a validation, always the same ones; 0: the whole set
-  std::int64_t stats_every = 0;       // steps between two records of inner-loop statistics; 0: never
+  std::int64_t log_every = 1;      // steps between two progress lines
+  std::int64_t eval_every = 0;     // steps between two validations; 0: only at the end
+  std::int64_t eval_batches = 16;  // micro-batches in a validation, always the same ones; 0: the whole set
+  std::int64_t stats_every = 0;    // steps between two records of inner-loop statistics; 0: never
 };
 
 struct OptimConfig {
-  double lr = 3e-3;                // peak
-  double end_lr = 1e-5;            // cosine's end
+  double lr = 3e-3;      // peak
+  double end_lr = 1e-5;  // cosine's end
   std::int64_t warmup_steps = 480;
-  std::int64_t decay_steps = 0;    // where the cosine ends, warm-up included; 0: train.steps
+  std::int64_t decay_steps = 0;  // where the cosine ends, warm-up included; 0: train.steps
   double beta1 = 0.9;
   double beta2 = 0.95;
   double eps = 1e-8;
   double weight_decay = 0.1;
   DecayOn decay_on = DecayOn::kMatrices;
-  double clip_grad_norm = 1.0;     // 0: no clipping
+  double clip_grad_norm = 1.0;  // 0: no clipping
 };
 
 struct CheckpointConfig {
@@ -64,10 +64,13 @@ struct RunConfig {
   CheckpointConfig checkpoint;
   std::string output_dir;
   std::string init_from;  // a checkpoint folder whose model starts the run; empty: fresh initialisation
-  std::string tokenizer;  // a SentencePiece model to keep with the checkpoints; empty: the training set's own, if it has one
+  std::string
+      tokenizer;  // a SentencePiece model to keep with the checkpoints; empty: the training set's own, if it has one
   Parity parity = Parity::kNone;
 
   std::int64_t sequences_per_step() const { return train.batch_tokens / train.context; }
+  // train.micro_batch, or for 0 the largest divisor of a step's sequences with at most 8192 tokens.
+  std::int64_t micro_batch() const;
   std::int64_t decay_steps() const { return optim.decay_steps > 0 ? optim.decay_steps : train.steps; }
   // Steps of the inner learning rate's warm-up.
   std::int64_t ttt_warmup_steps() const {

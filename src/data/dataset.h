@@ -1,9 +1,9 @@
 // A prepared data set: token shards by mmap, read as fixed-length samples.
 //
-//     DIR/manifest.json         format version, dtype, counts, tokenizer hash, BOS/EOS policy, xxh3 of every shard, sources
-//     DIR/tokens-00000.bin      uint16 or uint32, little endian
-//     DIR/documents-00000.bin   uint64 token offsets (within the set) at which that shard's documents begin
-//     DIR/tokenizer.model       a copy of the tokenizer, when there is one
+//     DIR/manifest.json         format version, dtype, counts, tokenizer hash, BOS/EOS policy, xxh3 of every shard,
+//     sources DIR/tokens-00000.bin      uint16 or uint32, little endian DIR/documents-00000.bin   uint64 token offsets
+//     (within the set) at which that shard's documents begin DIR/tokenizer.model       a copy of the tokenizer, when
+//     there is one
 #pragma once
 
 #include <cstdint>
@@ -30,10 +30,11 @@ class Dataset {
   Dataset(Dataset&&) noexcept;
 
   std::int64_t num_tokens() const;
+  std::int64_t num_documents() const;
   std::int64_t vocab_size() const;
   std::optional<std::int32_t> bos_id() const;  // declared: a target equal to it is not scored
   std::optional<std::int32_t> eos_id() const;
-  std::string tokenizer_hash() const;             // hex, "" without a tokenizer
+  std::string tokenizer_hash() const;            // hex, "" without a tokenizer
   std::filesystem::path tokenizer_path() const;  // DIR/tokenizer.model, or "" when there is none
   const std::filesystem::path& directory() const;
   std::string fingerprint() const;  // hash over the shards' recorded hashes: the identity of the data
@@ -43,7 +44,10 @@ class Dataset {
   // Samples `indices` as one batch. Throws UserError for a token outside the vocabulary (naming the shard).
   Batch batch(const std::vector<std::int64_t>& indices, std::int64_t context) const;
 
-  // Hashes every shard against the manifest; returns a sentence for each that differs.
+  // Tokens begin .. begin+count-1 of the stream. Throws like batch().
+  std::vector<std::int32_t> tokens(std::int64_t begin, std::int64_t count) const;
+
+  // Hashes every shard and the tokenizer against the manifest; returns a sentence for each that differs.
   std::vector<std::string> verify() const;
 
  private:
@@ -51,8 +55,8 @@ class Dataset {
   std::unique_ptr<Impl> impl_;
 };
 
-// Which sample comes n-th in training: a pure function of (seed, n). Shuffled: a keyed permutation of the samples anew in
-// each epoch. Sequential: n modulo the number of samples.
+// Which sample comes n-th in training: a pure function of (seed, n). Shuffled: a keyed permutation of the samples anew
+// in each epoch. Sequential: n modulo the number of samples.
 class SampleOrder {
  public:
   SampleOrder(std::int64_t num_samples, bool shuffled, std::uint64_t seed);

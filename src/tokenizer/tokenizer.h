@@ -19,13 +19,21 @@ class Tokenizer {
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
 
-  std::vector<std::int32_t> encode(std::string_view text) const;  // no BOS/EOS; thread-safe
+  // No BOS/EOS; thread-safe. With a model of train_tokenizer, decode(encode(text)) is `text` for any bytes whatever;
+  // with models made elsewhere it is what SentencePiece makes of them (a dummy prefix, folded characters).
+  std::vector<std::int32_t> encode(std::string_view text) const;
+  // Control pieces give nothing. Throws UserError for an id outside the vocabulary.
   std::string decode(const std::vector<std::int32_t>& ids) const;
+  // Cuts a text into parts of about `size` bytes whose encodings, one behind the other, are the encoding of the whole.
+  // A part ends before a space, so a text without spaces is one part, as is any text with a model that adds something
+  // of its own.
+  std::vector<std::string_view> segments(std::string_view text, std::size_t size) const;
   std::string piece(std::int32_t id) const;
   std::int64_t vocab_size() const;
   std::int32_t bos_id() const;  // -1: none
   std::int32_t eos_id() const;  // -1: none
-  // Bytes of text that each id stands for (0 for control pieces), [vocab_size]. Sums to the text's size over an encoding.
+  // Bytes of text that each id stands for (0 for control pieces), [vocab_size]. Sums to the text's size over an
+  // encoding.
   const std::vector<std::int32_t>& token_bytes() const;
   // The serialized model, and its xxh3, which data manifests and checkpoints carry.
   const std::string& bytes() const;
@@ -37,14 +45,17 @@ class Tokenizer {
   std::unique_ptr<Impl> impl_;
 };
 
-// Trains a lossless SentencePiece BPE model (identity normalisation, byte fallback, whitespace kept, newlines and
-// tabs as pieces of their own) from text files and folders, on at most `max_bytes` of evenly spread text.
+// Trains a lossless SentencePiece BPE model (identity normalisation, byte fallback, whitespace kept; newlines are
+// ordinary characters, runs of tabs pieces of their own, digits single) on at most `max_bytes` of text, spread evenly
+// over the inputs. Ids: 0 <unk>, 1 <s> (BOS), 2 </s> (EOS), then tabs, bytes, pieces. The model is a pure function of
+// text and options. Throws UserError for a missing path, empty text, text that is not UTF-8, and a vocab_size that the
+// text cannot fill.
 struct TokenizerTraining {
-  std::vector<std::filesystem::path> inputs;
-  std::filesystem::path output;  // FILE.model
+  std::vector<std::filesystem::path> inputs;  // files and folders
+  std::vector<std::string> extensions;        // only files of folders that end so (".h"); empty: all
+  std::filesystem::path output;               // FILE.model
   std::int64_t vocab_size = 4096;
   std::int64_t max_bytes = 20'000'000;
-  std::int64_t threads = 0;  // 0: all
 };
 void train_tokenizer(const TokenizerTraining& options);
 

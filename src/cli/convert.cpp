@@ -1,0 +1,95 @@
+// ttt convert: parameters of other codes to a checkpoint that `ttt eval`, `ttt generate` and `init_from:` take.
+#include <filesystem>
+#include <iostream>
+#include <memory>
+
+#include "base/files.h"
+#include "checkpoint/checkpoint.h"
+#include "cli/command.h"
+#include "cli/parse.h"
+#include "config/load.h"
+#include "convert/huggingface.h"
+#include "convert/jax.h"
+#include "model/language_model.h"
+#include "model/layout.h"
+#include "tokenizer/tokenizer.h"
+
+namespace ttt {
+namespace {
+
+struct Options {
+  std::string from, input, config, output, tokenizer;
+  bool force = false;
+};
+
+bool parse(const std::vector<std::string>& args, Options& options) {
+  CLI::App app("Parameters of other codes to a checkpoint.", "ttt convert");
+  app.add_option("--from", options.from,
+                 "ttt-lm-jax: a .safetensors file of the official JAX code's parameters; huggingface: a folder")
+      ->required()
+      ->check(CLI::IsMember({"ttt-lm-jax", "huggingface"}));
+  app.add_option("--input", options.input, "the file or folder to convert")->required();
+  app.add_option("--config", options.config, "YAML file with the section model: (ttt-lm-jax only)");
+  app.add_option("--output", options.output, "the checkpoint folder to write")->required();
+  app.add_option("--tokenizer", options.tokenizer, "a SentencePiece model to keep with it");
+  app.add_flag("--force", options.force, "replace a checkpoint that is at --output");
+  return parse_arguments(app, args);
+}
+
+// Nothing is replaced unless asked for, and then only what is a checkpoint.
+void check_output(const fs::path& output, bool force) {
+  if (!fs::exists(output)) return;
+  if (!fs::is_directory(output)) user_error("--output '", output.string(), "' is a file; name a folder");
+  if (fs::is_empty(output)) return;
+  if (!force)
+    user_error("--output '", output.string(),
+               "' exists and is not empty; name another folder, or replace it with --force");
+  if (!fs::exists(output / "model.safetensors")) {
+    user_error("--output '", output.string(),
+               "' is not a checkpoint, so --force does not replace it; name another folder");
+  }
+}
+
+std::shared_ptr<LanguageModel> load_input(const Options& options) {
+  if (!fs::exists(options.input)) user_error("there is no '", options.input, "'; check --input");
+  if (options.from == "huggingface") {
+    if (!options.config.empty())
+      user_error("--config is for --from ttt-lm-jax; Hugging Face's config.json says what the model is");
+    const fs::path input(options.input);
+    return load_hugging_face(fs::is_directory(input) ? input : input.parent_path());
+  }
+  if (options.config.empty()) user_error("--from ttt-lm-jax needs --config FILE.yaml with the section model:");
+  auto model = std::make_shared<LanguageModel>(load_model_config(options.config), 0);
+  load_jax_parameters(*model, options.input);
+  return model;
+}
+
+}  // namespace
+
+ExitCode run_convert(const std::vector<std::string>& args) {
+  Options options;
+  if (!parse(args, options)) return ExitCode::kOk;
+  check_output(options.output, options.force);
+  const std::shared_ptr<LanguageModel> model = load_input(options);
+  Checkpoint checkpoint;
+  checkpoint.model = export_parameters(*model);
+  checkpoint.hf_config = hugging_face_config(model->config());
+  checkpoint.config_yaml = to_yaml(model->config());
+  if (!options.tokenizer.empty()) {
+    const Tokenizer tokenizer(options.tokenizer);
+    if (tokenizer.vocab_size() != model->config().vocab_size) {
+      user_error("tokenizer '", options.tokenizer, "' has ", tokenizer.vocab_size(), " pieces, the model ",
+                 model->config().vocab_size, "; give the one that it was trained with");
+    }
+    checkpoint.tokenizer = tokenizer.bytes();
+  }
+  fs::path output = fs::absolute(options.output).lexically_normal();
+  if (!output.has_filename()) output = output.parent_path();  // "out/"
+  make_writable_directory(output.parent_path());
+  write_checkpoint(output, checkpoint);
+  std::cout << "wrote " << options.output << ": " << to_string(model->config().mixer) << ", "
+            << count_parameters(model->config()) << " parameters\n";
+  return ExitCode::kOk;
+}
+
+}  // namespace ttt

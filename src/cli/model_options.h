@@ -1,0 +1,21 @@
+// What the commands that run a model share: --checkpoint, --device, --threads.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <string>
+
+#include "infer/load_model.h"
+
+namespace ttt {
+
+struct ModelOptions {
+  std::string checkpoint;
+  std::string device = "auto";
+  std::int64_t threads = 0;
+
+  void add_to(CLI::App& app);
+  torch::Device select() const;  // sets the threads, too
+};
+
+}  // namespace ttt

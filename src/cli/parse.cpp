@@ -1,0 +1,45 @@
+// CLI11 set up the way every command wants it.
+#include "cli/parse.h"
+
+#include <algorithm>
+#include <iostream>
+
+#include "config/load.h"
+
+namespace ttt {
+namespace {
+
+// "--chekpoint" -> "; did you mean '--checkpoint'?", or "" when nothing is near.
+std::string suggest_option(const CLI::App& app, const std::vector<std::string>& args) {
+  std::vector<std::string> known;
+  for (const CLI::Option* option : app.get_options()) {
+    for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+  }
+  for (const std::string& arg : args) {
+    const std::string word = arg.substr(0, arg.find('='));
+    if (word.rfind("--", 0) != 0 || std::find(known.begin(), known.end(), word) != known.end()) continue;
+    if (const std::string near = nearest(word, known); !near.empty())
+      return cat(": '", word, "' is unknown; did you mean '", near, "'?");
+  }
+  return "";
+}
+
+}  // namespace
+
+bool parse_arguments(CLI::App& app, const std::vector<std::string>& args) {
+  if (app.get_name().empty()) app.name("ttt");
+  app.get_formatter()->column_width(34);
+  try {
+    app.parse(std::vector<std::string>(args.rbegin(), args.rend()));  // CLI11 takes them from the back
+    return true;
+  } catch (const CLI::Success& request) {  // --help and the like
+    app.exit(request, std::cout, std::cerr);
+    return false;
+  } catch (const CLI::ParseError& error) {
+    std::string message = error.what();
+    std::replace(message.begin(), message.end(), '\n', ' ');
+    user_error(message, suggest_option(app, args), "; `", app.get_name(), " --help` explains the arguments");
+  }
+}
+
+}  // namespace ttt

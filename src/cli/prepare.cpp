@@ -1,0 +1,129 @@
+// ttt prepare: text or a token array to a data set.
+#include "data/prepare.h"
+
+#include <iomanip>
+#include <iostream>
+#include <optional>
+
+#include "base/files.h"
+#include "base/json.h"
+#include "base/timer.h"
+#include "cli/command.h"
+#include "cli/parse.h"
+#include "data/manifest.h"
+
+namespace ttt {
+namespace {
+
+struct Options {
+  std::vector<std::string> inputs, extensions;
+  std::string tokens, tokenizer, output;
+  std::int64_t vocab_size = 0, shard_tokens = std::int64_t{1} << 27, threads = 0;
+  std::optional<std::int32_t> bos_id, eos_id;
+  double valid_fraction = 0;
+  bool force = false, json = false;
+};
+
+bool parse(const std::vector<std::string>& args, Options& options) {
+  CLI::App app("Tokenise text files and folders, or take a token array, into a data set.", "ttt prepare");
+  auto* input = app.add_option("--input", options.inputs, "text files and folders (UTF-8); each file is a document")
+                    ->type_name("PATH...");
+  auto* tokens =
+      app.add_option("--tokens", options.tokens, "instead of --input: a .npy array of token ids, any integer type")
+          ->type_name("FILE.npy")
+          ->excludes(input);
+  app.add_option("--tokenizer", options.tokenizer, "a model of `ttt tokenizer train`")->type_name("FILE.model");
+  app.add_option("--output", options.output, "the folder to write")->required()->type_name("DIR");
+  app.add_option("--extension", options.extensions, "of folders, only files that end so, e.g. .h .txt; default: all")
+      ->type_name("END...")
+      ->needs(input);
+  app.add_option("--valid-fraction", options.valid_fraction,
+                 "of the documents, set aside for validation: writes DIR/train and DIR/valid instead of DIR")
+      ->needs(input)
+      ->type_name("X");
+  auto* vocab = app.add_option("--vocab-size", options.vocab_size, "with --tokens: ids are below this")
+                    ->check(CLI::PositiveNumber);
+  auto* bos = app.add_option("--bos-id", options.bos_id,
+                             "with --tokens: the id that begins documents; it is not scored as a target");
+  auto* eos = app.add_option("--eos-id", options.eos_id, "with --tokens: the id that ends documents");
+  for (CLI::Option* option : {vocab, bos, eos}) option->needs(tokens);
+  app.add_option("--shard-tokens", options.shard_tokens, "tokens in a file of the set")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--threads", options.threads, "that tokenise; default: all cores")
+      ->check(CLI::NonNegativeNumber)
+      ->needs(input);
+  app.add_flag("--force", options.force, "replace a data set that stands in the output folder");
+  app.add_flag("--json", options.json, "print one JSON object");
+  if (!parse_arguments(app, args)) return false;
+  if (options.inputs.empty() == options.tokens.empty())
+    user_error("give either --input PATH... or --tokens FILE.npy; `ttt prepare --help`");
+  if (!options.inputs.empty() && options.tokenizer.empty()) {
+    user_error("text needs --tokenizer FILE.model; make one with `ttt tokenizer train`");
+  }
+  return true;
+}
+
+// What the data set in `directory` holds.
+Json summary(const fs::path& directory) {
+  const DatasetManifest manifest = read_manifest(directory);
+  Json json = {{"path", directory.string()},          {"tokens", manifest.num_tokens},
+               {"documents", manifest.num_documents}, {"text_bytes", nullptr},
+               {"bytes_per_token", nullptr},          {"vocab_size", manifest.vocab_size},
+               {"shards", manifest.shards.size()}};
+  if (manifest.text_bytes > 0) {
+    json["text_bytes"] = manifest.text_bytes;
+    json["bytes_per_token"] = static_cast<double>(manifest.text_bytes) / static_cast<double>(manifest.num_tokens);
+  }
+  return json;
+}
+
+}  // namespace
+
+ExitCode run_prepare(const std::vector<std::string>& args) {
+  Options options;
+  if (!parse(args, options)) return ExitCode::kOk;
+  Timer timer;
+  if (options.tokens.empty()) {
+    prepare_text({.inputs = {options.inputs.begin(), options.inputs.end()},
+                  .extensions = options.extensions,
+                  .tokenizer = options.tokenizer,
+                  .output = options.output,
+                  .valid_fraction = options.valid_fraction,
+                  .shard_tokens = options.shard_tokens,
+                  .threads = options.threads,
+                  .force = options.force});
+  } else {
+    prepare_tokens({.input = options.tokens,
+                    .vocab_size = options.vocab_size,
+                    .bos_id = options.bos_id,
+                    .eos_id = options.eos_id,
+                    .tokenizer = options.tokenizer,
+                    .output = options.output,
+                    .shard_tokens = options.shard_tokens,
+                    .force = options.force});
+  }
+  Json sets = Json::array();
+  if (options.valid_fraction > 0) {
+    sets = {summary(fs::path(options.output) / "train"), summary(fs::path(options.output) / "valid")};
+  } else {
+    sets.push_back(summary(options.output));
+  }
+  if (options.json) {
+    std::cout << Json{{"sets", sets}, {"seconds", timer.seconds()}}.dump() << "\n";
+    return ExitCode::kOk;
+  }
+  for (const Json& set : sets) {
+    std::cout << "wrote " << set["path"].get<std::string>() << ": " << set["tokens"] << " tokens in "
+              << set["documents"] << (set["documents"] == 1 ? " document" : " documents");
+    if (!set["text_bytes"].is_null()) {
+      std::cout << ", " << set["text_bytes"] << " bytes of text, " << std::fixed << std::setprecision(3)
+                << set["bytes_per_token"].get<double>() << " bytes a token";
+    }
+    std::cout << "\n";
+  }
+  std::cout << "in " << std::fixed << std::setprecision(1) << timer.seconds() << " s\n";
+  return ExitCode::kOk;
+}
+
+}  // namespace ttt

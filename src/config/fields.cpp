@@ -1,0 +1,311 @@
+// The declarations of every config field.
+#include "config/fields.h"
+
+#include <charconv>
+#include <cmath>
+#include <iomanip>
+#include <limits>
+#include <utility>
+
+#include "base/error.h"
+#include "config/load.h"
+
+namespace ttt {
+namespace {
+
+constexpr std::int64_t kNoLimit = std::numeric_limits<std::int64_t>::max();
+
+struct IntegerBound {
+  std::int64_t min = 0;
+  std::int64_t max = kNoLimit;
+};
+
+// Numbers in [min, max]; `open`: min itself is excluded, and so is max where it is finite. `automatic`: -1 stands for a
+// value that the program chooses.
+struct NumberBound {
+  double min = 0;
+  double max = std::numeric_limits<double>::infinity();
+  bool min_open = false;
+  bool max_open = false;
+  bool automatic = false;
+};
+
+std::string to_text(double value) {
+  char buffer[32];
+  return {buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr};
+}
+
+std::string allowed(const IntegerBound& bound) {
+  if (bound.max == kNoLimit) return cat("an integer of at least ", bound.min);
+  return cat("an integer from ", bound.min, " to ", bound.max);
+}
+
+std::string allowed(const NumberBound& bound) {
+  std::string text = cat("a number ", bound.min_open ? "above " : "of at least ", to_text(bound.min));
+  if (std::isfinite(bound.max)) text += cat(bound.max_open ? " and below " : " and at most ", to_text(bound.max));
+  if (bound.automatic) text += ", or -1 for the paper's value";
+  return text;
+}
+
+// Collects declarations; each method declares one field.
+class Declarations {
+ public:
+  void integer(const char* key, std::int64_t& at, IntegerBound bound, const char* unit, const char* help) {
+    auto set = [key, &at, bound](const std::string& text) {
+      std::int64_t value = 0;
+      if (!parse_integer(text, value) || value < bound.min || value > bound.max) {
+        user_error("'", key, "' must be ", allowed(bound), ", not '", text, "'");
+      }
+      at = value;
+    };
+    fields_.push_back({key, "integer", unit, help, set, [&at] { return std::to_string(at); }});
+  }
+
+  void number(const char* key, double& at, NumberBound bound, const char* help) {
+    auto set = [key, &at, bound](const std::string& text) {
+      double value = 0;
+      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+      const bool parsed = error == std::errc() && end == text.data() + text.size() && std::isfinite(value);
+      const bool inside = (bound.min_open ? value > bound.min : value >= bound.min) &&
+                          (bound.max_open ? value < bound.max : value <= bound.max);
+      if (!parsed || !(inside || (bound.automatic && value == -1))) {
+        user_error("'", key, "' must be ", allowed(bound), ", not '", text, "'");
+      }
+      at = value;
+    };
+    fields_.push_back({key, "number", "", help, set, [&at] { return to_text(at); }});
+  }
+
+  void boolean(const char* key, bool& at, const char* help) {
+    auto set = [key, &at](const std::string& text) {
+      if (text != "true" && text != "false") user_error("'", key, "' must be true or false, not '", text, "'");
+      at = text == "true";
+    };
+    fields_.push_back({key, "true | false", "", help, set, [&at] { return std::string(at ? "true" : "false"); }});
+  }
+
+  void path(const char* key, std::string& at, const char* help) {
+    fields_.push_back({key, "path", "", help, [&at](const std::string& text) { at = text; }, [&at] { return at; }});
+  }
+
+  template <class Enum>
+  void choice(const char* key, Enum& at, const std::vector<std::pair<const char*, Enum>>& choices, const char* help) {
+    std::string names;
+    std::vector<std::string> words;
+    for (const auto& [name, value] : choices) {
+      names += (names.empty() ? "" : " | ") + std::string(name);
+      words.emplace_back(name);
+    }
+    auto set = [key, &at, choices, names, words](const std::string& text) {
+      for (const auto& [name, value] : choices) {
+        if (text == name) {
+          at = value;
+          return;
+        }
+      }
+      const std::string near = nearest(text, words);
+      user_error("'", key, "' must be one of ", names, ", not '", text, "'",
+                 near.empty() ? "" : cat("; did you mean '", near, "'?"));
+    };
+    auto get = [&at, choices] {
+      for (const auto& [name, value] : choices) {
+        if (at == value) return std::string(name);
+      }
+      fail("a config holds a value that its field does not declare");
+    };
+    fields_.push_back({key, names, "", help, set, get});
+  }
+
+  std::vector<Field> take() { return std::move(fields_); }
+
+ private:
+  std::vector<Field> fields_;
+};
+
+void declare(Declarations& d, ModelConfig& m) {
+  d.choice<MixerKind>("model.mixer", m.mixer,
+                      {{"attention", MixerKind::kAttention},
+                       {"ttt_linear", MixerKind::kTttLinear},
+                       {"ttt_mlp", MixerKind::kTttMlp},
+                       {"mamba", MixerKind::kMamba}},
+                      "the layer that moves information along time");
+  d.choice<Backbone>("model.backbone", m.backbone,
+                     {{"transformer", Backbone::kTransformer}, {"mamba", Backbone::kMamba}},
+                     "TTT: mamba has a gate, shared QK and short convolutions; default mamba (attention: transformer)");
+  d.integer("model.vocab_size", m.vocab_size, {2, 1 << 30}, "tokens", "rows of the embedding");
+  d.integer("model.hidden_size", m.hidden_size, {2, 1 << 20}, "",
+            "width of the residual stream, a multiple of num_heads");
+  d.integer("model.num_layers", m.num_layers, {1, 10000}, "", "blocks");
+  d.integer("model.num_heads", m.num_heads, {1, 1 << 16}, "", "heads of the mixer");
+  d.integer("model.intermediate_size", m.intermediate_size, {1, 1 << 22}, "", "SwiGLU's hidden width");
+  d.integer("model.mini_batch_size", m.mini_batch_size, {1, 1 << 20}, "tokens", "TTT: tokens of one inner-loop step");
+  d.number("model.ttt_base_lr", m.ttt_base_lr, {.automatic = true},
+           "TTT: inner learning rate; -1: 1 (ttt_linear), 0.1 (ttt_mlp)");
+  d.number("model.ttt_base_lr_init", m.ttt_base_lr_init, {.automatic = true},
+           "TTT: where its warm-up starts; -1: no warm-up (ttt_linear), 0.01 (ttt_mlp)");
+  d.integer("model.ttt_base_lr_warmup_steps", m.ttt_base_lr_warmup_steps, {-1}, "steps",
+            "TTT: its warm-up; -1: optim.warmup_steps");
+  d.boolean("model.pre_conv", m.pre_conv,
+            "a causal convolution block before the mixer; default true for TTT with the Mamba backbone, else false");
+  d.number("model.rope_theta", m.rope_theta, {.min_open = true}, "RoPE's base");
+  d.boolean("model.tie_embeddings", m.tie_embeddings, "the head uses the embedding's matrix");
+}
+
+void declare(Declarations& d, DataConfig& data) {
+  d.path("data.train", data.train, "training set: a folder that `ttt prepare` wrote");
+  d.path("data.valid", data.valid, "validation set, likewise; may be absent");
+  d.choice<DataOrder>("data.order", data.order,
+                      {{"shuffled", DataOrder::kShuffled}, {"sequential", DataOrder::kSequential}},
+                      "order of the samples in an epoch");
+}
+
+void declare(Declarations& d, TrainConfig& t) {
+  d.integer("train.context", t.context, {1, 1 << 30}, "tokens", "length of a sequence");
+  d.integer("train.batch_tokens", t.batch_tokens, {1}, "tokens", "tokens of an optimizer step, a multiple of context");
+  d.integer("train.micro_batch", t.micro_batch, {0}, "sequences",
+            "taken at once; 0: the largest divisor of the step's sequences with at most 8192 tokens");
+  d.integer("train.steps", t.steps, {1}, "steps", "optimizer steps in all");
+  d.integer("train.seed", t.seed, {0}, "", "of initialisation and data order");
+  d.integer("train.threads", t.threads, {0, 4096}, "threads", "of the CPU; 0: all cores");
+  d.choice<DType>("train.dtype", t.dtype, {{"auto", DType::kAuto}, {"fp32", DType::kFp32}, {"bf16", DType::kBf16}},
+                  "arithmetic of the model; auto is fp32 for now");
+  d.choice<DeviceKind>("train.device", t.device,
+                       {{"auto", DeviceKind::kAuto}, {"cpu", DeviceKind::kCpu}, {"cuda", DeviceKind::kCuda}},
+                       "auto: a GPU where there is one");
+  d.choice<LossAverage>("train.loss_average", t.loss_average,
+                        {{"tokens", LossAverage::kTokens}, {"sequences", LossAverage::kSequences}},
+                        "over all scored tokens, or over a sequence's and then over sequences");
+  d.integer("train.log_every", t.log_every, {1}, "steps", "between two progress lines");
+  d.integer("train.eval_every", t.eval_every, {0}, "steps", "between two validations; 0: only at the end");
+  d.integer("train.eval_batches", t.eval_batches, {0}, "micro-batches",
+            "in a validation, always the same; 0: the whole set");
+  d.integer("train.stats_every", t.stats_every, {0}, "steps", "between two records of inner-loop statistics; 0: never");
+}
+
+void declare(Declarations& d, OptimConfig& o) {
+  d.number("optim.lr", o.lr, {}, "peak learning rate");
+  d.number("optim.end_lr", o.end_lr, {}, "learning rate where the cosine ends (at most lr by default)");
+  d.integer("optim.warmup_steps", o.warmup_steps, {0}, "steps", "linear warm-up from 0; default a tenth of the decay");
+  d.integer("optim.decay_steps", o.decay_steps, {0}, "steps",
+            "where the cosine ends, warm-up included; 0: train.steps");
+  d.number("optim.beta1", o.beta1, {.max = 1, .max_open = true}, "AdamW's first decay");
+  d.number("optim.beta2", o.beta2, {.max = 1, .max_open = true}, "AdamW's second decay");
+  d.number("optim.eps", o.eps, {.min_open = true}, "AdamW's epsilon");
+  d.number("optim.weight_decay", o.weight_decay, {}, "decoupled weight decay");
+  d.choice<DecayOn>("optim.decay_on", o.decay_on, {{"matrices", DecayOn::kMatrices}, {"all", DecayOn::kAll}},
+                    "parameters that weight decay touches; matrices: not norms and biases");
+  d.number("optim.clip_grad_norm", o.clip_grad_norm, {}, "largest global gradient norm; 0: no clipping");
+}
+
+void declare(Declarations& d, CheckpointConfig& c) {
+  d.integer("checkpoint.every", c.every, {0}, "steps",
+            "between two checkpoints; the last step is always saved; 0: only the last");
+  d.integer("checkpoint.keep_last", c.keep_last, {0}, "checkpoints", "newest ones kept; 0: all");
+  d.integer("checkpoint.keep_every", c.keep_every, {0}, "steps",
+            "checkpoints at its multiples are kept for good; 0: none");
+}
+
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
+
+}  // namespace
+
+bool parse_integer(const std::string& text, std::int64_t& value) {
+  // value = sign * mantissa * 10^exponent * unit, in exact integer arithmetic.
+  const char* p = text.c_str();
+  const bool negative = *p == '-';
+  if (negative) ++p;
+  __int128 mantissa = 0;
+  int exponent = 0;
+  bool fraction = false, any = false;
+  for (; is_digit(*p) || *p == '.' || *p == '_'; ++p) {
+    if (*p == '.') {
+      if (fraction) return false;
+      fraction = true;
+    } else if (*p == '_') {
+      if (!any || !is_digit(p[1])) return false;
+    } else {
+      any = true;
+      mantissa = mantissa * 10 + (*p - '0');
+      if (mantissa > kNoLimit) return false;
+      if (fraction) --exponent;
+    }
+  }
+  if (!any) return false;
+  if (*p == 'e' || *p == 'E') {
+    ++p;
+    if (*p == '+') ++p;
+    int given = 0;
+    if (!is_digit(*p)) return false;
+    for (; is_digit(*p); ++p) {
+      given = given * 10 + (*p - '0');
+      if (given > 18) return false;
+    }
+    exponent += given;
+  }
+  const std::string unit = p;
+  if (unit == "k") {
+    exponent += 3;
+  } else if (unit == "M") {
+    exponent += 6;
+  } else if (unit == "G") {
+    exponent += 9;
+  } else if (unit == "Ki") {
+    mantissa <<= 10;
+  } else if (unit == "Mi") {
+    mantissa <<= 20;
+  } else if (unit == "Gi") {
+    mantissa <<= 30;
+  } else if (!unit.empty()) {
+    return false;
+  }
+  for (; exponent > 0 && mantissa <= kNoLimit; --exponent) mantissa *= 10;
+  for (; exponent < 0; ++exponent) {
+    if (mantissa % 10 != 0) return false;
+    mantissa /= 10;
+  }
+  if (mantissa > kNoLimit) return false;
+  value = static_cast<std::int64_t>(negative ? -mantissa : mantissa);
+  return true;
+}
+
+std::vector<Field> fields_of(ModelConfig& config) {
+  Declarations d;
+  declare(d, config);
+  return d.take();
+}
+
+std::vector<Field> fields_of(RunConfig& config) {
+  Declarations d;
+  declare(d, config.model);
+  declare(d, config.data);
+  declare(d, config.train);
+  declare(d, config.optim);
+  declare(d, config.checkpoint);
+  d.path("output_dir", config.output_dir, "the run's folder: config, metrics, log, checkpoints");
+  d.path("init_from", config.init_from, "a checkpoint folder whose model starts the run; empty: fresh initialisation");
+  d.path("tokenizer", config.tokenizer,
+         "a SentencePiece model to keep with the checkpoints; empty: the training set's own");
+  d.choice<Parity>("parity", config.parity, {{"none", Parity::kNone}, {"ttt-lm-jax", Parity::kTttLmJax}},
+                   "defaults and conventions of the official code; explicit keys win");
+  return d.take();
+}
+
+std::string describe_fields() {
+  RunConfig defaults;
+  std::ostringstream out;
+  for (const Field& field : fields_of(defaults)) {
+    const std::string value = field.get();
+    out << "  " << std::left << std::setw(34) << cat(field.key, value.empty() ? "" : cat("=", value));
+    if (field.type != "integer" && field.type != "number" && field.type != "path") out << " " << field.type << ";";
+    out << " " << field.help << (field.unit.empty() ? "" : cat(" [", field.unit, "]")) << "\n";
+  }
+  out << "  Integers may be written 524288, 524_288, 1e6, 0.5M, 512k (decimal units k M G) or 512Ki (binary units Ki "
+         "Mi Gi).\n"
+         "  `extends: FILE` at the top of a file takes another file's keys as a base; its path is relative to the "
+         "file.\n";
+  return out.str();
+}
+
+}  // namespace ttt

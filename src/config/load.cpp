@@ -1,0 +1,340 @@
+// From YAML files and overrides to configs.
+//
+// A file becomes a list of (key, value, place); the lists of the `extends:` chain follow each other, base first, then
+// the overrides. A later value of a key replaces an earlier one. What was not given gets a default that may depend on
+// what was.
+#include "config/load.h"
+
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "config/fields.h"
+
+namespace ttt {
+namespace {
+
+struct Given {
+  std::string value;
+  std::string place;  // "FILE:LINE" or "command line"
+};
+
+using GivenKeys = std::map<std::string, Given>;
+
+std::string section_of(const std::string& key) {
+  const auto dot = key.find('.');
+  return dot == std::string::npos ? "" : key.substr(0, dot);
+}
+
+std::string leaf_of(const std::string& key) {
+  const auto dot = key.rfind('.');
+  return dot == std::string::npos ? key : key.substr(dot + 1);
+}
+
+// Every declared key and section.
+class KnownKeys {
+ public:
+  KnownKeys() {
+    RunConfig config;
+    for (const Field& field : fields_of(config)) {
+      keys_.push_back(field.key);
+      if (const std::string section = section_of(field.key); !section.empty()) sections_.insert(section);
+    }
+  }
+
+  bool is_key(const std::string& key) const { return std::find(keys_.begin(), keys_.end(), key) != keys_.end(); }
+  bool is_section(const std::string& name) const { return sections_.count(name) != 0; }
+
+  [[noreturn]] void unknown(const std::string& place, const std::string& key) const {
+    const std::string suggestion = suggest(key);
+    user_error(place, ": unknown key '", key, "'",
+               suggestion.empty() ? std::string("; `ttt train --help` lists the keys")
+                                  : cat("; did you mean '", suggestion, "'?"));
+  }
+
+ private:
+  // A near key of the same section, else the same word in another section, else whatever is near as a whole.
+  std::string suggest(const std::string& key) const {
+    const std::string section = section_of(key);
+    std::vector<std::string> siblings;
+    for (const std::string& known : keys_) {
+      if (section_of(known) == section) siblings.push_back(leaf_of(known));
+    }
+    if (section.empty()) {
+      siblings.insert(siblings.end(), sections_.begin(), sections_.end());
+      siblings.emplace_back("extends");
+    }
+    if (const std::string near = nearest(leaf_of(key), siblings); !near.empty())
+      return section.empty() ? near : section + "." + near;
+    for (const std::string& known : keys_) {
+      if (leaf_of(known) == leaf_of(key)) return known;
+    }
+    return nearest(key, keys_);
+  }
+
+  std::vector<std::string> keys_;
+  std::set<std::string> sections_;
+};
+
+// Reads one file and, before it, its bases.
+class FileReader {
+ public:
+  explicit FileReader(const KnownKeys& known) : known_(known) {}
+
+  // `named_at`: where the file is named ("FILE:LINE: " of the extends key), "" for the first one.
+  void read(const fs::path& file, const std::string& named_at, GivenKeys& given) {
+    if (!fs::is_regular_file(file)) {
+      user_error(named_at,
+                 named_at.empty() ? "there is no config file '" : "'extends' names a file that does not exist, '",
+                 file.string(), "'; check the path");
+    }
+    const std::string identity = fs::canonical(file).string();
+    if (std::find(chain_.begin(), chain_.end(), identity) != chain_.end()) {
+      user_error(named_at, "'extends' leads back to '", file.string(),
+                 "', which is being read already; remove one of the links");
+    }
+    chain_.push_back(identity);
+    const YAML::Node root = parse(file);
+    if (!root.IsNull() && !root.IsMap()) {
+      user_error(file.string(), ":", root.Mark().line + 1,
+                 ": a config is a map of keys to values, such as 'train: {context: 2048}'");
+    }
+    read_extends(file, root, given);
+    GivenKeys own;
+    for (const auto& item : root) read_top_level(file, item.first, item.second, own);
+    for (auto& [key, value] : own) given[key] = std::move(value);
+    chain_.pop_back();
+  }
+
+ private:
+  static YAML::Node parse(const fs::path& file) {
+    const std::string text = read_file(file);
+    try {
+      const std::vector<YAML::Node> documents = YAML::LoadAll(text);
+      if (documents.size() > 1)
+        user_error(file.string(), ": holds ", documents.size(),
+                   " YAML documents; a config is one, without '---' inside");
+      return documents.empty() ? YAML::Node() : documents.front();
+    } catch (const YAML::Exception& error) {
+      user_error(file.string(), ":", error.mark.line + 1, ": not valid YAML: ", error.msg);
+    }
+  }
+
+  static std::string place(const fs::path& file, const YAML::Node& node) {
+    return cat(file.string(), ":", node.Mark().line + 1);
+  }
+
+  void read_extends(const fs::path& file, const YAML::Node& root, GivenKeys& given) {
+    bool seen = false;
+    for (const auto& item : root) {
+      if (!item.first.IsScalar() || item.first.Scalar() != "extends") continue;
+      const std::string at = place(file, item.first);
+      if (seen) user_error(at, ": 'extends' is given twice; a file extends one other");
+      seen = true;
+      if (!item.second.IsScalar() || item.second.Scalar().empty())
+        user_error(at, ": 'extends' must be the path of one file");
+      read(file.parent_path() / item.second.Scalar(), at + ": ", given);
+    }
+  }
+
+  void read_top_level(const fs::path& file, const YAML::Node& name, const YAML::Node& value, GivenKeys& own) {
+    const std::string at = place(file, name);
+    if (!name.IsScalar()) user_error(at, ": a key must be a word");
+    const std::string& key = name.Scalar();
+    if (key == "extends") return;
+    if (!known_.is_section(key)) {
+      if (!known_.is_key(key) || key.find('.') != std::string::npos) unknown_top_level(at, key);
+      read_value(at, key, value, own);
+      return;
+    }
+    if (!sections_seen_.insert(file.string() + "\n" + key).second)
+      user_error(at, ": section '", key, "' is given twice; join the two");
+    if (value.IsNull()) return;
+    if (!value.IsMap()) user_error(at, ": '", key, "' is a section and takes keys below it, not a value");
+    for (const auto& item : value) {
+      const std::string inner_at = place(file, item.first);
+      if (!item.first.IsScalar()) user_error(inner_at, ": a key must be a word");
+      const std::string full = key + "." + item.first.Scalar();
+      if (!known_.is_key(full)) known_.unknown(inner_at, full);
+      read_value(inner_at, full, item.second, own);
+    }
+  }
+
+  [[noreturn]] void unknown_top_level(const std::string& at, const std::string& key) const {
+    if (known_.is_key(key)) {
+      user_error(at, ": in a file, '", key, "' is written as a section: '", section_of(key), ": {", leaf_of(key),
+                 ": ...}'");
+    }
+    known_.unknown(at, key);
+  }
+
+  static void read_value(const std::string& at, const std::string& key, const YAML::Node& value, GivenKeys& own) {
+    if (value.IsMap() || value.IsSequence())
+      user_error(at, ": '", key, "' takes a single value, not a ", value.IsMap() ? "section" : "list");
+    if (!own.emplace(key, Given{value.IsNull() ? "" : value.Scalar(), at}).second) {
+      user_error(at, ": '", key, "' is given twice (first at ", own.at(key).place, "); remove one");
+    }
+  }
+
+  const KnownKeys& known_;
+  std::vector<std::string> chain_;  // files being read, base last
+  std::set<std::string> sections_seen_;
+};
+
+GivenKeys read_keys(const fs::path& file, const std::vector<std::string>& overrides) {
+  const KnownKeys known;
+  GivenKeys given;
+  FileReader(known).read(file, "", given);
+  for (const std::string& text : overrides) {
+    const auto equals = text.find('=');
+    if (equals == std::string::npos || equals == 0) {
+      user_error("command line: '", text, "' is not an override; write key=value, such as train.steps=1000");
+    }
+    const std::string key = text.substr(0, equals);
+    if (key == "extends") user_error("command line: 'extends' is for files; name the other file as the config instead");
+    if (known.is_section(key))
+      user_error("command line: '", key, "' is a section; name one of its keys, '", key, ".KEY=VALUE'");
+    if (!known.is_key(key)) known.unknown("command line", key);
+    given[key] = {text.substr(equals + 1), "command line"};
+  }
+  return given;
+}
+
+void set_field(const Field& field, const Given& given) {
+  try {
+    if (given.value.empty() && field.type != "path") user_error("'", field.key, "' has no value");
+    field.set(given.value);
+  } catch (const UserError& error) {
+    user_error(given.place, ": ", error.what());
+  }
+}
+
+// What the official code does where this project's own defaults differ or might come to differ.
+void apply_parity_defaults(RunConfig& config) {
+  if (config.parity != Parity::kTttLmJax) return;
+  config.train.loss_average = LossAverage::kSequences;
+  config.optim.end_lr = 1e-5;
+  config.optim.beta1 = 0.9;
+  config.optim.beta2 = 0.95;
+  config.optim.eps = 1e-8;
+  config.optim.weight_decay = 0.1;
+  config.optim.decay_on = DecayOn::kAll;
+  config.optim.clip_grad_norm = 1.0;
+  config.model.mini_batch_size = 16;
+  config.model.rope_theta = 10000.0;
+}
+
+// Defaults that depend on other fields, for keys that were not given.
+void resolve_model(ModelConfig& model, const GivenKeys& given) {
+  if (!given.count("model.backbone") && !model.is_ttt()) model.backbone = Backbone::kTransformer;
+  if (!given.count("model.pre_conv")) model.pre_conv = model.is_ttt() && model.backbone == Backbone::kMamba;
+  if (model.is_ttt()) {
+    model.ttt_base_lr_init = model.resolved_ttt_base_lr_init();
+    model.ttt_base_lr = model.resolved_ttt_base_lr();
+  }
+}
+
+void resolve_optim(RunConfig& config, const GivenKeys& given) {
+  OptimConfig& optim = config.optim;
+  if (!given.count("optim.warmup_steps")) optim.warmup_steps = config.decay_steps() / 10;
+  if (!given.count("optim.end_lr")) optim.end_lr = std::min(optim.end_lr, optim.lr);
+}
+
+RunConfig assemble(const GivenKeys& given) {
+  RunConfig config;
+  const std::vector<Field> fields = fields_of(config);
+  if (const auto parity = given.find("parity"); parity != given.end()) {
+    for (const Field& field : fields) {
+      if (field.key == "parity") set_field(field, parity->second);
+    }
+    apply_parity_defaults(config);
+  }
+  for (const Field& field : fields) {
+    if (const auto found = given.find(field.key); found != given.end()) set_field(field, found->second);
+  }
+  resolve_model(config.model, given);
+  resolve_optim(config, given);
+  return config;
+}
+
+// Runs a check and puts the file before its message.
+template <class Check>
+void check_in(const fs::path& file, Check&& check) {
+  try {
+    check();
+  } catch (const UserError& error) {
+    user_error(file.string(), ": ", error.what());
+  }
+}
+
+std::string quoted(const std::string& text) {
+  const bool plain = !text.empty() &&
+                     std::all_of(text.begin(), text.end(),
+                                 [](unsigned char c) {
+                                   return std::isalnum(c) || c == '_' || c == '.' || c == '/' || c == '-' || c == '+';
+                                 }) &&
+                     text.front() != '-' && text != "null" && text != ".";
+  if (plain) return text;
+  YAML::Emitter out;
+  out << YAML::DoubleQuoted << text;
+  return out.c_str();
+}
+
+std::string to_yaml(const std::vector<Field>& fields) {
+  std::string out, section;
+  for (const Field& field : fields) {
+    const std::string own = section_of(field.key);
+    if (own != section && !own.empty()) out += own + ":\n";
+    section = own;
+    out += cat(own.empty() ? "" : "  ", leaf_of(field.key), ": ", quoted(field.get()), "\n");
+  }
+  return out;
+}
+
+}  // namespace
+
+RunConfig load_run_config(const fs::path& file, const std::vector<std::string>& overrides) {
+  RunConfig config = assemble(read_keys(file, overrides));
+  check_in(file, [&] { validate(config); });
+  config.train.micro_batch = config.micro_batch();
+  return config;
+}
+
+ModelConfig load_model_config(const fs::path& file, const std::vector<std::string>& overrides) {
+  const ModelConfig model = assemble(read_keys(file, overrides)).model;
+  check_in(file, [&] { validate(model); });
+  return model;
+}
+
+std::optional<std::string> config_value(const fs::path& file, const std::string& key) {
+  const GivenKeys given = read_keys(file, {});
+  const auto found = given.find(key);
+  return found == given.end() ? std::nullopt : std::optional(found->second.value);
+}
+
+std::string to_yaml(const RunConfig& config) {
+  RunConfig copy = config;
+  return to_yaml(fields_of(copy));
+}
+
+std::string to_yaml(const ModelConfig& config) {
+  ModelConfig copy = config;
+  return to_yaml(fields_of(copy));
+}
+
+std::vector<FieldDifference> diff(const RunConfig& a, const RunConfig& b) {
+  RunConfig copy_a = a, copy_b = b;
+  const std::vector<Field> fields_a = fields_of(copy_a), fields_b = fields_of(copy_b);
+  std::vector<FieldDifference> differences;
+  for (std::size_t i = 0; i < fields_a.size(); ++i) {
+    const std::string value_a = fields_a[i].get(), value_b = fields_b[i].get();
+    if (value_a != value_b) differences.push_back({fields_a[i].key, value_a, value_b});
+  }
+  return differences;
+}
+
+}  // namespace ttt

@@ -1,0 +1,47 @@
+// Cross-field rules of a training run.
+#include "config/run_config.h"
+
+#include "base/error.h"
+
+namespace ttt {
+
+std::int64_t RunConfig::micro_batch() const {
+  if (train.micro_batch > 0) return train.micro_batch;
+  constexpr std::int64_t kMicroBatchTokens = 8192;
+  const std::int64_t sequences = sequences_per_step();
+  std::int64_t largest = 1;
+  for (std::int64_t n = 1; n <= sequences && n * train.context <= kMicroBatchTokens; ++n) {
+    if (sequences % n == 0) largest = n;
+  }
+  return largest;
+}
+
+void validate(const RunConfig& config) {
+  validate(config.model);
+  const TrainConfig& train = config.train;
+  if (config.data.train.empty())
+    user_error("data.train is missing; give the folder that `ttt prepare` wrote, as in 'data: {train: DIR}'");
+  if (config.output_dir.empty()) user_error("output_dir is missing; give the folder that the run may write to");
+  if (train.dtype == DType::kBf16) user_error("train.dtype bf16 comes in a later version; use fp32 or auto");
+  if (train.batch_tokens % train.context != 0) {
+    const std::int64_t below = train.batch_tokens / train.context * train.context;
+    user_error("train.batch_tokens ", train.batch_tokens, " is not a multiple of train.context ", train.context,
+               "; use ", below > 0 ? cat(below, " or ", below + train.context) : std::to_string(train.context));
+  }
+  const std::int64_t sequences = config.sequences_per_step();
+  if (train.micro_batch > 0 && sequences % train.micro_batch != 0) {
+    user_error("a step has ", sequences, " sequences (train.batch_tokens / train.context), which train.micro_batch ",
+               train.micro_batch, " does not divide; use a divisor of ", sequences, ", or 0 to let the program choose");
+  }
+  const OptimConfig& optim = config.optim;
+  if (optim.warmup_steps > config.decay_steps()) {
+    user_error("optim.warmup_steps ", optim.warmup_steps, " is more than the ", config.decay_steps(),
+               " steps after which the decay ends (", optim.decay_steps > 0 ? "optim.decay_steps" : "train.steps",
+               "); use a shorter warm-up");
+  }
+  if (optim.end_lr > optim.lr) {
+    user_error("optim.end_lr ", optim.end_lr, " is above the peak, optim.lr ", optim.lr, "; lower it");
+  }
+}
+
+}  // namespace ttt

@@ -1,0 +1,14 @@
+// A model folder in Hugging Face's layout: config.json and model.safetensors (Llama, or the official PyTorch TTT model).
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "model/language_model.h"
+
+namespace ttt {
+
+// Builds the model that config.json describes and loads its weights. Throws UserError naming file and tensor or key.
+std::unique_ptr<LanguageModel> load_hugging_face(const std::filesystem::path& directory);
+
+}  // namespace ttt

@@ -1,0 +1,40 @@
+#include "model/device.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/detail/CUDAHooksInterface.h>
+#include <sched.h>
+#include <torch/torch.h>
+
+#include <thread>
+
+#include "base/error.h"
+#include "base/log.h"
+
+namespace ttt {
+
+torch::Device select_device(DeviceKind kind) {
+  if (kind == DeviceKind::kCpu) return torch::kCPU;
+  const bool has_gpu = torch::cuda::is_available();
+  if (has_gpu) {
+    if (kind == DeviceKind::kAuto) log_info("device: cuda (train.device: auto)");
+    return torch::Device(torch::kCUDA, 0);
+  }
+  if (kind == DeviceKind::kAuto) return torch::kCPU;
+  if (at::detail::getCUDAHooks().hasCUDART())
+    user_error("train.device: cuda was asked for but LibTorch sees no usable GPU; check nvidia-smi and "
+               "CUDA_VISIBLE_DEVICES, or set train.device: cpu");
+  user_error("train.device: cuda was asked for but this ttt was built without CUDA; build it on a machine with the CUDA "
+             "toolkit (cmake -DTTT_CUDA=ON), or set train.device: cpu");
+}
+
+void set_cpu_threads(std::int64_t threads) {
+  if (threads == 0) {
+    cpu_set_t allowed;
+    CPU_ZERO(&allowed);
+    threads = sched_getaffinity(0, sizeof(allowed), &allowed) == 0 ? CPU_COUNT(&allowed)
+                                                                   : std::max(1u, std::thread::hardware_concurrency());
+  }
+  at::set_num_threads(static_cast<int>(threads));
+}
+
+}  // namespace ttt

@@ -1,0 +1,18 @@
+// Initialisation of the paper (its code's, arXiv 2407.04620, section 3 and appendix): every value is a pure function of
+// (seed, parameter name, index), whatever the number of threads or ranks.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+
+namespace ttt {
+
+// Fills a parameter (fp32, contiguous, CPU) by its name:
+//     norm weights 1, every bias, b1, b2 and token_scale_delta 0,
+//     convolutions: truncated normal (at two standard deviations) of variance 1/fan_in,
+//     everything else (projections, embeddings, inner weights, lr_weight): N(0, 0.02^2).
+void initialize_parameter(const std::string& name, std::uint64_t seed, at::Tensor parameter);
+
+}  // namespace ttt

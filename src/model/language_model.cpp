@@ -1,0 +1,104 @@
+#include "model/language_model.h"
+
+#include <torch/torch.h>
+
+#include "base/error.h"
+#include "model/block.h"
+#include "model/init.h"
+#include "nn/layers.h"
+#include "ops/cross_entropy.h"
+#include "ops/rms_norm.h"
+
+namespace ttt {
+
+ModelState ModelState::clone() const {
+  ModelState copy;
+  copy.position = position;
+  for (const BlockState& block : blocks) {
+    const torch::Tensor& window_BDW = block.pre_conv_window_BDW;
+    copy.blocks.push_back({block.mixer->clone(), window_BDW.defined() ? window_BDW.clone() : window_BDW});
+  }
+  return copy;
+}
+
+std::int64_t ModelState::bytes() const {
+  std::int64_t sum = 0;
+  for (const BlockState& block : blocks) {
+    sum += block.mixer->bytes();
+    if (block.pre_conv_window_BDW.defined()) sum += static_cast<std::int64_t>(block.pre_conv_window_BDW.nbytes());
+  }
+  return sum;
+}
+
+LanguageModel::LanguageModel(const ModelConfig& config, std::uint64_t seed) : config_(config) {
+  validate(config);
+  const auto V = config.vocab_size, D = config.hidden_size;
+  embedding_ = register_module("embedding", std::make_shared<Weight>(at::IntArrayRef({V, D})))->weight;
+  layers_ = register_module("layers", torch::nn::ModuleList());
+  for (std::int64_t i = 0; i < config.num_layers; ++i) layers_->push_back(std::make_shared<Block>(config));
+  final_norm_ = register_module("final_norm", std::make_shared<RmsNorm>(D))->weight;
+  if (!config.tie_embeddings) head_ = register_module("lm_head", std::make_shared<Linear>(D, V))->weight;
+  for (const auto& parameter : named_parameters()) initialize_parameter(parameter.key(), seed, parameter.value());
+}
+
+torch::Tensor LanguageModel::hidden(const torch::Tensor& tokens_BT, const ForwardContext& context, ModelState* state) {
+  TTT_CHECK(tokens_BT.dim() == 2 && tokens_BT.scalar_type() == torch::kLong, "tokens ", tokens_BT.sizes());
+  const torch::AutoGradMode grad_mode(torch::GradMode::is_enabled() && state == nullptr);
+  torch::Tensor x_BTD = at::embedding(embedding_, tokens_BT);
+  ForwardContext block_context = context;
+  for (std::size_t i = 0; i < layers_->size(); ++i) {
+    block_context.layer = static_cast<std::int64_t>(i);
+    x_BTD = layers_->at<Block>(i).forward(x_BTD, block_context, state ? &state->blocks.at(i) : nullptr);
+  }
+  if (state != nullptr) state->position += tokens_BT.size(1);
+  return rms_norm(x_BTD, final_norm_);
+}
+
+torch::Tensor LanguageModel::logits(const torch::Tensor& hidden_BTD) const {
+  return at::linear(hidden_BTD, config_.tie_embeddings ? embedding_ : head_);
+}
+
+torch::Tensor LanguageModel::token_loss(const torch::Tensor& tokens_BT, const torch::Tensor& targets_BT,
+                                        const ForwardContext& context) {
+  const torch::Tensor hidden_ND = hidden(tokens_BT, context).flatten(0, 1);
+  const torch::Tensor& head_VD = config_.tie_embeddings ? embedding_ : head_;
+  return token_cross_entropy(hidden_ND, head_VD, targets_BT.flatten()).view(targets_BT.sizes());
+}
+
+torch::Tensor LanguageModel::advance(const torch::Tensor& tokens_BT, ModelState& state) {
+  const torch::NoGradGuard no_grad;
+  const torch::Tensor hidden_BTD = hidden(tokens_BT, ForwardContext{}, &state);
+  return logits(hidden_BTD.select(1, hidden_BTD.size(1) - 1));
+}
+
+ModelState LanguageModel::initial_state(std::int64_t batch) const {
+  ModelState state;
+  for (std::size_t i = 0; i < layers_->size(); ++i) state.blocks.push_back(layers_->at<Block>(i).initial_state(batch));
+  return state;
+}
+
+std::int64_t count_parameters(const ModelConfig& config) {
+  validate(config);
+  const auto V = config.vocab_size, D = config.hidden_size, H = config.num_heads, K = config.head_dim();
+  const std::int64_t conv = D * 4 + D;  // four taps and a bias a channel
+  std::int64_t mixer = 0;
+  switch (config.mixer) {
+    case MixerKind::kAttention:
+      mixer = 4 * D * D;
+      break;
+    case MixerKind::kTttLinear:
+    case MixerKind::kTttMlp: {
+      const std::int64_t M = 4 * K;
+      const std::int64_t fast = config.mixer == MixerKind::kTttLinear ? K * K + K : 2 * K * M + M + K;
+      mixer = 4 * D * D + H * fast + 2 * D + 2 * H * K + H * D + H + config.mini_batch_size;
+      if (config.backbone == Backbone::kMamba) mixer += 2 * conv;
+      break;
+    }
+    case MixerKind::kMamba:
+      user_error("model.mixer: mamba is not built into this version yet; choose attention, ttt_linear or ttt_mlp");
+  }
+  const std::int64_t block = mixer + 3 * D * config.intermediate_size + 2 * D + (config.pre_conv ? conv + D : 0);
+  return V * D * (config.tie_embeddings ? 1 : 2) + config.num_layers * block + D;
+}
+
+}  // namespace ttt

@@ -1,0 +1,154 @@
+#include "nn/mixer/ttt.h"
+
+#include <torch/torch.h>
+
+#include <cmath>
+
+#include "base/error.h"
+#include "ops/causal_conv.h"
+#include "ops/layer_norm_gate.h"
+
+namespace ttt {
+namespace {
+
+torch::Tensor copy_of(const torch::Tensor& tensor) { return tensor.defined() ? tensor.clone() : tensor; }
+
+std::int64_t bytes_of(const torch::Tensor& tensor) {
+  return tensor.defined() ? static_cast<std::int64_t>(tensor.nbytes()) : 0;
+}
+
+// The smallest, the quartiles and the largest of the values.
+torch::Tensor five_quantiles(const torch::Tensor& values) {
+  const torch::Tensor sorted = std::get<0>(values.flatten().sort());
+  std::vector<std::int64_t> places;
+  for (int i = 0; i <= 4; ++i) places.push_back(std::llround(0.25 * i * static_cast<double>(sorted.numel() - 1)));
+  return sorted.index_select(0, torch::tensor(places, sorted.options().dtype(torch::kLong))).to(torch::kFloat);
+}
+
+}  // namespace
+
+std::unique_ptr<MixerState> TttMixerState::clone() const {
+  auto copy = std::make_unique<TttMixerState>();
+  const TttWeights& w = inner.weights;
+  copy->inner.weights = {copy_of(w.w1), copy_of(w.b1), copy_of(w.w2), copy_of(w.b2)};
+  copy->inner.num_open = inner.num_open;
+  copy->inner.k_BHCK = copy_of(inner.k_BHCK);
+  copy->inner.g1 = copy_of(inner.g1);
+  copy->inner.x2 = copy_of(inner.x2);
+  copy->inner.g2 = copy_of(inner.g2);
+  copy->inner.sigma_BHC = copy_of(inner.sigma_BHC);
+  copy->qk_window_BWD = copy_of(qk_window_BWD);
+  return copy;
+}
+
+std::int64_t TttMixerState::bytes() const {
+  const TttWeights& w = inner.weights;
+  return bytes_of(w.w1) + bytes_of(w.b1) + bytes_of(w.w2) + bytes_of(w.b2) + bytes_of(inner.k_BHCK) + bytes_of(inner.g1) +
+         bytes_of(inner.x2) + bytes_of(inner.g2) + bytes_of(inner.sigma_BHC) + bytes_of(qk_window_BWD);
+}
+
+TttMixer::TttMixer(const ModelConfig& config)
+    : kind_(config.mixer == MixerKind::kTttLinear ? TttKind::kLinear : TttKind::kMlp),
+      backbone_(config.backbone),
+      num_heads_(config.num_heads),
+      head_dim_(config.head_dim()),
+      mini_batch_(config.mini_batch_size),
+      base_lr_(config.resolved_ttt_base_lr()),
+      rope_theta_(config.rope_theta) {
+  const auto D = config.hidden_size, H = num_heads_, K = head_dim_, M = 4 * K;
+  q_proj_ = register_module("q_proj", std::make_shared<Linear>(D, D));
+  if (backbone_ == Backbone::kTransformer) k_proj_ = register_module("k_proj", std::make_shared<Linear>(D, D));
+  v_proj_ = register_module("v_proj", std::make_shared<Linear>(D, D));
+  o_proj_ = register_module("o_proj", std::make_shared<Linear>(D, D));
+  if (backbone_ == Backbone::kMamba) {
+    gate_proj_ = register_module("gate_proj", std::make_shared<Linear>(D, D));
+    conv_q_ = register_module("conv_q", std::make_shared<CausalConv>(D));
+    conv_k_ = register_module("conv_k", std::make_shared<CausalConv>(D));
+  }
+  post_norm_ = register_module("post_norm", std::make_shared<LayerNormParameters>(D));
+  ttt_norm_weight_HK_ = register_parameter("ttt_norm_weight", torch::empty({H, K}));
+  ttt_norm_bias_HK_ = register_parameter("ttt_norm_bias", torch::empty({H, K}));
+  lr_weight_H1D_ = register_parameter("lr_weight", torch::empty({H, 1, D}));
+  lr_bias_H1_ = register_parameter("lr_bias", torch::empty({H, 1}));
+  token_scale_delta_C_ = register_parameter("token_scale_delta", torch::empty({mini_batch_}));
+  if (kind_ == TttKind::kLinear) {
+    w1_ = register_parameter("w1", torch::empty({H, K, K}));
+    b1_ = register_parameter("b1", torch::empty({H, 1, K}));
+  } else {
+    w1_ = register_parameter("w1", torch::empty({H, K, M}));
+    b1_ = register_parameter("b1", torch::empty({H, 1, M}));
+    w2_ = register_parameter("w2", torch::empty({H, M, K}));
+    b2_ = register_parameter("b2", torch::empty({H, 1, K}));
+  }
+}
+
+torch::Tensor TttMixer::inner_learning_rate(const torch::Tensor& x_BTD, double lr_mult) const {
+  const torch::Tensor logit_BTH = at::linear(x_BTD, lr_weight_H1D_.squeeze(1), lr_bias_H1_.squeeze(1));
+  const double factor = base_lr_ * lr_mult / static_cast<double>(head_dim_);
+  return (at::sigmoid(logit_BTH) * factor).transpose(1, 2).contiguous();
+}
+
+torch::Tensor TttMixer::forward(const torch::Tensor& x_BTD, const ForwardContext& context, MixerState* state) {
+  auto* decoding = dynamic_cast<TttMixerState*>(state);
+  TTT_CHECK((decoding != nullptr) == (state != nullptr), "a state of another mixer");
+  const torch::AutoGradMode grad_mode(torch::GradMode::is_enabled() && decoding == nullptr);
+  if (!rope_table_.matches(x_BTD)) rope_table_ = make_rope_table(mini_batch_, head_dim_, rope_theta_, x_BTD.options());
+
+  torch::Tensor q_BTD = q_proj_->forward(x_BTD), k_BTD;
+  if (backbone_ == Backbone::kMamba) {
+    const torch::Tensor qk_BTD = q_BTD;
+    const torch::Tensor window_BWD = decoding ? decoding->qk_window_BWD : torch::Tensor();
+    q_BTD = conv_q_->forward(qk_BTD, window_BWD);
+    k_BTD = conv_k_->forward(qk_BTD, window_BWD);
+    if (decoding != nullptr) decoding->qk_window_BWD = next_conv_window(qk_BTD, window_BWD);
+  } else {
+    k_BTD = k_proj_->forward(x_BTD);
+  }
+
+  const auto place = decoding ? decoding->inner.num_open : 0;  // of the first token in its mini-batch
+  TttInputs inputs;
+  inputs.q_BHTK = rope_split_heads(q_BTD, num_heads_, rope_table_, place);
+  inputs.k_BHTK = rope_split_heads(k_BTD, num_heads_, rope_table_, place);
+  inputs.v_BHTK = split_heads(v_proj_->forward(x_BTD), num_heads_);
+  inputs.sigma_BHT = inner_learning_rate(x_BTD, context.ttt_lr_mult);
+  const torch::Tensor one_over_C = at::arange(1, mini_batch_ + 1, x_BTD.options()).reciprocal();
+  inputs.scale_C = (one_over_C + token_scale_delta_C_).clamp_min(0);
+  inputs.gain_HK = ttt_norm_weight_HK_;
+  inputs.bias_HK = ttt_norm_bias_HK_;
+
+  if (context.stats != nullptr && decoding == nullptr)
+    context.stats->push_back(statistics(inputs, k_BTD, context.layer));
+  const torch::Tensor o_BHTK = decoding ? ttt_advance(kind_, inputs, decoding->inner)
+                                        : ttt_forward(kind_, inputs, initial_weights(), mini_batch_);
+  const torch::Tensor gate_BTD = gate_proj_ ? gate_proj_->forward(x_BTD) : torch::Tensor();
+  return o_proj_->forward(layer_norm_gate(o_BHTK, post_norm_->weight, post_norm_->bias, gate_BTD));
+}
+
+InnerLoopStats TttMixer::statistics(const TttInputs& inputs, const torch::Tensor& k_before_rope_BTD,
+                                    std::int64_t layer) const {
+  const torch::NoGradGuard no_grad;
+  InnerLoopStats stats;
+  stats.layer = layer;
+  const TttStats inner = ttt_statistics(kind_, inputs, initial_weights(), mini_batch_);
+  stats.loss_w0 = inner.loss_w0;
+  stats.loss_before = inner.loss_before;
+  stats.loss_after = inner.loss_after;
+  stats.weight_change = inner.weight_change;
+  const torch::Tensor target_BHTK = inputs.v_BHTK - split_heads(k_before_rope_BTD, num_heads_);
+  const torch::Tensor deviation = target_BHTK - target_BHTK.mean(2, /*keepdim=*/true);
+  const torch::Tensor first_of_each = deviation.slice(2, 0, std::nullopt, mini_batch_);
+  stats.target_variance = first_of_each.square().mean({0, 1, 3}).to(torch::kFloat);
+  stats.sigma_quantiles = five_quantiles(inputs.sigma_BHT);
+  return stats;
+}
+
+std::unique_ptr<MixerState> TttMixer::initial_state(std::int64_t batch) const {
+  const torch::NoGradGuard no_grad;
+  auto state = std::make_unique<TttMixerState>();
+  state->inner = ttt_initial_state(initial_weights(), batch, mini_batch_);
+  if (backbone_ == Backbone::kMamba)
+    state->qk_window_BWD = at::zeros({batch, kConvWidth - 1, num_heads_ * head_dim_}, v_proj_->weight.options());
+  return state;
+}
+
+}  // namespace ttt

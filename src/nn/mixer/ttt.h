@@ -1,0 +1,55 @@
+// The TTT layers, TTT-Linear and TTT-MLP (arXiv 2407.04620), around the ops of ops/ttt.h:
+//
+//     transformer backbone:  Q, K, V = Wq x, Wk x, Wv x;                     y = Wo post_norm(O)
+//     mamba backbone:        Q, K = conv_q(Wqk x), conv_k(Wqk x), V = Wv x;  y = Wo (gelu_tanh(Wg x) * post_norm(O))
+//     sigma_j = base_lr * ttt_lr_mult * sigmoid(w_head . x_j + bias_head) / K
+//     scale_i = max(0, 1/(i+1) + delta_i),   i the place in the mini-batch
+//
+// RoPE on Q and K after the convolutions, position = token index mod C.
+// Shapes: B batch, T time, D width, H heads, K head size, C mini-batch, M = 4K.
+#pragma once
+
+#include <memory>
+
+#include "nn/layers.h"
+#include "nn/mixer.h"
+#include "ops/rope.h"
+#include "ops/ttt.h"
+
+namespace ttt {
+
+class TttMixerState : public MixerState {
+ public:
+  TttState inner;               // fast weights and the open mini-batch; inner.num_open is the position mod C
+  torch::Tensor qk_window_BWD;  // mamba backbone: the last inputs of both convolutions, which read the same Wqk x
+
+  std::unique_ptr<MixerState> clone() const override;
+  std::int64_t bytes() const override;
+};
+
+class TttMixer : public SequenceMixer {
+ public:
+  explicit TttMixer(const ModelConfig& config);
+  torch::Tensor forward(const torch::Tensor& x_BTD, const ForwardContext& context, MixerState* state) override;
+  std::unique_ptr<MixerState> initial_state(std::int64_t batch) const override;
+
+ private:
+  TttWeights initial_weights() const { return {w1_, b1_, w2_, b2_}; }
+  torch::Tensor inner_learning_rate(const torch::Tensor& x_BTD, double lr_mult) const;  // sigma [B,H,T]
+  InnerLoopStats statistics(const TttInputs& inputs, const torch::Tensor& k_before_rope_BTD, std::int64_t layer) const;
+
+  TttKind kind_;
+  Backbone backbone_;
+  std::int64_t num_heads_, head_dim_, mini_batch_;
+  double base_lr_, rope_theta_;
+  std::shared_ptr<Linear> q_proj_, k_proj_, v_proj_, o_proj_, gate_proj_;  // k_proj_: transformer only; gate_proj_: mamba only
+  std::shared_ptr<CausalConv> conv_q_, conv_k_;                            // mamba only
+  std::shared_ptr<LayerNormParameters> post_norm_;
+  torch::Tensor ttt_norm_weight_HK_, ttt_norm_bias_HK_;
+  torch::Tensor lr_weight_H1D_, lr_bias_H1_;
+  torch::Tensor token_scale_delta_C_;
+  torch::Tensor w1_, b1_, w2_, b2_;
+  RopeTable rope_table_;  // C positions
+};
+
+}  // namespace ttt

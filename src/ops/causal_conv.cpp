@@ -1,0 +1,121 @@
+#include "ops/causal_conv.h"
+
+#include <torch/torch.h>
+
+#include <array>
+
+#include "base/error.h"
+#include "ops/parallel.h"
+#include "ops/row_dispatch.h"
+#include "ops/rows.h"
+
+namespace ttt {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr std::int64_t kBefore = kConvWidth - 1;
+
+// The rows that the taps of token (b, t) read: x_{t-3} .. x_t, the window's before t = 0.
+template <class T>
+struct Taps {
+  const T *x, *window;
+  std::int64_t time, width;
+
+  std::array<const T*, kConvWidth> operator()(std::int64_t b, std::int64_t t) const {
+    std::array<const T*, kConvWidth> rows;
+    for (std::int64_t w = 0; w < kConvWidth; ++w) {
+      const std::int64_t source = t - kBefore + w;
+      rows[static_cast<std::size_t>(w)] =
+          source >= 0 ? x + (b * time + source) * width : window + (b * kBefore + kBefore + source) * width;
+    }
+    return rows;
+  }
+};
+
+at::Tensor window_or_zeros(const at::Tensor& x_BTD, const at::Tensor& window_BWD) {
+  if (window_BWD.defined()) return window_BWD.contiguous();
+  return at::zeros({x_BTD.size(0), kBefore, x_BTD.size(2)}, x_BTD.options());
+}
+
+struct CausalConvFunction : torch::autograd::Function<CausalConvFunction> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x_BTD, const at::Tensor& weight_D1W,
+                            const at::Tensor& bias_D, const at::Tensor& window_BWD) {
+    const auto B = x_BTD.size(0), time = x_BTD.size(1), D = x_BTD.size(2);
+    const at::Tensor weight_WD = weight_D1W.squeeze(1).t().contiguous();
+    const at::Tensor y_BTD = at::empty_like(x_BTD);
+    dispatch_rows(x_BTD, [&](auto zero) {
+      using T = decltype(zero);
+      const Taps<T> taps{x_BTD.const_data_ptr<T>(), window_BWD.const_data_ptr<T>(), time, D};
+      const T *weight_ptr = weight_WD.const_data_ptr<T>(), *bias_ptr = bias_D.const_data_ptr<T>();
+      T* y_ptr = y_BTD.mutable_data_ptr<T>();
+      parallel_ranges(B * time, grain_rows(D), [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t row = begin; row < end; ++row)
+          rows::conv<T>(D, taps(row / time, row % time).data(), weight_ptr, bias_ptr, y_ptr + row * D);
+      });
+    });
+    context->save_for_backward({x_BTD, weight_WD, window_BWD});
+    return y_BTD;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &x_BTD = saved[0], &weight_WD = saved[1], &window_BWD = saved[2];
+    const at::Tensor dy_BTD = grads[0].contiguous();
+    const auto B = x_BTD.size(0), time = x_BTD.size(1), D = x_BTD.size(2);
+    const auto ranges = range_count(B * time, grain_rows(D));
+    const at::Tensor zeros_D = at::zeros({D}, x_BTD.options()), dx_BTD = at::empty_like(x_BTD);
+    const at::Tensor d_weight_RWD = at::zeros({ranges, kConvWidth, D}, x_BTD.options());
+    const at::Tensor d_bias_RD = at::zeros({ranges, D}, x_BTD.options());
+    dispatch_rows(x_BTD, [&](auto zero) {
+      using T = decltype(zero);
+      const Taps<T> taps{x_BTD.const_data_ptr<T>(), window_BWD.const_data_ptr<T>(), time, D};
+      const T *weight_ptr = weight_WD.const_data_ptr<T>(), *dy_ptr = dy_BTD.const_data_ptr<T>();
+      const T* zeros_ptr = zeros_D.const_data_ptr<T>();
+      T *dx_ptr = dx_BTD.mutable_data_ptr<T>(), *d_weight_ptr = d_weight_RWD.mutable_data_ptr<T>(),
+        *d_bias_ptr = d_bias_RD.mutable_data_ptr<T>();
+      parallel_numbered_ranges(B * time, ranges, [&](std::int64_t i, std::int64_t begin, std::int64_t end) {
+        for (std::int64_t row = begin; row < end; ++row) {
+          const std::int64_t t = row % time;
+          std::array<const T*, kConvWidth> later;  // tap w of the token W-1-w later reads this one
+          for (std::int64_t w = 0; w < kConvWidth; ++w) {
+            const std::int64_t ahead = kBefore - w;
+            later[static_cast<std::size_t>(w)] = t + ahead < time ? dy_ptr + (row + ahead) * D : zeros_ptr;
+          }
+          rows::conv_backward<T>(D, taps(row / time, t).data(), later.data(), dy_ptr + row * D, weight_ptr, dx_ptr + row * D,
+                                 d_weight_ptr + i * kConvWidth * D, d_bias_ptr + i * D);
+        }
+      });
+    });
+    return {dx_BTD, d_weight_RWD.sum(0).t().unsqueeze(1).contiguous(), d_bias_RD.sum(0), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor causal_conv_composed(const at::Tensor& x_BTD, const at::Tensor& weight_D1W, const at::Tensor& bias_D,
+                                const at::Tensor& window_BWD) {
+  const auto T = x_BTD.size(1);
+  const at::Tensor padded = at::cat({window_or_zeros(x_BTD, window_BWD), x_BTD}, 1);
+  at::Tensor y_BTD = bias_D;
+  for (std::int64_t w = 0; w < kConvWidth; ++w)
+    y_BTD = y_BTD + padded.narrow(1, w, T) * weight_D1W.select(2, w).squeeze(1);
+  return y_BTD;
+}
+
+at::Tensor causal_conv(const at::Tensor& x_BTD, const at::Tensor& weight_D1W, const at::Tensor& bias_D,
+                       const at::Tensor& window_BWD) {
+  TTT_CHECK(x_BTD.dim() == 3 && weight_D1W.sizes() == at::IntArrayRef({x_BTD.size(2), 1, kConvWidth}), "x ", x_BTD.sizes(),
+            ", weight ", weight_D1W.sizes());
+  if (!rows_take(x_BTD)) return causal_conv_composed(x_BTD, weight_D1W, bias_D, window_BWD);
+  return CausalConvFunction::apply(x_BTD.contiguous(), weight_D1W, bias_D, window_or_zeros(x_BTD, window_BWD));
+}
+
+at::Tensor next_conv_window(const at::Tensor& x_BTD, const at::Tensor& window_BWD) {
+  const auto T = x_BTD.size(1);
+  if (T >= kBefore) return x_BTD.detach().narrow(1, T - kBefore, kBefore).clone();
+  return at::cat({window_BWD.narrow(1, T, kBefore - T), x_BTD.detach()}, 1);
+}
+
+}  // namespace ttt

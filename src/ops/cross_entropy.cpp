@@ -1,0 +1,121 @@
+#include "ops/cross_entropy.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "ops/parallel.h"
+#include "ops/row_dispatch.h"
+#include "ops/rows.h"
+
+namespace ttt {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr std::int64_t kChunkBytes = std::int64_t{32} << 20;
+
+// loss and log-sum of each row of logits.
+void losses_of(const at::Tensor& logits_nV, const at::Tensor& targets_n, at::Tensor loss_n, at::Tensor log_sum_n) {
+  if (!rows_take(logits_nV)) {
+    log_sum_n.copy_(at::logsumexp(logits_nV, {1}));
+    at::sub_out(loss_n, log_sum_n, logits_nV.gather(1, targets_n.unsqueeze(1)).squeeze(1));
+    return;
+  }
+  const auto n = logits_nV.size(0), V = logits_nV.size(1);
+  dispatch_rows(logits_nV, [&](auto zero) {
+    using T = decltype(zero);
+    const T* logits = logits_nV.const_data_ptr<T>();
+    const auto* targets = targets_n.const_data_ptr<std::int64_t>();
+    T *loss = loss_n.mutable_data_ptr<T>(), *log_sum = log_sum_n.mutable_data_ptr<T>();
+    parallel_ranges(n, grain_rows(2 * V), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        TTT_CHECK(targets[i] >= 0 && targets[i] < V, "target ", targets[i], " of a vocabulary of ", V);
+        log_sum[i] = rows::log_sum_exp<T>(V, logits + i * V);
+        loss[i] = log_sum[i] - logits[i * V + targets[i]];
+      }
+    });
+  });
+}
+
+// logits become dlogits = g (softmax - onehot), in place.
+void gradients_of(at::Tensor logits_nV, const at::Tensor& targets_n, const at::Tensor& log_sum_n, const at::Tensor& grad_n) {
+  if (!rows_take(logits_nV)) {
+    const at::Tensor grad_n1 = grad_n.unsqueeze(1);
+    logits_nV.sub_(log_sum_n.unsqueeze(1)).exp_().mul_(grad_n1);
+    logits_nV.scatter_add_(1, targets_n.unsqueeze(1), -grad_n1);
+    return;
+  }
+  const auto n = logits_nV.size(0), V = logits_nV.size(1);
+  dispatch_rows(logits_nV, [&](auto zero) {
+    using T = decltype(zero);
+    T* logits = logits_nV.mutable_data_ptr<T>();
+    const auto* targets = targets_n.const_data_ptr<std::int64_t>();
+    const T *log_sum = log_sum_n.const_data_ptr<T>(), *grad = grad_n.const_data_ptr<T>();
+    parallel_ranges(n, grain_rows(2 * V), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) {
+        rows::scaled_softmax<T>(V, logits + i * V, log_sum[i], grad[i]);
+        logits[i * V + targets[i]] -= grad[i];
+      }
+    });
+  });
+}
+
+struct TokenCrossEntropy : torch::autograd::Function<TokenCrossEntropy> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden_ND, const at::Tensor& head_VD,
+                            const at::Tensor& targets_N, std::int64_t chunk) {
+    const auto N = hidden_ND.size(0);
+    const at::Tensor loss_N = at::empty({N}, hidden_ND.options());
+    const at::Tensor log_sum_N = at::empty({N}, hidden_ND.options());
+    const at::Tensor logits_buffer = at::empty({std::min(chunk, N), head_VD.size(0)}, hidden_ND.options());
+    for (std::int64_t begin = 0; begin < N; begin += chunk) {
+      const auto n = std::min(chunk, N - begin);
+      at::Tensor logits_nV = logits_buffer.narrow(0, 0, n);
+      at::mm_out(logits_nV, hidden_ND.narrow(0, begin, n), head_VD.t());
+      losses_of(logits_nV, targets_N.narrow(0, begin, n), loss_N.narrow(0, begin, n), log_sum_N.narrow(0, begin, n));
+    }
+    context->save_for_backward({hidden_ND, head_VD, targets_N, log_sum_N});
+    context->saved_data["chunk"] = chunk;
+    return loss_N;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &hidden_ND = saved[0], &head_VD = saved[1], &targets_N = saved[2], &log_sum_N = saved[3];
+    const at::Tensor grad_N = grads[0].contiguous();
+    const auto chunk = context->saved_data["chunk"].toInt();
+    const auto N = hidden_ND.size(0);
+    const at::Tensor d_hidden_ND = at::empty_like(hidden_ND);
+    at::Tensor d_head_VD = at::zeros_like(head_VD);
+    const at::Tensor buffer = at::empty({std::min(chunk, N), head_VD.size(0)}, hidden_ND.options());
+    for (std::int64_t begin = 0; begin < N; begin += chunk) {
+      const auto n = std::min(chunk, N - begin);
+      const at::Tensor hidden_nD = hidden_ND.narrow(0, begin, n);
+      at::Tensor d_logits_nV = buffer.narrow(0, 0, n);
+      at::mm_out(d_logits_nV, hidden_nD, head_VD.t());
+      gradients_of(d_logits_nV, targets_N.narrow(0, begin, n), log_sum_N.narrow(0, begin, n), grad_N.narrow(0, begin, n));
+      at::Tensor d_hidden_nD = d_hidden_ND.narrow(0, begin, n);
+      at::mm_out(d_hidden_nD, d_logits_nV, head_VD);
+      d_head_VD.addmm_(d_logits_nV.t(), hidden_nD);
+    }
+    return {d_hidden_ND, d_head_VD, at::Tensor(), at::Tensor()};
+  }
+};
+
+}  // namespace
+
+at::Tensor token_cross_entropy(const at::Tensor& hidden_ND, const at::Tensor& head_VD, const at::Tensor& targets_N,
+                               std::int64_t chunk_tokens) {
+  TTT_CHECK(hidden_ND.dim() == 2 && head_VD.dim() == 2 && hidden_ND.size(1) == head_VD.size(1), "hidden ", hidden_ND.sizes(),
+            ", head ", head_VD.sizes());
+  TTT_CHECK(targets_N.dim() == 1 && targets_N.size(0) == hidden_ND.size(0), "targets ", targets_N.sizes());
+  if (chunk_tokens <= 0) {
+    const auto row_bytes = head_VD.size(0) * static_cast<std::int64_t>(hidden_ND.element_size());
+    chunk_tokens = std::max<std::int64_t>(64, kChunkBytes / row_bytes);
+  }
+  return TokenCrossEntropy::apply(hidden_ND.contiguous(), head_VD, targets_N.contiguous(), chunk_tokens);
+}
+
+}  // namespace ttt

@@ -1,0 +1,21 @@
+// The loss of a language-model head, without ever holding all logits: -log softmax(hidden head^T)[target], in chunks of tokens.
+//
+//     loss_n = logsumexp_v(l_nv) - l_n,target(n),   l = hidden head^T
+//     dl_nv = g_n (softmax_nv - [v = target(n)]),   dhidden = dl head,   dhead = dl^T hidden
+//
+// The backward pass forms l again chunk by chunk (one more product), so that memory is one chunk, not N x V.
+// Shapes: N tokens, D width, V vocabulary.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+namespace ttt {
+
+// hidden [N,D], head [V,D], targets [N] int64 in [0,V) -> loss [N], in nats. Differentiable in hidden and head.
+// chunk_tokens 0: chosen so that a chunk of logits takes about 32 MB.
+at::Tensor token_cross_entropy(const at::Tensor& hidden_ND, const at::Tensor& head_VD, const at::Tensor& targets_N,
+                               std::int64_t chunk_tokens = 0);
+
+}  // namespace ttt

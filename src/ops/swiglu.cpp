@@ -1,0 +1,61 @@
+#include "ops/swiglu.h"
+
+#include <torch/torch.h>
+
+#include "base/error.h"
+#include "ops/parallel.h"
+#include "ops/row_dispatch.h"
+#include "ops/rows.h"
+
+namespace ttt {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+constexpr std::int64_t kGrain = kGrainValues / 4;  // an exponential a value
+
+struct SwigluFunction : torch::autograd::Function<SwigluFunction> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& gate, const at::Tensor& up) {
+    const at::Tensor y = at::empty_like(gate);
+    dispatch_rows(gate, [&](auto zero) {
+      using T = decltype(zero);
+      const T *gate_ptr = gate.const_data_ptr<T>(), *up_ptr = up.const_data_ptr<T>();
+      T* y_ptr = y.mutable_data_ptr<T>();
+      parallel_ranges(gate.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) {
+        rows::swiglu<T>(end - begin, gate_ptr + begin, up_ptr + begin, y_ptr + begin);
+      });
+    });
+    context->save_for_backward({gate, up});
+    return y;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor &gate = saved[0], &up = saved[1];
+    const at::Tensor dy = grads[0].contiguous();
+    const at::Tensor d_gate = at::empty_like(gate), d_up = at::empty_like(up);
+    dispatch_rows(gate, [&](auto zero) {
+      using T = decltype(zero);
+      const T *dy_ptr = dy.const_data_ptr<T>(), *gate_ptr = gate.const_data_ptr<T>(), *up_ptr = up.const_data_ptr<T>();
+      T *d_gate_ptr = d_gate.mutable_data_ptr<T>(), *d_up_ptr = d_up.mutable_data_ptr<T>();
+      parallel_ranges(gate.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) {
+        rows::swiglu_backward<T>(end - begin, dy_ptr + begin, gate_ptr + begin, up_ptr + begin, d_gate_ptr + begin,
+                                 d_up_ptr + begin);
+      });
+    });
+    return {d_gate, d_up};
+  }
+};
+
+}  // namespace
+
+at::Tensor swiglu_composed(const at::Tensor& gate, const at::Tensor& up) { return at::silu(gate) * up; }
+
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
+  TTT_CHECK(gate.sizes() == up.sizes(), "gate ", gate.sizes(), ", up ", up.sizes());
+  if (!rows_take(gate)) return swiglu_composed(gate, up);
+  return SwigluFunction::apply(gate.contiguous(), up.contiguous());
+}
+
+}  // namespace ttt

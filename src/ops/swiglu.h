@@ -1,0 +1,12 @@
+// SwiGLU's elementwise part: y = silu(gate) * up, silu(g) = g / (1 + exp(-g)).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+namespace ttt {
+
+// gate, up [..., F] -> y [..., F]. Differentiable in both.
+at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
+at::Tensor swiglu_composed(const at::Tensor& gate, const at::Tensor& up);
+
+}  // namespace ttt

@@ -1,0 +1,224 @@
+// The TTT ops: argument checks, the kernel table and its choice, and the autograd function. Equations:
+// kernels/reference/ttt_reference.h.
+#include "ops/ttt.h"
+
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <cstdlib>
+#include <mutex>
+#include <set>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "ops/ttt_kernels.h"
+
+namespace ttt {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// --- argument checks ---
+
+void check_tensor(const char* name, const at::Tensor& tensor, at::IntArrayRef sizes, const at::Tensor& like) {
+  if (!tensor.defined()) fail("TTT op: ", name, " is not given; it must be a tensor of shape ", sizes);
+  if (tensor.sizes() != sizes) fail("TTT op: ", name, " has shape ", tensor.sizes(), ", it must be ", sizes);
+  if (tensor.scalar_type() != like.scalar_type()) {
+    fail("TTT op: ", name, " is ", tensor.scalar_type(), " but q is ", like.scalar_type(), "; all tensors must share one dtype");
+  }
+  if (tensor.device() != like.device()) {
+    fail("TTT op: ", name, " is on ", tensor.device(), " but q is on ", like.device(), "; all tensors must be on one device");
+  }
+}
+
+// --- the choice of a kernel ---
+
+std::mutex& choice_mutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
+// Under choice_mutex().
+std::string& forced_kernel() {
+  static std::string name;
+  return name;
+}
+
+std::string kernel_names() {
+  std::string names;
+  for (const TttKernel& kernel : ttt_kernels()) names += (names.empty() ? "" : ", ") + kernel.name;
+  return names;
+}
+
+const TttKernel& find_kernel(const std::string& name, const char* source) {
+  for (const TttKernel& kernel : ttt_kernels()) {
+    if (kernel.name == name) return kernel;
+  }
+  user_error(source, " names no TTT kernel: \"", name, "\"; the kernels of this build are ", kernel_names());
+}
+
+void log_choice_once(TttKind kind, const TttKernel& kernel) {
+  static std::set<std::pair<TttKind, std::string>> logged;
+  {
+    const std::lock_guard<std::mutex> lock(choice_mutex());
+    if (!logged.emplace(kind, kernel.name).second) return;
+  }
+  log_info(cat(to_string(kind), " runs on kernel ", kernel.name));
+}
+
+// --- autograd ---
+
+constexpr std::size_t kNumTensors = 11;  // 7 inputs, 4 weights
+
+class TttFunction : public torch::autograd::Function<TttFunction> {
+ public:
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            const at::Tensor& sigma, const at::Tensor& scale, const at::Tensor& gain, const at::Tensor& bias,
+                            const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2, const at::Tensor& b2,
+                            std::int64_t kind, std::int64_t mini_batch_size, std::int64_t kernel_index) {
+    const TttInputs inputs{q, k, v, sigma, scale, gain, bias};
+    const TttWeights initial{w1, b1, w2, b2};
+    TttSaved saved;
+    const TttKernel& kernel = ttt_kernels()[kernel_index];
+    at::Tensor o = kernel.forward(static_cast<TttKind>(kind), inputs, initial, mini_batch_size, &saved);
+    variable_list kept{q, k, v, sigma, scale, gain, bias, w1, b1, w2, b2};
+    kept.insert(kept.end(), saved.begin(), saved.end());
+    context->save_for_backward(std::move(kept));
+    context->saved_data["kind"] = kind;
+    context->saved_data["mini_batch_size"] = mini_batch_size;
+    context->saved_data["kernel"] = kernel_index;
+    return o;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grad_outputs) {
+    if (at::GradMode::is_enabled()) {
+      fail("the TTT op has no second derivative: call backward without create_graph");
+    }
+    const variable_list kept = context->get_saved_variables();
+    const TttInputs inputs{kept[0], kept[1], kept[2], kept[3], kept[4], kept[5], kept[6]};
+    const TttWeights initial{kept[7], kept[8], kept[9], kept[10]};
+    const TttSaved saved(kept.begin() + kNumTensors, kept.end());
+    const TttKernel& kernel = ttt_kernels()[context->saved_data["kernel"].toInt()];
+    const TttGradients grad = kernel.backward(static_cast<TttKind>(context->saved_data["kind"].toInt()), grad_outputs[0], inputs,
+                                              initial, context->saved_data["mini_batch_size"].toInt(), saved);
+    return {grad.inputs.q_BHTK,  grad.inputs.k_BHTK,  grad.inputs.v_BHTK, grad.inputs.sigma_BHT, grad.inputs.scale_C,
+            grad.inputs.gain_HK, grad.inputs.bias_HK, grad.initial.w1,    grad.initial.b1,       grad.initial.w2,
+            grad.initial.b2,     at::Tensor(),        at::Tensor(),       at::Tensor()};
+  }
+};
+
+}  // namespace
+
+TttShape shape_of(const TttInputs& inputs, std::int64_t mini_batch_size) {
+  const at::Tensor& q = inputs.q_BHTK;
+  return {q.size(0), q.size(1), q.size(2), q.size(3), mini_batch_size, q.scalar_type(), q.device()};
+}
+
+const char* to_string(TttKind kind) { return kind == TttKind::kLinear ? "TTT-Linear" : "TTT-MLP"; }
+
+std::string unsupported_ttt_dtype(const TttShape& shape) {
+  if (shape.dtype == at::kFloat || shape.dtype == at::kDouble) return "";
+  return cat("it takes fp32 and fp64, not ", shape.dtype);
+}
+
+void check_ttt_arguments(TttKind kind, const TttInputs& inputs, const TttWeights& weights, std::int64_t mini_batch_size,
+                         std::int64_t weights_batch) {
+  const at::Tensor& q = inputs.q_BHTK;
+  if (!q.defined() || q.dim() != 4) fail("TTT op: q must be a tensor of four dimensions, [batch, heads, time, head size]");
+  if (q.scalar_type() != at::kFloat && q.scalar_type() != at::kDouble) {
+    user_error("the inner loop of TTT layers takes fp32 and fp64 tensors, not ", q.scalar_type(), "; set train.dtype: fp32");
+  }
+  const std::int64_t batch = q.size(0), heads = q.size(1), time = q.size(2), head_dim = q.size(3);
+  if (batch < 1 || heads < 1 || time < 1 || head_dim < 1) fail("TTT op: q has shape ", q.sizes(), ", every size must be at least 1");
+  if (mini_batch_size < 1) fail("TTT op: the mini-batch size is ", mini_batch_size, ", it must be at least 1");
+  check_tensor("k", inputs.k_BHTK, {batch, heads, time, head_dim}, q);
+  check_tensor("v", inputs.v_BHTK, {batch, heads, time, head_dim}, q);
+  check_tensor("sigma", inputs.sigma_BHT, {batch, heads, time}, q);
+  check_tensor("scale", inputs.scale_C, {mini_batch_size}, q);
+  check_tensor("gain", inputs.gain_HK, {heads, head_dim}, q);
+  check_tensor("bias", inputs.bias_HK, {heads, head_dim}, q);
+
+  std::vector<std::int64_t> lead{heads};
+  if (weights_batch > 0) lead.insert(lead.begin(), weights_batch);
+  const auto check_weight = [&](const char* name, const at::Tensor& tensor, std::int64_t rows, std::int64_t cols) {
+    std::vector<std::int64_t> sizes = lead;
+    sizes.insert(sizes.end(), {rows, cols});
+    check_tensor(name, tensor, sizes, q);
+  };
+  if (kind == TttKind::kLinear) {
+    check_weight("w1", weights.w1, head_dim, head_dim);
+    check_weight("b1", weights.b1, 1, head_dim);
+    if (weights.w2.defined() || weights.b2.defined()) fail("TTT op: TTT-Linear has no w2 and b2, leave them undefined");
+    return;
+  }
+  if (!weights.w1.defined() || weights.w1.dim() < 1) fail("TTT op: w1 is not given");
+  const std::int64_t hidden = weights.w1.size(-1);
+  check_weight("w1", weights.w1, head_dim, hidden);
+  check_weight("b1", weights.b1, 1, hidden);
+  check_weight("w2", weights.w2, hidden, head_dim);
+  check_weight("b2", weights.b2, 1, head_dim);
+}
+
+const std::vector<TttKernel>& ttt_kernels() {
+  static const std::vector<TttKernel> kernels = {composed_ttt_kernel(), reference_ttt_kernel()};
+  return kernels;
+}
+
+void force_ttt_kernel(const std::string& name) {
+  if (!name.empty()) find_kernel(name, "the forced kernel");
+  const std::lock_guard<std::mutex> lock(choice_mutex());
+  forced_kernel() = name;
+}
+
+const TttKernel& choose_ttt_kernel(TttKind kind, const TttShape& shape) {
+  std::string forced;
+  {
+    const std::lock_guard<std::mutex> lock(choice_mutex());
+    forced = forced_kernel();
+  }
+  const char* source = "the forced kernel";
+  if (const char* variable = std::getenv("TTT_KERNEL"); forced.empty() && variable != nullptr) {
+    forced = variable;
+    source = "the environment variable TTT_KERNEL";
+  }
+  if (!forced.empty()) {
+    const TttKernel& kernel = find_kernel(forced, source);
+    const std::string reason = kernel.unsupported(kind, shape);
+    if (!reason.empty()) {
+      user_error("TTT kernel ", kernel.name, ", set by ", source, ", cannot take this ", to_string(kind), " call: ", reason,
+                 "; choose another of ", kernel_names(), " or lift the choice");
+    }
+    log_choice_once(kind, kernel);
+    return kernel;
+  }
+  std::string reasons;
+  for (const TttKernel& kernel : ttt_kernels()) {
+    const std::string reason = kernel.unsupported(kind, shape);
+    if (reason.empty()) {
+      log_choice_once(kind, kernel);
+      return kernel;
+    }
+    reasons += cat(reasons.empty() ? "" : "; ", kernel.name, ": ", reason);
+  }
+  user_error("no TTT kernel takes this ", to_string(kind), " call (", reasons, ")");
+}
+
+at::Tensor ttt_forward(TttKind kind, const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch_size) {
+  check_ttt_arguments(kind, inputs, initial, mini_batch_size, 0);
+  const TttKernel& kernel = choose_ttt_kernel(kind, shape_of(inputs, mini_batch_size));
+  const auto& in = inputs;
+  bool differentiate = false;
+  for (const at::Tensor& t : {in.q_BHTK, in.k_BHTK, in.v_BHTK, in.sigma_BHT, in.scale_C, in.gain_HK, in.bias_HK, initial.w1,
+                              initial.b1, initial.w2, initial.b2}) {
+    differentiate = differentiate || (t.defined() && t.requires_grad());
+  }
+  if (!differentiate || !at::GradMode::is_enabled()) {
+    const at::NoGradGuard no_grad;
+    return kernel.forward(kind, inputs, initial, mini_batch_size, nullptr);
+  }
+  const std::int64_t index = &kernel - ttt_kernels().data();
+  return TttFunction::apply(in.q_BHTK, in.k_BHTK, in.v_BHTK, in.sigma_BHT, in.scale_C, in.gain_HK, in.bias_HK, initial.w1,
+                            initial.b1, initial.w2, initial.b2, static_cast<std::int64_t>(kind), mini_batch_size, index);
+}
+
+}  // namespace ttt

@@ -1,0 +1,26 @@
+// The rows of the TTT kernel table that live in ops/ (the table itself: ttt_kernels() in ttt.h).
+#pragma once
+
+#include "ops/ttt.h"
+
+namespace ttt {
+
+// The dual form as batched ATen calls, any device, fp32 and fp64 (ttt_composed.cpp).
+TttKernel composed_ttt_kernel();
+
+// kernels/reference behind tensors: plain loops, CPU, fp32 and fp64 (ttt_reference.cpp).
+TttKernel reference_ttt_kernel();
+
+// "" when the call is fp32 or fp64, else a sentence.
+std::string unsupported_ttt_dtype(const TttShape& shape);
+
+// Throws Error with one sentence when shapes, dtypes or devices do not fit together (UserError for a dtype other than fp32 and fp64).
+// weights_batch: 0 for learned weights ([H,K,K], ...), else the leading batch of the weights of a decoding state.
+void check_ttt_arguments(TttKind kind, const TttInputs& inputs, const TttWeights& weights, std::int64_t mini_batch_size,
+                         std::int64_t weights_batch);
+
+TttShape shape_of(const TttInputs& inputs, std::int64_t mini_batch_size);
+
+const char* to_string(TttKind kind);
+
+}  // namespace ttt

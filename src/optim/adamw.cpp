@@ -1,0 +1,115 @@
+#include "optim/adamw.h"
+
+#include <ATen/ATen.h>
+#include <torch/csrc/autograd/grad_mode.h>
+
+#include <algorithm>
+#include <map>
+
+#include "base/error.h"
+
+namespace ttt {
+
+bool is_decayed(const std::string& name, const at::Tensor& parameter) {
+  const std::string last = name.substr(name.rfind('.') + 1);
+  const bool is_bias = last.ends_with("bias") || last == "b1" || last == "b2";
+  const bool is_norm = name.find("norm") != std::string::npos;
+  return parameter.dim() >= 2 && !is_bias && !is_norm;
+}
+
+double global_norm(const std::vector<at::Tensor>& gradients) {
+  // Row by row: a single fp32 sum over the millions of squares of an embedding would lose digits.
+  std::vector<at::Tensor> row_norms;
+  for (const at::Tensor& gradient : gradients) {
+    if (gradient.numel() == 0) continue;
+    const at::Tensor rows = gradient.dim() > 1 ? gradient.flatten(0, -2) : gradient.unsqueeze(0);
+    row_norms.push_back(at::linalg_vector_norm(rows, 2, /*dim=*/{-1}));
+  }
+  if (row_norms.empty()) return 0.0;
+  return at::linalg_vector_norm(at::cat(row_norms).to(at::kDouble), 2).item<double>();
+}
+
+AdamW::AdamW(NamedParameters parameters, const OptimConfig& config) : config_(config) {
+  Group decayed, plain;
+  decayed.weight_decay = config.weight_decay;
+  for (auto& [name, parameter] : parameters) {
+    Group& group = config.decay_on == DecayOn::kAll || is_decayed(name, parameter) ? decayed : plain;
+    group.names.push_back(name);
+    group.exp_avg.push_back(at::zeros_like(parameter, at::MemoryFormat::Contiguous).detach());
+    group.exp_avg_sq.push_back(at::zeros_like(parameter, at::MemoryFormat::Contiguous).detach());
+    group.counts.push_back(at::zeros({}, parameter.options().dtype(at::kFloat).requires_grad(false)));
+    group.parameters.push_back(std::move(parameter));
+  }
+  for (Group* group : {&decayed, &plain}) {
+    if (!group->names.empty()) groups_.push_back(std::move(*group));
+  }
+}
+
+std::vector<at::Tensor> AdamW::gradients() {
+  std::vector<at::Tensor> all;
+  for (Group& group : groups_) {
+    for (at::Tensor& parameter : group.parameters) {
+      if (!parameter.grad().defined()) parameter.mutable_grad() = at::zeros_like(parameter).detach();
+      all.push_back(parameter.grad());
+    }
+  }
+  return all;
+}
+
+double AdamW::clip_gradients(double max_norm) {
+  const torch::NoGradGuard no_grad;
+  std::vector<at::Tensor> all = gradients();
+  const double norm = global_norm(all);
+  if (max_norm > 0 && norm > max_norm) at::_foreach_mul_(all, max_norm / norm);
+  return norm;
+}
+
+void AdamW::step(double lr) {
+  const torch::NoGradGuard no_grad;
+  gradients();  // makes the undefined ones zero
+  ++updates_;
+  for (Group& group : groups_) {
+    std::vector<at::Tensor> grads;
+    for (const at::Tensor& parameter : group.parameters) grads.push_back(parameter.grad().contiguous());
+    for (at::Tensor& count : group.counts) count.fill_(static_cast<double>(updates_));
+    at::_fused_adamw_(group.parameters, grads, group.exp_avg, group.exp_avg_sq, /*max_exp_avg_sqs=*/{}, group.counts,
+                      lr, config_.beta1, config_.beta2, group.weight_decay, config_.eps, /*amsgrad=*/false,
+                      /*maximize=*/false);
+  }
+}
+
+void AdamW::zero_gradients() {
+  for (Group& group : groups_) {
+    for (at::Tensor& parameter : group.parameters) parameter.mutable_grad().reset();
+  }
+}
+
+NamedParameters AdamW::state() const {
+  NamedParameters state;
+  for (const Group& group : groups_) {
+    for (std::size_t i = 0; i < group.names.size(); ++i) {
+      state.emplace_back("exp_avg/" + group.names[i], group.exp_avg[i]);
+      state.emplace_back("exp_avg_sq/" + group.names[i], group.exp_avg_sq[i]);
+    }
+  }
+  // By name: the order does not depend on which parameters are decayed.
+  std::sort(state.begin(), state.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  return state;
+}
+
+void AdamW::load_state(const NamedParameters& state, std::int64_t updates, const std::string& source) {
+  std::map<std::string, at::Tensor> by_name(state.begin(), state.end());
+  const NamedParameters own = this->state();
+  for (const auto& [name, tensor] : own) {
+    const auto it = by_name.find(name);
+    if (it == by_name.end()) user_error("'", source, "' has no optimizer moment '", name, "'; is it of another model?");
+    if (it->second.sizes() != tensor.sizes()) {
+      user_error("the optimizer moment '", name, "' in '", source, "' has the shape ", it->second.sizes(),
+                 " instead of ", tensor.sizes(), "; is it of another model?");
+    }
+  }
+  for (const auto& [name, tensor] : own) tensor.copy_(by_name.at(name));
+  updates_ = updates;
+}
+
+}  // namespace ttt

@@ -1,0 +1,66 @@
+// AdamW with decoupled weight decay, and clipping by the global norm.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "config/run_config.h"
+
+namespace ttt {
+
+using NamedParameters = std::vector<std::pair<std::string, at::Tensor>>;
+
+// Whether weight decay touches a parameter under DecayOn::kMatrices: the matrices (projections, embedding, head,
+// convolutions, the initial fast weights w1 and w2, lr_weight), and not the vectors: norms' gains and shifts (per head
+// too), biases (b1 and b2 too), token_scale_delta. The embedding is decayed like the matrices, since it is the head as
+// well where they are tied.
+bool is_decayed(const std::string& name, const at::Tensor& parameter);
+
+// The 2-norm over all elements of all gradients together. Rows are reduced in the gradients' type, their norms in fp64.
+double global_norm(const std::vector<at::Tensor>& gradients);
+
+// At update t (from 1), with gradient g (already clipped):
+//
+//     m = beta1 m + (1 - beta1) g;   v = beta2 v + (1 - beta2) g^2
+//     p -= lr (m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps) + weight_decay p)
+//
+// m and v have the parameters' shapes and type (fp32). Deterministic at an equal number of threads.
+class AdamW {
+ public:
+  // The parameters are leaves that require gradients; they are updated in place.
+  AdamW(NamedParameters parameters, const OptimConfig& config);
+
+  // Scales all gradients by min(1, max_norm / norm); max_norm 0: leaves them. Returns the norm before. An undefined
+  // gradient counts as zero.
+  double clip_gradients(double max_norm);
+
+  void step(double lr);
+  // Drops the gradients, so that the next backward pass writes instead of adding.
+  void zero_gradients();
+
+  std::int64_t updates() const { return updates_; }
+
+  // "exp_avg/NAME" and "exp_avg_sq/NAME" of every parameter: the tensors themselves, not copies.
+  NamedParameters state() const;
+  // Takes copies. Throws UserError naming the first tensor that is missing or of another shape; `source` names the
+  // file.
+  void load_state(const NamedParameters& state, std::int64_t updates, const std::string& source);
+
+ private:
+  // Parameters with one weight decay, as the fused kernel takes them.
+  struct Group {
+    double weight_decay = 0;
+    std::vector<std::string> names;
+    std::vector<at::Tensor> parameters, exp_avg, exp_avg_sq, counts;
+  };
+  std::vector<at::Tensor> gradients();
+  std::vector<Group> groups_;
+  OptimConfig config_;
+  std::int64_t updates_ = 0;
+};
+
+}  // namespace ttt

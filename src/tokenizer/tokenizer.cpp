@@ -1,0 +1,222 @@
+// Encoding and decoding. SentencePiece writes a space as U+2581 and so cannot tell a space from that character; bytes
+// of text that it would change (U+2581, NUL, whatever is not UTF-8) go round it as byte pieces, and decoding is done
+// here, from the pieces.
+#include "tokenizer/tokenizer.h"
+
+#include <sentencepiece_processor.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+#include <utility>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "base/hash.h"
+#include "tokenizer/text_files.h"
+
+namespace ttt {
+namespace {
+
+constexpr std::string_view kSpaceMark = "\xe2\x96\x81";  // U+2581
+constexpr std::size_t kEncodeChunk = 2048;  // SentencePiece's time a byte grows with the length of its input
+
+std::string spaces_from_marks(const std::string& piece) {
+  std::string text;
+  for (std::size_t at = 0; at < piece.size();) {
+    if (piece.compare(at, kSpaceMark.size(), kSpaceMark) == 0) {
+      text += ' ';
+      at += kSpaceMark.size();
+    } else {
+      text += piece[at++];
+    }
+  }
+  return text;
+}
+
+// A non-space followed by a space within one piece.
+bool has_inner_space(const std::string& text) {
+  for (std::size_t i = 1; i < text.size(); ++i) {
+    if (text[i] == ' ' && text[i - 1] != ' ') return true;
+  }
+  return false;
+}
+
+// The end of a first chunk that may be encoded alone: before a space that follows another character.
+std::size_t chunk_end(std::string_view text, std::size_t size) {
+  std::size_t at = std::max<std::size_t>(size, 1);
+  for (; at < text.size(); ++at) {
+    if (text[at] == ' ' && text[at - 1] != ' ') return at;
+  }
+  return text.size();
+}
+
+// Finds, front to back, what SentencePiece would not represent exactly: each kind is searched for once along the text.
+class SpecialBytes {
+ public:
+  explicit SpecialBytes(std::string_view text) : text_(text) {}
+
+  // The first place at or after `begin` (a character boundary), or the text's size.
+  std::size_t next(std::size_t begin) {
+    if (started_ && begin <= std::min({invalid_, nul_, mark_})) return std::min({invalid_, nul_, mark_});
+    const std::string_view rest = text_.substr(begin);
+    const auto place = [&](std::size_t found) { return found == rest.npos ? text_.size() : begin + found; };
+    if (!started_ || invalid_ < begin) invalid_ = place(find_invalid_utf8(rest).value_or(rest.npos));
+    if (!started_ || nul_ < begin) nul_ = place(rest.find('\0'));
+    if (!started_ || mark_ < begin) mark_ = place(rest.find(kSpaceMark));
+    started_ = true;
+    return std::min({invalid_, nul_, mark_});
+  }
+
+ private:
+  std::string_view text_;
+  bool started_ = false;
+  std::size_t invalid_ = 0, nul_ = 0, mark_ = 0;
+};
+
+}  // namespace
+
+struct Tokenizer::Impl {
+  sentencepiece::SentencePieceProcessor processor;
+  std::string serialized;
+  std::uint64_t hash = 0;
+  std::vector<std::string> text_of;    // by id: the bytes that a piece stands for
+  std::vector<std::int32_t> bytes_of;  // by id: their number
+  std::array<std::int32_t, 256> byte_id{};
+  bool has_bytes = true;   // every byte has a piece
+  bool lossless = false;   // encoding and joining the pieces gives the text back
+  bool splittable = true;  // no piece holds a space behind another character
+
+  std::vector<std::int32_t> encode_plain(std::string_view text) const {
+    std::vector<int> ids;
+    const auto status = processor.Encode(absl::string_view(text.data(), text.size()), &ids);
+    if (!status.ok()) fail("SentencePiece cannot encode the text: ", status.ToString());
+    return ids;
+  }
+
+  std::string join(const std::vector<std::int32_t>& ids) const {
+    std::string text;
+    for (const std::int32_t id : ids) text += text_of[static_cast<std::size_t>(id)];
+    return text;
+  }
+
+  void load(const std::string& name) {
+    const auto status = processor.LoadFromSerializedProto(absl::string_view(serialized.data(), serialized.size()));
+    if (!status.ok() || processor.GetPieceSize() == 0) {
+      user_error("'", name, "' is not a SentencePiece model; make one with `ttt tokenizer train`");
+    }
+    hash = xxh3(serialized);
+    byte_id.fill(-1);
+    const int size = processor.GetPieceSize();
+    for (int id = 0; id < size; ++id) {
+      const std::string& piece = processor.IdToPiece(id);
+      std::string text;
+      if (processor.IsByte(id)) {
+        unsigned value = 0;
+        if (std::sscanf(piece.c_str(), "<0x%02X>", &value) != 1 || value > 255) {
+          user_error("'", name, "' has the byte piece '", piece, "', which is not of the form <0x0A>");
+        }
+        text = static_cast<char>(value);
+        byte_id[value] = id;
+      } else if (!processor.IsControl(id) && !processor.IsUnknown(id)) {
+        text = spaces_from_marks(piece);
+        splittable = splittable && !has_inner_space(text);
+      }
+      bytes_of.push_back(static_cast<std::int32_t>(text.size()));
+      text_of.push_back(std::move(text));
+    }
+    has_bytes = std::all_of(byte_id.begin(), byte_id.end(), [](std::int32_t id) { return id >= 0; });
+    // Models from elsewhere may add a space in front, fold characters or merge runs of spaces.
+    const std::string probe = "  A  \xc2\xb2 \xef\xac\x81\n\n\t \r\n e\xcc\x81 \xe2\x98\x83  ";
+    lossless = has_bytes && join(encode_plain(probe)) == probe;
+    splittable = splittable && lossless;
+  }
+};
+
+Tokenizer::Tokenizer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Tokenizer::~Tokenizer() = default;
+Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
+
+Tokenizer::Tokenizer(const std::filesystem::path& model_file) : impl_(std::make_unique<Impl>()) {
+  impl_->serialized = read_file(model_file);
+  impl_->load(model_file.string());
+}
+
+Tokenizer Tokenizer::from_bytes(const std::string& serialized, const std::string& name) {
+  auto impl = std::make_unique<Impl>();
+  impl->serialized = serialized;
+  impl->load(name);
+  return Tokenizer(std::move(impl));
+}
+
+std::vector<std::int32_t> Tokenizer::encode(std::string_view text) const {
+  if (!impl_->lossless) return impl_->encode_plain(text);
+  std::vector<std::int32_t> ids;
+  SpecialBytes specials(text);
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t special = specials.next(at);
+    while (at < special) {
+      const std::string_view plain = text.substr(at, special - at);
+      const std::size_t end = impl_->splittable ? chunk_end(plain, kEncodeChunk) : plain.size();
+      const std::vector<std::int32_t> part = impl_->encode_plain(plain.substr(0, end));
+      ids.insert(ids.end(), part.begin(), part.end());
+      at += end;
+    }
+    const std::string_view rest = text.substr(at);
+    const std::size_t size = rest.starts_with(kSpaceMark) ? kSpaceMark.size() : std::min<std::size_t>(rest.size(), 1);
+    for (const char byte : rest.substr(0, size)) ids.push_back(impl_->byte_id[static_cast<unsigned char>(byte)]);
+    at += size;
+  }
+  return ids;
+}
+
+std::vector<std::string_view> Tokenizer::segments(std::string_view text, std::size_t size) const {
+  if (!impl_->splittable) return {text};
+  std::vector<std::string_view> parts;
+  while (!text.empty()) {
+    const std::size_t end = chunk_end(text, size);
+    parts.push_back(text.substr(0, end));
+    text.remove_prefix(end);
+  }
+  return parts;
+}
+
+std::string Tokenizer::decode(const std::vector<std::int32_t>& ids) const {
+  for (const std::int32_t id : ids) {
+    if (id < 0 || id >= vocab_size()) {
+      user_error("token ", id, " is not in the tokenizer's vocabulary of ", vocab_size(), " pieces");
+    }
+  }
+  if (impl_->lossless) return impl_->join(ids);
+  std::string text;
+  const auto status = impl_->processor.Decode(ids, &text);
+  if (!status.ok()) fail("SentencePiece cannot decode the tokens: ", status.ToString());
+  return text;
+}
+
+std::string Tokenizer::piece(std::int32_t id) const {
+  TTT_CHECK(id >= 0 && id < vocab_size(), "id ", id, " of ", vocab_size());
+  return impl_->processor.IdToPiece(id);
+}
+
+std::int64_t Tokenizer::vocab_size() const {
+  return impl_->processor.GetPieceSize();
+}
+std::int32_t Tokenizer::bos_id() const {
+  return impl_->processor.bos_id();
+}
+std::int32_t Tokenizer::eos_id() const {
+  return impl_->processor.eos_id();
+}
+const std::vector<std::int32_t>& Tokenizer::token_bytes() const {
+  return impl_->bytes_of;
+}
+const std::string& Tokenizer::bytes() const {
+  return impl_->serialized;
+}
+std::uint64_t Tokenizer::hash() const {
+  return impl_->hash;
+}
+
+}  // namespace ttt

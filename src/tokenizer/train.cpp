@@ -1,0 +1,146 @@
+// Training a tokenizer: a sample of the text in blocks that keep their newlines, fed to SentencePiece's BPE trainer.
+#include <sentencepiece_trainer.h>
+
+#include <algorithm>
+#include <cctype>
+#include <string>
+#include <unordered_map>
+#include <utility>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "tokenizer/text_files.h"
+#include "tokenizer/tokenizer.h"
+
+namespace ttt {
+namespace {
+
+constexpr std::size_t kBlockBytes = 4096;  // a block ends at the first newline behind so many bytes
+constexpr std::size_t kMaxLine = 16384;    // a longer line is cut
+
+// The end of the block that begins at `begin`.
+std::size_t block_end(std::string_view text, std::size_t begin) {
+  if (text.size() - begin <= kBlockBytes) return text.size();
+  const std::size_t newline = text.substr(begin + kBlockBytes, kMaxLine).find('\n');
+  if (newline != std::string_view::npos) return begin + kBlockBytes + newline + 1;
+  std::size_t end = std::min(text.size(), begin + kMaxLine);
+  while (end < text.size() && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80 && end > begin + kBlockBytes)
+    --end;
+  return end;
+}
+
+// The blocks that training sees. The trainer takes newlines inside its "sentences" as ordinary characters; sentences
+// that hold its own marks U+2581 and U+2585 would be misread or skipped, so these two become spaces.
+class BlockIterator : public sentencepiece::SentenceIterator {
+ public:
+  BlockIterator(const std::vector<fs::path>& files, double fraction) : files_(files), fraction_(fraction) { advance(); }
+
+  bool done() const override { return done_; }
+  void Next() override { advance(); }
+  const std::string& value() const override { return block_; }
+  sentencepiece::util::Status status() const override { return {}; }
+
+ private:
+  void advance() {
+    while (true) {
+      while (at_ >= file_.text().size()) {
+        if (next_file_ == files_.size()) {
+          done_ = true;
+          return;
+        }
+        file_ = MappedFile(files_[next_file_++]);
+        at_ = 0;
+      }
+      const std::size_t begin = at_;
+      at_ = block_end(file_.text(), begin);
+      const std::string_view block = file_.text().substr(begin, at_ - begin);
+      credit_ += fraction_ * static_cast<double>(block.size());
+      if (credit_ < static_cast<double>(block.size())) continue;
+      credit_ -= static_cast<double>(block.size());
+      require_utf8(block, files_[next_file_ - 1], begin);
+      block_ = block;
+      for (const char* mark : {"\xe2\x96\x81", "\xe2\x96\x85"}) {
+        for (std::size_t i = block_.find(mark); i != std::string::npos; i = block_.find(mark, i))
+          block_.replace(i, 3, " ");
+      }
+      return;
+    }
+  }
+
+  const std::vector<fs::path>& files_;
+  double fraction_;      // of the text to take; credit_ carries what is owed, so that the blocks lie evenly
+  double credit_ = 0.5;  // against rounding when everything is taken
+  std::size_t next_file_ = 0;
+  MappedFile file_;
+  std::size_t at_ = 0;
+  std::string block_;
+  bool done_ = false;
+};
+
+// The last whole number in `text` behind `words`, or 0.
+std::int64_t number_behind(const std::string& text, const std::string& words) {
+  std::size_t at = text.find(words);
+  if (at == std::string::npos) return 0;
+  at += words.size();
+  std::int64_t value = 0;
+  for (; at < text.size() && std::isdigit(static_cast<unsigned char>(text[at])); ++at)
+    value = value * 10 + (text[at] - '0');
+  return value;
+}
+
+// SentencePiece's reasons, as sentences with a remedy.
+[[noreturn]] void explain(const std::string& reason, std::int64_t vocab_size) {
+  if (const std::int64_t most = number_behind(reason, "set it to a value <= "); most > 0) {
+    user_error("a vocabulary of ", vocab_size, " pieces is too large for this text, which yields ", most,
+               "; give --vocab-size ", most, " or less, or more text");
+  }
+  if (const std::int64_t least = number_behind(reason, " vs ");
+      least > 0 && reason.find("required_chars") != std::string::npos) {
+    user_error("a vocabulary of ", vocab_size, " pieces is too small: this text's characters and the 256 bytes take ",
+               least, "; give --vocab-size ", least + 1, " or more");
+  }
+  fail("SentencePiece cannot train on this text: ", reason);
+}
+
+}  // namespace
+
+void train_tokenizer(const TokenizerTraining& options) {
+  if (options.vocab_size < 300 || options.vocab_size > 1'000'000) {
+    user_error("a vocabulary of ", options.vocab_size, " pieces is not possible; --vocab-size takes 300 to 1000000");
+  }
+  if (options.max_bytes <= 0) user_error("--max-bytes must be positive, not ", options.max_bytes);
+  const std::vector<fs::path> files = list_text_files(options.inputs, options.extensions);
+  std::uint64_t total = 0;
+  for (const fs::path& file : files) total += fs::file_size(file);
+  if (total == 0) {
+    user_error("the text is empty: '", files[0].string(), "'",
+               files.size() > 1 ? " and the other input files hold" : " holds", " no byte; give files with text");
+  }
+  make_writable_directory(options.output.has_parent_path() ? options.output.parent_path() : fs::path("."));
+  if (fs::is_directory(options.output))
+    user_error("'", options.output.string(), "' is a folder; give a file name for the model");
+
+  BlockIterator blocks(files, std::min(1.0, static_cast<double>(options.max_bytes) / static_cast<double>(total)));
+  const std::unordered_map<std::string, std::string> settings = {
+      {"model_type", "bpe"},
+      {"vocab_size", std::to_string(options.vocab_size)},
+      {"normalization_rule_name", "identity"},
+      {"add_dummy_prefix", "false"},
+      {"remove_extra_whitespaces", "false"},
+      {"allow_whitespace_only_pieces", "true"},
+      {"byte_fallback", "true"},
+      {"split_digits", "true"},
+      {"character_coverage", "0.9999"},
+      {"max_sentence_length", "1000000"},
+      {"user_defined_symbols",
+       "\t,\t\t,\t\t\t,\t\t\t\t"},  // the trainer takes a tab for a boundary and would learn none
+      {"num_threads", "2"},         // a fixed number: the model records it, and BPE training uses one thread
+      {"minloglevel", "3"},
+  };
+  std::string model;
+  const auto status = sentencepiece::SentencePieceTrainer::Train(settings, &blocks, &model);
+  if (!status.ok()) explain(status.ToString(), options.vocab_size);
+  write_file_atomically(options.output, model);
+}
+
+}  // namespace ttt

@@ -1,0 +1,40 @@
+// metrics.jsonl: one JSON object a line, flushed line by line.
+//
+//     {"kind": "train", "step", "loss", "grad_norm" (before clipping), "lr", "ttt_lr_mult", "tokens" (so far),
+//     "seconds", "tokens_per_second"}
+//     {"kind": "valid", "step", "loss", "perplexity", "bits_per_byte" (with a tokenizer), "tokens", "seconds"}
+//     {"kind": "inner_loop", "step", "layer", "target_variance", "loss_w0", "loss_before", "loss_after",
+//     "weight_change",
+//      "sigma_quantiles"}    lists with one value a mini-batch of the inner loop (quantiles: 0, 25, 50, 75, 100 %)
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <string>
+
+#include "base/json.h"
+#include "nn/mixer.h"
+
+namespace ttt {
+
+class MetricsWriter {
+ public:
+  // Appends to `path`. Lines of steps after `last_step` are removed first: the run that resumes from there writes them
+  // again. So is a last line that was cut off. Throws UserError when the file cannot be written.
+  MetricsWriter(const std::filesystem::path& path, std::int64_t last_step);
+  ~MetricsWriter();
+  MetricsWriter(const MetricsWriter&) = delete;
+  MetricsWriter& operator=(const MetricsWriter&) = delete;
+
+  void write(const Json& line);  // throws Error
+  void sync();                   // to the disk, before the checkpoint that these lines belong to
+
+ private:
+  std::filesystem::path path_;
+  std::FILE* file_ = nullptr;
+};
+
+Json to_json(const InnerLoopStats& stats, std::int64_t step);
+
+}  // namespace ttt

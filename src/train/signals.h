@@ -1,0 +1,24 @@
+// SIGTERM (a scheduler's notice) and SIGINT (Ctrl-C) ask a run to finish its step, save and exit 75.
+#pragma once
+
+#include <csignal>
+
+namespace ttt {
+
+// Catches both signals while it lives. A second SIGINT has the default action: it ends the process at once.
+class SignalGuard {
+ public:
+  SignalGuard();
+  ~SignalGuard();
+  SignalGuard(const SignalGuard&) = delete;
+  SignalGuard& operator=(const SignalGuard&) = delete;
+
+  bool stop_requested() const;
+  const char* name() const;  // "SIGTERM" or "SIGINT", once requested
+
+ private:
+  struct sigaction old_term_ {
+  }, old_int_{};
+};
+
+}  // namespace ttt

@@ -1,0 +1,29 @@
+#include "train/train_state.h"
+
+#include "base/error.h"
+
+namespace ttt {
+
+Json to_json(const TrainState& state) {
+  return {{"step", state.step},
+          {"cursor", state.cursor},
+          {"tokens", state.tokens},
+          {"seed", state.seed},
+          {"data", state.data}};
+}
+
+TrainState train_state_from_json(const Json& json, const std::string& source) {
+  try {
+    TrainState state;
+    json.at("step").get_to(state.step);
+    json.at("cursor").get_to(state.cursor);
+    json.at("tokens").get_to(state.tokens);
+    json.at("seed").get_to(state.seed);
+    json.at("data").get_to(state.data);
+    return state;
+  } catch (const Json::exception&) {
+    user_error("'", source, "' has no training state to resume from; use it as init_from in a new output_dir instead");
+  }
+}
+
+}  // namespace ttt

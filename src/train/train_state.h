@@ -1,0 +1,28 @@
+// Where a run stands: beside the model and the optimizer's moments, everything that the numbers of its next steps
+// depend on.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/json.h"
+
+namespace ttt {
+
+// state.json of a checkpoint. The learning rates, the inner warm-up and the order of samples are functions of these
+// values and of the config; no random numbers are drawn after the initialisation.
+struct TrainState {
+  std::int64_t step = 0;    // optimizer steps done
+  std::int64_t cursor = 0;  // samples consumed: the next one is SampleOrder(cursor), over all epochs
+  std::int64_t tokens = 0;  // targets seen, scored or not
+  std::int64_t seed = 0;    // of initialisation and data order
+  std::string data;         // Dataset::fingerprint() of data.train
+
+  bool operator==(const TrainState&) const = default;
+};
+
+Json to_json(const TrainState& state);
+// Throws UserError naming `source` when a value is missing.
+TrainState train_state_from_json(const Json& json, const std::string& source);
+
+}  // namespace ttt

@@ -1,0 +1,156 @@
+// The training loop. What comes before it (data, resuming) is in trainer_setup.cpp.
+#include "train/trainer.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/log.h"
+#include "base/timer.h"
+#include "config/load.h"
+#include "infer/evaluate.h"
+#include "model/layout.h"
+#include "train/loss_weights.h"
+#include "train/progress.h"
+#include "train/signals.h"
+
+namespace ttt {
+namespace {
+
+bool is_due(std::int64_t step, std::int64_t every) {
+  return every > 0 && step % every == 0;
+}
+
+}  // namespace
+
+ExitCode Trainer::run() {
+  if (state_.step >= config_.train.steps) {
+    log_info(cat("the run in '", config_.output_dir, "' is finished: it has ", state_.step,
+                 " steps (raise train.steps to go on)"));
+    return ExitCode::kOk;
+  }
+  announce();
+  const SignalGuard signals;
+  Progress progress(state_.step + 1, config_.train.steps, config_.train.batch_tokens, options_.quiet);
+  while (state_.step < config_.train.steps) {
+    const StepResult result = step();
+    record(result);
+    progress.update(result.step, result.loss, result.seconds, is_due(result.step, config_.train.log_every));
+    const bool last = state_.step == config_.train.steps;
+    const bool stop = signals.stop_requested();
+    if (last || is_due(state_.step, config_.train.eval_every)) validate_model();
+    if (last || stop || is_due(state_.step, config_.checkpoint.every)) save();
+    if (stop && !last) {
+      log_info(cat("stopped by ", signals.name(), " after step ", state_.step,
+                   ", which is saved; the same command goes on"));
+      return ExitCode::kPreempted;
+    }
+  }
+  log_info(cat("done: ", state_.step, " steps, ", state_.tokens, " tokens; the model is '",
+               checkpoint_path(checkpoints_, state_.step).string(), "'"));
+  return ExitCode::kOk;
+}
+
+StepResult Trainer::step() {
+  const Timer timer;
+  StepResult result;
+  result.step = state_.step + 1;
+  result.lr = schedule_.rate(result.step - 1);
+  result.ttt_lr_mult = ttt_lr_multiplier(config_, result.step);
+  const bool wants_stats = is_due(result.step, config_.train.stats_every);
+
+  const Batch batch = next_batch();
+  const torch::Tensor weights_BT = loss_weights(batch.targets_BT, train_data_->bos_id(), config_.train.loss_average);
+  optimizer_->zero_gradients();
+  const std::int64_t sequences = batch.inputs_BT.size(0);
+  for (std::int64_t first = 0; first < sequences; first += config_.micro_batch()) {
+    const auto part = [&](const torch::Tensor& all_BT) {
+      return all_BT.slice(0, first, std::min(first + config_.micro_batch(), sequences)).to(device_);
+    };
+    ForwardContext context;
+    context.ttt_lr_mult = result.ttt_lr_mult;
+    if (wants_stats && first == 0) context.stats = &result.stats;
+    const torch::Tensor token_loss_bT = model_->token_loss(part(batch.inputs_BT), part(batch.targets_BT), context);
+    const torch::Tensor loss = (token_loss_bT * part(weights_BT)).sum();
+    loss.backward();
+    result.loss += loss.item<double>();
+  }
+  result.grad_norm = optimizer_->clip_gradients(config_.optim.clip_grad_norm);
+  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
+    fail("step ", result.step, " has a loss of ", result.loss, " and a gradient norm of ", result.grad_norm,
+         ": the run diverged and stops here, the last checkpoint is kept; lower optim.lr or optim.clip_grad_norm");
+  }
+  optimizer_->step(result.lr);
+
+  state_.step = result.step;
+  state_.cursor += sequences;
+  state_.tokens += batch.targets_BT.numel();
+  result.seconds = timer.seconds();
+  return result;
+}
+
+Batch Trainer::next_batch() const {
+  std::vector<std::int64_t> samples;
+  for (std::int64_t i = 0; i < config_.sequences_per_step(); ++i) samples.push_back((*order_)(state_.cursor + i));
+  return train_data_->batch(samples, config_.train.context);
+}
+
+void Trainer::record(const StepResult& result) {
+  metrics_->write({{"kind", "train"},
+                   {"step", result.step},
+                   {"loss", result.loss},
+                   {"grad_norm", result.grad_norm},
+                   {"lr", result.lr},
+                   {"ttt_lr_mult", result.ttt_lr_mult},
+                   {"tokens", state_.tokens},
+                   {"seconds", result.seconds},
+                   {"tokens_per_second", static_cast<double>(config_.train.batch_tokens) / result.seconds}});
+  for (const InnerLoopStats& stats : result.stats) {
+    metrics_->write(to_json(stats, result.step));
+    for (const torch::Tensor& values : {stats.loss_w0, stats.loss_before, stats.loss_after, stats.weight_change}) {
+      if (!values.defined() || at::isfinite(values).all().item<bool>()) continue;
+      log_warn(cat("layer ", stats.layer, ", step ", result.step,
+                   ": the inner loop is not finite; lower model.ttt_base_lr"));
+      break;
+    }
+  }
+}
+
+void Trainer::validate_model() {
+  if (!valid_data_) return;
+  const Timer timer;
+  EvalOptions options;
+  options.context = config_.train.context;
+  options.batch = config_.micro_batch();
+  options.max_samples = config_.train.eval_batches * config_.micro_batch();
+  options.device = device_;
+  const EvalResult valid = evaluate(*model_, *valid_data_, options);
+  Json line = {{"kind", "valid"}, {"step", state_.step}, {"loss", valid.loss}, {"perplexity", std::exp(valid.loss)}};
+  std::string text = cat("step ", state_.step, ": validation loss ", valid.loss, ", perplexity ", std::exp(valid.loss));
+  if (std::isfinite(valid.bits_per_byte)) {
+    line["bits_per_byte"] = valid.bits_per_byte;
+    text += cat(", ", valid.bits_per_byte, " bits per byte");
+  }
+  line["tokens"] = valid.tokens;
+  line["seconds"] = timer.seconds();
+  metrics_->write(line);
+  log_info(text);
+}
+
+void Trainer::save() {
+  metrics_->sync();
+  Checkpoint checkpoint;
+  checkpoint.model = export_parameters(*model_);
+  checkpoint.optimizer = optimizer_->state();
+  checkpoint.hf_config = hugging_face_config(config_.model);
+  checkpoint.state = to_json(state_);
+  checkpoint.config_yaml = to_yaml(config_);
+  checkpoint.tokenizer = tokenizer_;
+  const fs::path directory = checkpoint_path(checkpoints_, state_.step);
+  write_checkpoint(directory, checkpoint);
+  apply_retention(checkpoints_, config_.checkpoint.keep_last, config_.checkpoint.keep_every);
+  log_info(cat("saved '", directory.string(), "'"));
+}
+
+}  // namespace ttt

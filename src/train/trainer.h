@@ -1,0 +1,88 @@
+// A training run: from a config to checkpoints and metrics in its output_dir, from wherever it stands.
+//
+//     OUTPUT_DIR/config.yaml    resolved        OUTPUT_DIR/metrics.jsonl    see train/metrics.h
+//     OUTPUT_DIR/train.log                      OUTPUT_DIR/checkpoints/     see checkpoint/checkpoint.h
+//     OUTPUT_DIR/.lock          held while a training runs here
+//
+// Shapes: B sequences of a step, T context.
+#pragma once
+
+#include <torch/types.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "checkpoint/checkpoint.h"
+#include "config/run_config.h"
+#include "data/dataset.h"
+#include "model/language_model.h"
+#include "optim/adamw.h"
+#include "optim/schedule.h"
+#include "train/metrics.h"
+#include "train/train_state.h"
+
+namespace ttt {
+
+struct TrainerOptions {
+  bool quiet = false;  // only warnings and errors on stderr
+};
+
+// What one optimizer step did.
+struct StepResult {
+  std::int64_t step = 0;  // from 1
+  double loss = 0;        // as train.loss_average says, before the update
+  double grad_norm = 0;   // before clipping
+  double lr = 0;
+  double ttt_lr_mult = 1;
+  double seconds = 0;
+  std::vector<InnerLoopStats> stats;  // at multiples of train.stats_every, of the step's first micro-batch
+};
+
+class Trainer {
+ public:
+  // Checks config and data, then locks output_dir and resumes the run that is there, or starts one (from init_from, or
+  // fresh). Throws UserError for whatever does not fit; nothing that was there before is changed then.
+  explicit Trainer(const RunConfig& config, const TrainerOptions& options = {});
+
+  // Trains to train.steps. kOk, or kPreempted after SIGTERM or SIGINT: the step was finished and saved. Throws Error
+  // when the loss is not finite.
+  ExitCode run();
+
+  // One optimizer step; throws Error when the loss or the gradient is not finite, before it touches a parameter.
+  StepResult step();
+
+  const TrainState& state() const { return state_; }
+  LanguageModel& model() { return *model_; }
+
+ private:
+  void open_data();
+  void check_fit(const Dataset& data, const char* key) const;
+  void read_tokenizer();
+  void resume(const fs::path& directory);
+  void start_from(const fs::path& directory);
+  void announce() const;
+  Batch next_batch() const;
+  void record(const StepResult& result);
+  void validate_model();
+  void save();
+
+  RunConfig config_;
+  TrainerOptions options_;
+  torch::Device device_;
+  fs::path checkpoints_;
+  std::unique_ptr<FileLock> lock_;
+  std::optional<Dataset> train_data_, valid_data_;
+  std::optional<SampleOrder> order_;
+  std::string tokenizer_;  // bytes of tokenizer.model
+  std::shared_ptr<LanguageModel> model_;
+  std::unique_ptr<AdamW> optimizer_;
+  WarmupCosine schedule_;
+  TrainState state_;
+  std::unique_ptr<MetricsWriter> metrics_;
+};
+
+}  // namespace ttt

@@ -1,0 +1,155 @@
+// What comes before the first step: checks, the data, the output folder, resuming.
+#include <ATen/Context.h>
+
+#include <algorithm>
+
+#include "base/json.h"
+#include "base/log.h"
+#include "config/load.h"
+#include "model/device.h"
+#include "model/layout.h"
+#include "train/progress.h"
+#include "train/resume.h"
+#include "train/trainer.h"
+
+namespace ttt {
+namespace {
+
+// Sets up to this size are hashed at the start (a fraction of a second); of larger ones `ttt inspect` hashes every
+// shard.
+constexpr std::int64_t kVerifiedBytes = 256 << 20;
+
+NamedParameters named_parameters(LanguageModel& model) {
+  NamedParameters parameters;
+  for (const auto& item : model.named_parameters()) parameters.emplace_back(item.key(), item.value());
+  return parameters;
+}
+
+// Architecture keys that a fine-tuning run may set anew: they change no parameter's meaning, only the numbers computed
+// with it.
+bool may_differ_in_init(const std::string& key) {
+  return key == "model.rope_theta" || key.starts_with("model.ttt_base_lr");
+}
+
+}  // namespace
+
+Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
+    : config_(config), options_(options), device_(torch::kCPU), schedule_(config) {
+  validate(config_);
+  device_ = select_device(config_.train.device);
+  set_cpu_threads(config_.train.threads);
+  // Bit-exact resuming needs the same sums in the same order; on the CPU that holds at an equal number of threads.
+  if (device_.is_cuda()) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
+  open_data();
+  read_tokenizer();
+
+  const fs::path output(config_.output_dir);
+  make_writable_directory(output);
+  lock_ = std::make_unique<FileLock>(output / ".lock", cat("another training is running in '", config_.output_dir,
+                                                           "'; wait for it, or choose another output_dir"));
+  checkpoints_ = output / "checkpoints";
+  const auto newest = newest_checkpoint(checkpoints_);
+  set_log_verbose(!options_.quiet);
+  log_to_file((output / "train.log").string());
+
+  const auto seed = static_cast<std::uint64_t>(config_.train.seed);
+  model_ = std::make_shared<LanguageModel>(config_.model, seed);
+  model_->to(device_);
+  optimizer_ = std::make_unique<AdamW>(named_parameters(*model_), config_.optim);
+  order_.emplace(train_data_->num_samples(config_.train.context), config_.data.order == DataOrder::kShuffled, seed);
+  state_.seed = config_.train.seed;
+  state_.data = train_data_->fingerprint();
+  if (newest) {
+    resume(*newest);
+  } else if (!config_.init_from.empty()) {
+    start_from(config_.init_from);
+  }
+  metrics_ = std::make_unique<MetricsWriter>(output / "metrics.jsonl", state_.step);
+  write_file_atomically(output / "config.yaml", to_yaml(config_));
+}
+
+void Trainer::open_data() {
+  train_data_.emplace(config_.data.train);
+  check_fit(*train_data_, "data.train");
+  if (config_.data.valid.empty()) return;
+  valid_data_.emplace(config_.data.valid);
+  check_fit(*valid_data_, "data.valid");
+}
+
+void Trainer::check_fit(const Dataset& data, const char* key) const {
+  const std::string place = cat(key, " '", data.directory().string(), "'");
+  if (data.vocab_size() != config_.model.vocab_size) {
+    user_error(place, " has a vocabulary of ", data.vocab_size(), " and model.vocab_size is ", config_.model.vocab_size,
+               "; set model.vocab_size to ", data.vocab_size(), ", or prepare the data with the model's tokenizer");
+  }
+  if (data.num_samples(config_.train.context) == 0) {
+    user_error(place, " has ", data.num_tokens(), " tokens, too few for one sample of train.context ",
+               config_.train.context, " and its last target; take a shorter context or more text");
+  }
+  const std::int64_t bytes_per_token = data.vocab_size() <= 65536 ? 2 : 4;
+  if (data.num_tokens() > kVerifiedBytes / bytes_per_token) return;
+  const std::vector<std::string> problems = data.verify();
+  if (!problems.empty()) throw UserError(problems.front());
+}
+
+void Trainer::read_tokenizer() {
+  const fs::path of_data = train_data_->tokenizer_path();
+  const std::string data_bytes = of_data.empty() ? "" : read_file(of_data);
+  tokenizer_ = config_.tokenizer.empty() ? data_bytes : read_file(config_.tokenizer);
+  if (!data_bytes.empty() && tokenizer_ != data_bytes) {
+    user_error("data.train '", config_.data.train, "' was prepared with another tokenizer than '", config_.tokenizer,
+               "'; leave out the key tokenizer, or prepare the data with that one");
+  }
+}
+
+void Trainer::resume(const fs::path& directory) {
+  Checkpoint checkpoint;
+  try {
+    checkpoint = read_checkpoint(directory, CheckpointParts::kAll);
+  } catch (const UserError& error) {
+    user_error(error.what(), fall_back_advice(checkpoints_, directory));
+  }
+  const std::string source = directory.string();
+  const TrainState saved = train_state_from_json(checkpoint.state, source);
+  const auto differences = check_resumed_config(load_run_config(directory / "config.yaml"), config_);
+  if (saved.data != state_.data) {
+    user_error("data.train '", config_.data.train, "' holds other data than the run in '", config_.output_dir,
+               "' was trained on; give that data set, or choose another output_dir for a new run");
+  }
+  import_parameters(*model_, checkpoint.model, source);
+  optimizer_->load_state(checkpoint.optimizer, saved.step, source);
+  state_ = saved;
+  log_info(cat("resuming from '", source, "' at step ", state_.step));
+  for (const FieldDifference& difference : differences) {
+    log_info(cat("changed since: ", difference.key, " was ", difference.a, ", now ", difference.b));
+  }
+}
+
+void Trainer::start_from(const fs::path& directory) {
+  const Checkpoint checkpoint = read_checkpoint(directory, CheckpointParts::kModel);
+  const std::string source = directory.string();
+  RunConfig theirs = config_;
+  theirs.model = model_config_from_hugging_face(checkpoint.hf_config, source);
+  for (const FieldDifference& difference : diff(theirs, config_)) {
+    if (!may_differ_in_init(difference.key)) {
+      user_error("init_from '", source, "' is a model with ", difference.key, " ", difference.a,
+                 " and the config says ", difference.b, "; set the config's key to ", difference.a);
+    }
+    log_info(cat("init_from has ", difference.key, " ", difference.a, ", this run ", difference.b));
+  }
+  import_parameters(*model_, checkpoint.model, source);
+  log_info(cat("starting from the model in '", source, "'"));
+}
+
+void Trainer::announce() const {
+  std::int64_t parameters = 0;
+  for (const torch::Tensor& parameter : model_->parameters()) parameters += parameter.numel();
+  const std::int64_t samples = train_data_->num_samples(config_.train.context);
+  log_info(cat(to_string(config_.model.mixer), ", ", format_count(static_cast<double>(parameters)), " parameters, on ",
+               device_.str(), " with ", at::get_num_threads(), " threads; output in '", config_.output_dir, "'"));
+  log_info(cat("steps ", state_.step + 1, " to ", config_.train.steps, " of ", config_.sequences_per_step(), " x ",
+               config_.train.context, " tokens, in micro-batches of ", config_.micro_batch(), "; an epoch is ", samples,
+               " samples of ", train_data_->num_tokens(), " tokens"));
+}
+
+}  // namespace ttt

@@ -1,0 +1,325 @@
+// Config files: values, bases, overrides, defaults that depend on other keys, and a sentence with place and remedy for
+// every kind of mistake.
+#include "config/load.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "config/fields.h"
+
+namespace ttt {
+namespace {
+
+// A folder of config files that is gone after the test.
+class LoadTest : public testing::Test {
+ protected:
+  LoadTest() : folder_(fs::temp_directory_path() / cat("ttt_load_test_", getpid())) {
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+  }
+  ~LoadTest() override { fs::remove_all(folder_); }
+
+  fs::path write(const std::string& name, const std::string& content) {
+    const fs::path path = folder_ / name;
+    fs::create_directories(path.parent_path());
+    write_file_atomically(path, content);
+    return path;
+  }
+
+  // A run config that is right as it is, plus `more` behind it.
+  fs::path write_run(const std::string& more, const std::string& name = "run.yaml") {
+    return write(name, "data: {train: tokens}\noutput_dir: out\n" + more);
+  }
+
+  // The message of the error that loading `content` gives, with the folder's name cut out.
+  std::string error_of(const std::string& content, const std::vector<std::string>& overrides = {}) {
+    return message([&] { load_run_config(write("run.yaml", content), overrides); });
+  }
+
+  template <class Action>
+  std::string message(Action&& action) {
+    try {
+      action();
+    } catch (const UserError& error) {
+      std::string text = error.what();
+      for (std::size_t at; (at = text.find(folder_.string() + "/")) != text.npos;)
+        text.erase(at, folder_.string().size() + 1);
+      return text;
+    }
+    return "(no error)";
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(LoadTest, EveryKeyThatScriptsRelyOn) {
+  const RunConfig config = load_run_config(write("run.yaml", R"(
+model: {mixer: ttt_mlp, backbone: transformer, vocab_size: 211, hidden_size: 64, num_layers: 3, num_heads: 2, intermediate_size: 128,
+        mini_batch_size: 8, ttt_base_lr: 0.2, ttt_base_lr_init: 0.02, ttt_base_lr_warmup_steps: 7, pre_conv: true, rope_theta: 5e5,
+        tie_embeddings: false}
+data: {train: a, valid: b, order: sequential}
+train: {context: 48, batch_tokens: 192, micro_batch: 2, steps: 20, seed: 5, dtype: fp32, device: cpu}
+optim: {lr: 1e-2, end_lr: 1e-4, warmup_steps: 3, decay_steps: 15, beta1: 0.8, beta2: 0.9, weight_decay: 0.2, clip_grad_norm: 0.5}
+checkpoint: {every: 4, keep_last: 1, keep_every: 8}
+output_dir: out
+init_from: start
+tokenizer: t.model
+parity: ttt-lm-jax
+)"));
+  EXPECT_EQ(config.model.mixer, MixerKind::kTttMlp);
+  EXPECT_EQ(config.model.backbone, Backbone::kTransformer);
+  EXPECT_EQ(config.model.vocab_size, 211);
+  EXPECT_EQ(config.model.hidden_size, 64);
+  EXPECT_EQ(config.model.num_layers, 3);
+  EXPECT_EQ(config.model.num_heads, 2);
+  EXPECT_EQ(config.model.intermediate_size, 128);
+  EXPECT_EQ(config.model.mini_batch_size, 8);
+  EXPECT_EQ(config.model.ttt_base_lr, 0.2);
+  EXPECT_EQ(config.model.ttt_base_lr_init, 0.02);
+  EXPECT_EQ(config.model.ttt_base_lr_warmup_steps, 7);
+  EXPECT_TRUE(config.model.pre_conv);
+  EXPECT_EQ(config.model.rope_theta, 5e5);
+  EXPECT_FALSE(config.model.tie_embeddings);
+  EXPECT_EQ(config.data.train, "a");
+  EXPECT_EQ(config.data.valid, "b");
+  EXPECT_EQ(config.data.order, DataOrder::kSequential);
+  EXPECT_EQ(config.train.context, 48);
+  EXPECT_EQ(config.train.batch_tokens, 192);
+  EXPECT_EQ(config.train.micro_batch, 2);
+  EXPECT_EQ(config.train.steps, 20);
+  EXPECT_EQ(config.train.seed, 5);
+  EXPECT_EQ(config.train.dtype, DType::kFp32);
+  EXPECT_EQ(config.train.device, DeviceKind::kCpu);
+  EXPECT_EQ(config.optim.lr, 1e-2);
+  EXPECT_EQ(config.optim.end_lr, 1e-4);
+  EXPECT_EQ(config.optim.warmup_steps, 3);
+  EXPECT_EQ(config.optim.decay_steps, 15);
+  EXPECT_EQ(config.optim.beta1, 0.8);
+  EXPECT_EQ(config.optim.beta2, 0.9);
+  EXPECT_EQ(config.optim.weight_decay, 0.2);
+  EXPECT_EQ(config.optim.clip_grad_norm, 0.5);
+  EXPECT_EQ(config.checkpoint.every, 4);
+  EXPECT_EQ(config.checkpoint.keep_last, 1);
+  EXPECT_EQ(config.checkpoint.keep_every, 8);
+  EXPECT_EQ(config.output_dir, "out");
+  EXPECT_EQ(config.init_from, "start");
+  EXPECT_EQ(config.tokenizer, "t.model");
+  EXPECT_EQ(config.parity, Parity::kTttLmJax);
+}
+
+TEST_F(LoadTest, ExtendsAppliesBasesFirstAndIsRelativeToTheFile) {
+  write("model/base.yaml", "model: {hidden_size: 64, num_heads: 4, num_layers: 2}\n");
+  write("model/wide.yaml", "extends: base.yaml\nmodel: {hidden_size: 128}\n");
+  const RunConfig config = load_run_config(write("run/run.yaml",
+                                                 "model: {num_layers: 5}\nextends: ../model/wide.yaml\n"
+                                                 "data: {train: d}\noutput_dir: o\n"));
+  EXPECT_EQ(config.model.num_heads, 4);
+  EXPECT_EQ(config.model.hidden_size, 128);
+  EXPECT_EQ(config.model.num_layers, 5);  // the deriving file wins, wherever `extends` stands
+}
+
+TEST_F(LoadTest, OverridesWinAndArePlacedOnTheCommandLine) {
+  const fs::path file = write_run("train: {steps: 100}\n");
+  EXPECT_EQ(load_run_config(file, {"train.steps=7", "optim.lr=0.5"}).train.steps, 7);
+  EXPECT_EQ(message([&] { load_run_config(file, {"train.stps=7"}); }),
+            "command line: unknown key 'train.stps'; did you mean 'train.steps'?");
+  EXPECT_EQ(message([&] { load_run_config(file, {"train.steps=x"}); }),
+            "command line: 'train.steps' must be an integer of at least 1, not 'x'");
+  EXPECT_EQ(message([&] { load_run_config(file, {"train.steps"}); }),
+            "command line: 'train.steps' is not an override; write key=value, such as train.steps=1000");
+  EXPECT_EQ(message([&] { load_run_config(file, {"train=1"}); }),
+            "command line: 'train' is a section; name one of its keys, 'train.KEY=VALUE'");
+  EXPECT_EQ(message([&] { load_run_config(file, {"extends=x.yaml"}); }),
+            "command line: 'extends' is for files; name the other file as the config instead");
+}
+
+TEST_F(LoadTest, UnknownKeys) {
+  EXPECT_EQ(error_of("output_dir: o\ntrain:\n  contxt: 5\n"),
+            "run.yaml:3: unknown key 'train.contxt'; did you mean 'train.context'?");
+  EXPECT_EQ(error_of("trian: {context: 5}\n"), "run.yaml:1: unknown key 'trian'; did you mean 'train'?");
+  EXPECT_EQ(error_of("train: {lr: 1e-3}\n"), "run.yaml:1: unknown key 'train.lr'; did you mean 'optim.lr'?");
+  EXPECT_EQ(error_of("\nwarmup_steps: 3\n"),
+            "run.yaml:2: unknown key 'warmup_steps'; did you mean 'optim.warmup_steps'?");
+  EXPECT_EQ(error_of("extend: a.yaml\n"), "run.yaml:1: unknown key 'extend'; did you mean 'extends'?");
+  EXPECT_EQ(error_of("zzzzzzz: 3\n"), "run.yaml:1: unknown key 'zzzzzzz'; `ttt train --help` lists the keys");
+  EXPECT_EQ(error_of("train.steps: 3\n"),
+            "run.yaml:1: in a file, 'train.steps' is written as a section: 'train: {steps: ...}'");
+}
+
+TEST_F(LoadTest, WrongTypesAndValuesOutOfRange) {
+  EXPECT_EQ(error_of("train:\n  context: 5.5\n"),
+            "run.yaml:2: 'train.context' must be an integer from 1 to 1073741824, not '5.5'");
+  EXPECT_EQ(error_of("train: {context: 0}\n"),
+            "run.yaml:1: 'train.context' must be an integer from 1 to 1073741824, not '0'");
+  EXPECT_EQ(error_of("train: {steps: -3}\n"), "run.yaml:1: 'train.steps' must be an integer of at least 1, not '-3'");
+  EXPECT_EQ(error_of("optim: {lr: fast}\n"), "run.yaml:1: 'optim.lr' must be a number of at least 0, not 'fast'");
+  EXPECT_EQ(error_of("optim: {lr: .inf}\n"), "run.yaml:1: 'optim.lr' must be a number of at least 0, not '.inf'");
+  EXPECT_EQ(error_of("optim: {beta1: 1}\n"),
+            "run.yaml:1: 'optim.beta1' must be a number of at least 0 and below 1, not '1'");
+  EXPECT_EQ(error_of("model: {ttt_base_lr: -0.5}\n"),
+            "run.yaml:1: 'model.ttt_base_lr' must be a number of at least 0, or -1 for the paper's value, not '-0.5'");
+  EXPECT_EQ(error_of("model: {pre_conv: yes}\n"), "run.yaml:1: 'model.pre_conv' must be true or false, not 'yes'");
+  EXPECT_EQ(error_of("model: {mixer: ttt_liner}\n"),
+            "run.yaml:1: 'model.mixer' must be one of attention | ttt_linear | ttt_mlp | mamba, not 'ttt_liner'; did "
+            "you mean 'ttt_linear'?");
+  EXPECT_EQ(error_of("parity: jax\n"), "run.yaml:1: 'parity' must be one of none | ttt-lm-jax, not 'jax'");
+  EXPECT_EQ(error_of("train: {steps: }\n"), "run.yaml:1: 'train.steps' has no value");
+}
+
+TEST_F(LoadTest, WrongShapesOfTheFile) {
+  EXPECT_EQ(error_of("output_dir: o\ntrain: 5\n"),
+            "run.yaml:2: 'train' is a section and takes keys below it, not a value");
+  EXPECT_EQ(error_of("train: {steps: {a: 1}}\n"), "run.yaml:1: 'train.steps' takes a single value, not a section");
+  EXPECT_EQ(error_of("train: {steps: [1, 2]}\n"), "run.yaml:1: 'train.steps' takes a single value, not a list");
+  EXPECT_EQ(error_of("train:\n  steps: 1\n  steps: 2\n"),
+            "run.yaml:3: 'train.steps' is given twice (first at run.yaml:2); remove one");
+  EXPECT_EQ(error_of("train: {steps: 1}\noptim: {lr: 1}\ntrain: {seed: 1}\n"),
+            "run.yaml:3: section 'train' is given twice; join the two");
+  EXPECT_EQ(error_of("output_dir: a\noutput_dir: b\n"),
+            "run.yaml:2: 'output_dir' is given twice (first at run.yaml:1); remove one");
+  EXPECT_EQ(error_of("- a\n- b\n"),
+            "run.yaml:1: a config is a map of keys to values, such as 'train: {context: 2048}'");
+  EXPECT_EQ(error_of("a: 1\n---\nb: 2\n"), "run.yaml: holds 2 YAML documents; a config is one, without '---' inside");
+  EXPECT_EQ(error_of("output_dir: o\ntrain: {steps: 1\n").substr(0, 29), "run.yaml:3: not valid YAML: e");
+  EXPECT_EQ(error_of("output_dir: o\nmodel:\n\tmixer: attention\n").substr(0, 27), "run.yaml:3: not valid YAML:");
+  EXPECT_EQ(message([&] { load_run_config(folder_ / "none.yaml"); }),
+            "there is no config file 'none.yaml'; check the path");
+}
+
+TEST_F(LoadTest, WrongExtends) {
+  EXPECT_EQ(error_of("output_dir: o\nextends: none.yaml\n"),
+            "run.yaml:2: 'extends' names a file that does not exist, 'none.yaml'; check the path");
+  EXPECT_EQ(error_of("extends: [a, b]\n"), "run.yaml:1: 'extends' must be the path of one file");
+  EXPECT_EQ(error_of("extends: run.yaml\n"),
+            "run.yaml:1: 'extends' leads back to 'run.yaml', which is being read already; remove one of the links");
+  write("a.yaml", "extends: b.yaml\n");
+  write("b.yaml", "\nextends: a.yaml\n");
+  EXPECT_EQ(message([&] { load_run_config(folder_ / "a.yaml"); }),
+            "b.yaml:2: 'extends' leads back to 'a.yaml', which is being read already; remove one of the links");
+  write("base.yaml", "train:\n  stepz: 4\n");  // a mistake in a base is placed in the base
+  EXPECT_EQ(error_of("extends: base.yaml\n"), "base.yaml:2: unknown key 'train.stepz'; did you mean 'train.steps'?");
+}
+
+TEST_F(LoadTest, CrossFieldRulesNameKeysAndRemedy) {
+  const auto error = [&](const std::string& more) { return message([&] { load_run_config(write_run(more)); }); };
+  EXPECT_EQ(error_of("output_dir: o\n"),
+            "run.yaml: data.train is missing; give the folder that `ttt prepare` wrote, as in 'data: {train: DIR}'");
+  EXPECT_EQ(error_of("data: {train: d}\n"),
+            "run.yaml: output_dir is missing; give the folder that the run may write to");
+  EXPECT_EQ(error("model: {hidden_size: 100, num_heads: 12}\n"),
+            "run.yaml: model.hidden_size 100 is not a multiple of model.num_heads 12; use a width of 96 or 108, or "
+            "another number of heads");
+  EXPECT_EQ(error("model: {hidden_size: 36, num_heads: 12}\n"),
+            "run.yaml: model.hidden_size / model.num_heads is 3, but RoPE rotates pairs and needs an even head size; "
+            "change one of the two");
+  EXPECT_EQ(error("model: {mixer: mamba}\n"),
+            "run.yaml: model.mixer 'mamba' comes in a later version; use attention, ttt_linear or ttt_mlp "
+            "('model.backbone: mamba' works with these)");
+  EXPECT_EQ(error("train: {context: 2048, batch_tokens: 0.5M}\n"),
+            "run.yaml: train.batch_tokens 500000 is not a multiple of train.context 2048; use 499712 or 501760");
+  EXPECT_EQ(error("train: {context: 100, batch_tokens: 40}\n"),
+            "run.yaml: train.batch_tokens 40 is not a multiple of train.context 100; use 100");
+  EXPECT_EQ(error("train: {context: 64, batch_tokens: 640, micro_batch: 4}\n"),
+            "run.yaml: a step has 10 sequences (train.batch_tokens / train.context), which train.micro_batch 4 does "
+            "not divide; "
+            "use a divisor of 10, or 0 to let the program choose");
+  EXPECT_EQ(error("train: {steps: 50}\noptim: {warmup_steps: 60}\n"),
+            "run.yaml: optim.warmup_steps 60 is more than the 50 steps after which the decay ends (train.steps); use a "
+            "shorter warm-up");
+  EXPECT_EQ(error("optim: {lr: 1e-4, end_lr: 1e-3}\n"),
+            "run.yaml: optim.end_lr 0.001 is above the peak, optim.lr 0.0001; lower it");
+  EXPECT_EQ(error("train: {dtype: bf16}\n"), "run.yaml: train.dtype bf16 comes in a later version; use fp32 or auto");
+}
+
+TEST_F(LoadTest, DefaultsThatDependOnOtherKeys) {
+  const auto model = [&](const std::string& keys) {
+    return load_model_config(write("m.yaml", "model: {" + keys + "}\n"));
+  };
+  EXPECT_TRUE(model("mixer: ttt_linear").pre_conv);
+  EXPECT_TRUE(model("mixer: ttt_mlp, backbone: mamba").pre_conv);
+  EXPECT_FALSE(model("mixer: ttt_mlp, backbone: transformer").pre_conv);
+  EXPECT_TRUE(model("mixer: ttt_mlp, backbone: transformer, pre_conv: true").pre_conv);
+  EXPECT_FALSE(model("mixer: ttt_linear, pre_conv: false").pre_conv);
+  EXPECT_FALSE(model("mixer: attention").pre_conv);
+  EXPECT_EQ(model("mixer: attention").backbone, Backbone::kTransformer);
+  EXPECT_EQ(model("mixer: ttt_linear").ttt_base_lr, 1.0);
+  EXPECT_EQ(model("mixer: ttt_linear").ttt_base_lr_init, 1.0);
+  EXPECT_EQ(model("mixer: ttt_linear, ttt_base_lr: 0.5").ttt_base_lr_init, 0.5);
+  EXPECT_EQ(model("mixer: ttt_mlp").ttt_base_lr, 0.1);
+  EXPECT_EQ(model("mixer: ttt_mlp").ttt_base_lr_init, 0.01);
+
+  const auto run = [&](const std::string& more) { return load_run_config(write_run(more)); };
+  EXPECT_EQ(run("train: {steps: 50}\n").optim.warmup_steps, 5);
+  EXPECT_EQ(run("train: {steps: 50}\noptim: {decay_steps: 100}\n").optim.warmup_steps, 10);
+  EXPECT_EQ(run("optim: {lr: 1e-6}\n").optim.end_lr, 1e-6);
+  EXPECT_EQ(run("train: {context: 512, batch_tokens: 12288}\n").train.micro_batch, 12);  // divides 24, 16 would not
+  EXPECT_EQ(run("train: {context: 16384, batch_tokens: 65536}\n").train.micro_batch, 1);
+  EXPECT_EQ(run("train: {context: 64, batch_tokens: 448}\n").train.micro_batch, 7);
+}
+
+TEST_F(LoadTest, ParitySetsDefaultsUnderExplicitKeys) {
+  const RunConfig own = load_run_config(write_run(""));
+  EXPECT_EQ(own.optim.decay_on, DecayOn::kMatrices);
+  EXPECT_EQ(own.train.loss_average, LossAverage::kTokens);
+  const RunConfig parity = load_run_config(write_run("optim: {weight_decay: 0.3, end_lr: 2e-5}\nparity: ttt-lm-jax\n"));
+  EXPECT_EQ(parity.optim.decay_on, DecayOn::kAll);
+  EXPECT_EQ(parity.train.loss_average, LossAverage::kSequences);
+  EXPECT_EQ(parity.optim.beta2, 0.95);
+  EXPECT_EQ(parity.optim.weight_decay, 0.3);
+  EXPECT_EQ(parity.optim.end_lr, 2e-5);
+  // An override switches it on as well, and a key of the file still wins.
+  const RunConfig overridden = load_run_config(write_run("optim: {decay_on: matrices}\n"), {"parity=ttt-lm-jax"});
+  EXPECT_EQ(overridden.optim.decay_on, DecayOn::kMatrices);
+  EXPECT_EQ(overridden.train.loss_average, LossAverage::kSequences);
+}
+
+TEST_F(LoadTest, ModelConfigNeedsOnlyTheModelSection) {
+  EXPECT_EQ(load_model_config(write("m.yaml", "model: {hidden_size: 64, num_heads: 4}\n")).hidden_size, 64);
+  EXPECT_EQ(
+      load_model_config(write("m.yaml", "model: {hidden_size: 64, num_heads: 4}\ntrain: {context: 64}\n")).num_heads,
+      4);
+  EXPECT_EQ(message([&] { load_model_config(write("m.yaml", "model: {}\ntrain: {contxt: 64}\n")); }),
+            "m.yaml:2: unknown key 'train.contxt'; did you mean 'train.context'?");
+  EXPECT_EQ(load_model_config(write("m.yaml", "model: {num_layers: 4}\n"), {"model.num_layers=9"}).num_layers, 9);
+}
+
+TEST_F(LoadTest, ConfigValueFollowsTheChain) {
+  write("base.yaml", "train: {context: 64}\n");
+  const fs::path file = write("run.yaml", "extends: base.yaml\ntrain: {steps: 3}\n");
+  EXPECT_EQ(config_value(file, "train.context"), "64");
+  EXPECT_EQ(config_value(file, "train.seed"), std::nullopt);
+}
+
+TEST_F(LoadTest, YamlRoundTrip) {
+  RunConfig config = load_run_config(
+      write_run("parity: ttt-lm-jax\nmodel: {mixer: ttt_mlp, rope_theta: 12345.678901234567}\noptim: {lr: 1e-3}\n"));
+  config.output_dir = "a dir: with \"quotes\" # and a hash\\";
+  config.data.valid = "null";
+  config.init_from = "~";
+  config.tokenizer = "ünï/t.model";
+  const RunConfig again = load_run_config(write("again.yaml", to_yaml(config)));
+  for (const FieldDifference& difference : diff(config, again)) {
+    ADD_FAILURE() << difference.key << ": " << difference.a << " became " << difference.b;
+  }
+  EXPECT_EQ(again.model, config.model);
+  EXPECT_EQ(load_model_config(write("m.yaml", to_yaml(config.model))), config.model);
+}
+
+TEST_F(LoadTest, DiffNamesEveryFieldThatDiffers) {
+  const RunConfig a = load_run_config(write_run(""));
+  RunConfig b = a;
+  b.train.seed = 9;
+  b.model.mixer = MixerKind::kAttention;
+  const auto differences = diff(a, b);
+  ASSERT_EQ(differences.size(), 2u);
+  EXPECT_EQ(differences[0].key, "model.mixer");
+  EXPECT_EQ(differences[0].a, "ttt_linear");
+  EXPECT_EQ(differences[0].b, "attention");
+  EXPECT_EQ(differences[1].key, "train.seed");
+  EXPECT_TRUE(diff(a, a).empty());
+}
+
+}  // namespace
+}  // namespace ttt

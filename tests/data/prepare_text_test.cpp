@@ -1,0 +1,185 @@
+// Text to data sets: documents whole and in order between BOS and EOS, the same for any number of threads.
+#include <set>
+
+#include "data/dataset.h"
+#include "data/manifest.h"
+#include "data/prepare.h"
+#include "data/scratch.h"
+#include "tokenizer/tokenizer.h"
+
+namespace ttt {
+namespace {
+
+class PrepareTextTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string text;
+    for (int i = 0; i < 500; ++i) text += "the quick brown fox number " + std::to_string(i) + "\n    jumps over it;\n";
+    folder_.write("train.txt", text);
+    train_tokenizer(
+        {.inputs = {folder_ / "train.txt"}, .extensions = {}, .output = folder_ / "t.model", .vocab_size = 330});
+  }
+
+  // `count` documents text/doc_NNN.txt, all different.
+  void write_documents(int count) {
+    for (int i = 0; i < count; ++i) folder_.write(name_of(i), text_of(i));
+  }
+  static std::string name_of(int i) { return "text/doc_" + std::to_string(1000 + i) + ".txt"; }
+  static std::string text_of(int i) {
+    std::string text = "document " + std::to_string(i) + "\n";
+    for (int line = 0; line < i % 7; ++line) text += "  the fox of line " + std::to_string(line) + "\n";
+    return text;
+  }
+
+  PrepareText options(const std::string& output, double valid_fraction = 0) const {
+    return {.inputs = {folder_ / "text"},
+            .extensions = {},
+            .tokenizer = folder_ / "t.model",
+            .output = folder_ / output,
+            .valid_fraction = valid_fraction,
+            .threads = 2};
+  }
+
+  // The documents' texts, by BOS and EOS.
+  std::vector<std::string> documents_of(const fs::path& directory) const {
+    const Dataset data(directory);
+    const Tokenizer tokenizer(data.tokenizer_path());
+    std::vector<std::string> documents;
+    std::vector<std::int32_t> open;
+    bool inside = false;
+    for (const std::int32_t id : data.tokens(0, data.num_tokens())) {
+      if (id == tokenizer.bos_id()) {
+        EXPECT_FALSE(inside);
+        inside = true;
+      } else if (id == tokenizer.eos_id()) {
+        EXPECT_TRUE(inside);
+        inside = false;
+        documents.push_back(tokenizer.decode(open));
+        open.clear();
+      } else {
+        EXPECT_TRUE(inside);
+        open.push_back(id);
+      }
+    }
+    EXPECT_FALSE(inside);
+    EXPECT_EQ(data.num_documents(), static_cast<std::int64_t>(documents.size()));
+    return documents;
+  }
+
+  ScratchFolder folder_;
+};
+
+TEST_F(PrepareTextTest, DocumentsStandInOrderBetweenBosAndEos) {
+  write_documents(30);
+  folder_.write("text/doc_1005b.txt", "");  // empty: left out
+  prepare_text(options("set"));
+  std::vector<std::string> expected;
+  std::int64_t bytes = 0;
+  for (int i = 0; i < 30; ++i) {
+    expected.push_back(text_of(i));
+    bytes += static_cast<std::int64_t>(text_of(i).size());
+  }
+  EXPECT_EQ(documents_of(folder_ / "set"), expected);
+  const DatasetManifest manifest = read_manifest(folder_ / "set");
+  EXPECT_EQ(manifest.text_bytes, bytes);
+  EXPECT_EQ(manifest.sources.size(), 30u);
+  EXPECT_EQ(manifest.sources[3].path, (folder_ / name_of(3)).string());
+  EXPECT_EQ(manifest.bos_id, 1);
+  EXPECT_EQ(manifest.eos_id, 2);
+  EXPECT_EQ(manifest.tokenizer_xxh3, Tokenizer(folder_ / "t.model").hash());
+  EXPECT_TRUE(Dataset(folder_ / "set").verify().empty());
+}
+
+TEST_F(PrepareTextTest, TheNumberOfThreadsDoesNotMatter) {
+  write_documents(40);
+  std::string large;  // several segments
+  for (int i = 0; i < 60000; ++i) large += "the quick fox number " + std::to_string(i) + (i % 9 == 0 ? "\n" : " over ");
+  folder_.write("text/large.txt", large);
+  PrepareText one = options("one"), three = options("three");
+  one.threads = 1;
+  three.threads = 3;
+  three.shard_tokens = 1000;
+  prepare_text(one);
+  prepare_text(three);
+  const Dataset a(folder_ / "one"), b(folder_ / "three");
+  ASSERT_EQ(a.num_tokens(), b.num_tokens());
+  EXPECT_EQ(a.tokens(0, a.num_tokens()), b.tokens(0, b.num_tokens()));
+  EXPECT_EQ(documents_of(folder_ / "one").back(), large);
+}
+
+TEST_F(PrepareTextTest, ASplitDealsOutWholeDocumentsByContent) {
+  write_documents(200);
+  prepare_text(options("split", 0.2));
+  const std::vector<std::string> train = documents_of(folder_ / "split/train"),
+                                 valid = documents_of(folder_ / "split/valid");
+  EXPECT_EQ(train.size() + valid.size(), 200u);
+  EXPECT_GT(valid.size(), 15u);  // 40 expected, standard deviation 5.7
+  EXPECT_LT(valid.size(), 65u);
+  std::set<std::string> all(train.begin(), train.end());
+  all.insert(valid.begin(), valid.end());
+  EXPECT_EQ(all.size(), 200u);
+  // Another name or order of files changes nothing for a document.
+  for (int i = 0; i < 200; ++i) fs::rename(folder_ / name_of(i), folder_ / ("text/z_" + std::to_string(9999 - i)));
+  prepare_text(options("again", 0.2));
+  const std::vector<std::string> again = documents_of(folder_ / "again/valid");
+  EXPECT_EQ(std::set<std::string>(again.begin(), again.end()), std::set<std::string>(valid.begin(), valid.end()));
+}
+
+TEST_F(PrepareTextTest, ASingleTextIsSplitAtALineEnd) {
+  std::string book;
+  for (int i = 0; i < 400; ++i) book += "line " + std::to_string(i) + " of the book\n";
+  folder_.write("text/book.txt", book);
+  prepare_text(options("split", 0.1));
+  const std::vector<std::string> train = documents_of(folder_ / "split/train"),
+                                 valid = documents_of(folder_ / "split/valid");
+  ASSERT_EQ(train.size(), 1u);
+  ASSERT_EQ(valid.size(), 1u);
+  EXPECT_EQ(train[0] + valid[0], book);
+  EXPECT_EQ(train[0].back(), '\n');
+  EXPECT_NEAR(static_cast<double>(valid[0].size()) / static_cast<double>(book.size()), 0.1, 0.01);
+}
+
+TEST_F(PrepareTextTest, ExtensionsPickFilesOfFoldersOnly) {
+  folder_.write("text/a.h", "header");
+  folder_.write("text/a.cc", "source");
+  folder_.write("other.cc", "named");
+  PrepareText with = options("set");
+  with.inputs.push_back(folder_ / "other.cc");
+  with.extensions = {".h"};
+  prepare_text(with);
+  EXPECT_EQ(documents_of(folder_ / "set"), (std::vector<std::string>{"header", "named"}));
+}
+
+TEST_F(PrepareTextTest, TextThatCannotBeUsedIsNamedAndNothingIsWritten) {
+  const auto prepare = [&](const PrepareText& o) { return user_error_of([&] { prepare_text(o); }); };
+  EXPECT_TRUE(mentions(prepare(options("set")), {"text"}));  // missing
+  folder_.write("text/empty.txt", "");
+  EXPECT_TRUE(mentions(prepare(options("set")), {"empty.txt", "is empty"}));
+  write_documents(5);
+  folder_.write("text/doc_1003x.txt", "good bytes, then \xe9\n");
+  EXPECT_TRUE(mentions(prepare(options("set")), {"doc_1003x.txt", "not UTF-8", "byte 17", "0xE9"}));
+  EXPECT_TRUE(list_files(folder_ / "set").empty());
+  fs::remove(folder_ / "text/doc_1003x.txt");
+  PrepareText other = options("set");
+  other.tokenizer = folder_ / "absent.model";
+  EXPECT_TRUE(mentions(prepare(other), {"absent.model"}));
+  EXPECT_TRUE(mentions(prepare(options("set", 1.0)), {"--valid-fraction"}));
+  EXPECT_TRUE(mentions(prepare(options("set", -0.1)), {"--valid-fraction"}));
+
+  prepare_text(options("set"));
+  const std::string fingerprint = Dataset(folder_ / "set").fingerprint();
+  EXPECT_TRUE(mentions(prepare(options("set")), {"already holds a data set", "--force"}));
+  PrepareText forced = options("set");
+  forced.force = true;
+  folder_.write("text/doc_1003x.txt", "bad \xff");
+  EXPECT_TRUE(mentions(prepare(forced), {"doc_1003x.txt"}));
+  EXPECT_TRUE(Dataset(folder_ / "set").verify().empty());  // an error leaves the old set whole even then
+  EXPECT_EQ(Dataset(folder_ / "set").fingerprint(), fingerprint);
+  fs::remove(folder_ / "text/doc_1003x.txt");
+  fs::remove(folder_ / name_of(0));
+  prepare_text(forced);
+  EXPECT_NE(Dataset(folder_ / "set").fingerprint(), fingerprint);
+}
+
+}  // namespace
+}  // namespace ttt

@@ -1,0 +1,200 @@
+// AdamW, clipping and the schedules against plain loops in fp64 and against optax's numbers.
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <cmath>
+#include <vector>
+
+#include "base/error.h"
+#include "optim/adamw.h"
+#include "optim/schedule.h"
+#include "support/golden.h"
+
+namespace ttt {
+namespace {
+
+// One parameter's update as the header of adamw.h writes it.
+struct PlainAdamW {
+  OptimConfig config;
+  double decay = 0;
+  std::vector<double> p, m, v;
+
+  PlainAdamW(const torch::Tensor& parameter, const OptimConfig& c, double weight_decay)
+      : config(c), decay(weight_decay) {
+    const torch::Tensor flat = parameter.detach().to(torch::kDouble).flatten();
+    p.assign(flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel());
+    m.assign(p.size(), 0.0);
+    v.assign(p.size(), 0.0);
+  }
+
+  void step(const torch::Tensor& gradient, double lr, int t) {
+    const torch::Tensor g = gradient.to(torch::kDouble).flatten();
+    for (std::size_t i = 0; i < p.size(); ++i) {
+      const double gi = g.data_ptr<double>()[i];
+      m[i] = config.beta1 * m[i] + (1 - config.beta1) * gi;
+      v[i] = config.beta2 * v[i] + (1 - config.beta2) * gi * gi;
+      const double m_hat = m[i] / (1 - std::pow(config.beta1, t)), v_hat = v[i] / (1 - std::pow(config.beta2, t));
+      p[i] -= lr * (m_hat / (std::sqrt(v_hat) + config.eps) + decay * p[i]);
+    }
+  }
+};
+
+torch::Tensor leaf(const torch::Tensor& values) {
+  return values.clone().requires_grad_(true);
+}
+
+double largest_difference(const torch::Tensor& tensor, const std::vector<double>& expected) {
+  const torch::Tensor e = torch::tensor(expected, torch::kDouble).reshape(tensor.sizes());
+  return (tensor.detach().to(torch::kDouble) - e).abs().max().item<double>();
+}
+
+// fp64 parameters leave no room for the optimizer's own rounding; fp32 ones follow within a few units in the last
+// place.
+void compare_with_plain(torch::ScalarType type, double tolerance) {
+  torch::manual_seed(3);
+  OptimConfig config;
+  config.eps = 1e-3;  // large, so that its place in the formula shows
+  config.weight_decay = 0.3;
+  const torch::Tensor weight = leaf(torch::randn({37, 5}).to(type)), bias = leaf(torch::randn({37}).to(type));
+  AdamW optimizer({{"layer.weight", weight}, {"layer.bias", bias}}, config);
+  PlainAdamW plain_weight(weight, config, 0.3), plain_bias(bias, config, 0.0);
+  for (int t = 1; t <= 25; ++t) {
+    const double lr = 0.01 * t;
+    weight.mutable_grad() = torch::randn({37, 5}).to(type);
+    bias.mutable_grad() = torch::randn({37}).to(type) * 1e-3;
+    plain_weight.step(weight.grad(), lr, t);
+    plain_bias.step(bias.grad(), lr, t);
+    optimizer.step(lr);
+  }
+  EXPECT_EQ(optimizer.updates(), 25);
+  EXPECT_LT(largest_difference(weight, plain_weight.p), tolerance);
+  EXPECT_LT(largest_difference(bias, plain_bias.p), tolerance);
+}
+
+TEST(AdamW, FollowsTheFormula) {
+  compare_with_plain(torch::kFloat, 3e-6);
+  compare_with_plain(torch::kDouble, 1e-12);
+}
+
+TEST(AdamW, DecayTouchesMatricesAlone) {
+  const torch::Tensor matrix = torch::ones({4, 4}), vector = torch::ones({4});
+  for (const char* name :
+       {"embedding.weight", "lm_head.weight", "layers.0.mixer.q_proj.weight", "layers.0.mixer.w1",
+        "layers.0.mixer.lr_weight", "layers.0.mixer.conv_q.weight", "layers.0.pre_conv.conv.weight"}) {
+    EXPECT_TRUE(is_decayed(name, matrix)) << name;
+  }
+  for (const char* name : {"layers.0.mixer.ttt_norm_weight", "layers.0.mixer.ttt_norm_bias", "layers.0.mixer.lr_bias",
+                           "layers.0.mixer.b1", "layers.0.mixer.b2"}) {
+    EXPECT_FALSE(is_decayed(name, matrix)) << name;
+  }
+  EXPECT_FALSE(is_decayed("final_norm.weight", vector));
+  EXPECT_FALSE(is_decayed("layers.0.mixer.token_scale_delta", vector));
+
+  OptimConfig config;
+  config.weight_decay = 0.5;
+  for (const DecayOn decay_on : {DecayOn::kMatrices, DecayOn::kAll}) {
+    config.decay_on = decay_on;
+    const torch::Tensor weight = leaf(matrix), norm = leaf(vector);
+    AdamW optimizer({{"a.weight", weight}, {"a_norm.weight", norm}}, config);
+    optimizer.step(0.1);  // undefined gradients are zero: only the decay acts
+    EXPECT_NEAR(weight[0][0].item<double>(), 0.95, 1e-6);
+    EXPECT_NEAR(norm[0].item<double>(), decay_on == DecayOn::kAll ? 0.95 : 1.0, 1e-6);
+  }
+}
+
+TEST(AdamW, StateGoesOnExactly) {
+  torch::manual_seed(4);
+  const torch::Tensor start = torch::randn({6, 3});
+  std::vector<torch::Tensor> gradients;
+  for (int i = 0; i < 6; ++i) gradients.push_back(torch::randn({6, 3}));
+  const torch::Tensor whole = leaf(start), first = leaf(start);
+  AdamW straight({{"w", whole}}, OptimConfig()), before({{"w", first}}, OptimConfig());
+  for (int i = 0; i < 6; ++i) {
+    whole.mutable_grad() = gradients[static_cast<std::size_t>(i)].clone();
+    straight.step(0.01);
+  }
+  for (int i = 0; i < 3; ++i) {
+    first.mutable_grad() = gradients[static_cast<std::size_t>(i)].clone();
+    before.step(0.01);
+  }
+  const torch::Tensor second = leaf(first.detach());
+  AdamW after({{"w", second}}, OptimConfig());
+  after.load_state(before.state(), before.updates(), "state");
+  for (int i = 3; i < 6; ++i) {
+    second.mutable_grad() = gradients[static_cast<std::size_t>(i)].clone();
+    after.step(0.01);
+  }
+  EXPECT_TRUE(torch::equal(whole, second));
+  EXPECT_THROW(after.load_state({}, 3, "file"), UserError);
+  EXPECT_THROW(
+      after.load_state({{"exp_avg/w", torch::zeros({3, 6})}, {"exp_avg_sq/w", torch::zeros({3, 6})}}, 3, "file"),
+      UserError);
+}
+
+TEST(Clipping, ScalesByTheGlobalNorm) {
+  for (const double max_norm : {0.0, 1.0, 5.0, 100.0}) {
+    const torch::Tensor a = leaf(torch::zeros({2, 1})), b = leaf(torch::zeros({1}));
+    AdamW optimizer({{"a", a}, {"b", b}}, OptimConfig());
+    a.mutable_grad() = torch::tensor({{3.0f}, {4.0f}});
+    b.mutable_grad() = torch::tensor({12.0f});
+    EXPECT_NEAR(optimizer.clip_gradients(max_norm), 13.0, 1e-5);
+    const double scale = max_norm > 0 ? std::min(1.0, max_norm / 13.0) : 1.0;
+    EXPECT_NEAR(a.grad()[1].item<double>(), 4.0 * scale, 1e-6);
+    EXPECT_NEAR(b.grad()[0].item<double>(), 12.0 * scale, 1e-6);
+  }
+}
+
+TEST(Clipping, NormOfMillionsOfElementsIsAccurate) {
+  torch::manual_seed(5);
+  const std::vector<torch::Tensor> gradients = {torch::randn({8192, 256}), torch::randn({4096}) * 30,
+                                                torch::full({}, 2.0f), torch::empty({0})};
+  double squares = 0;
+  for (const torch::Tensor& g : gradients) squares += g.to(torch::kDouble).square().sum().item<double>();
+  EXPECT_NEAR(global_norm(gradients) / std::sqrt(squares), 1.0, 1e-7);
+  EXPECT_EQ(global_norm({}), 0.0);
+  EXPECT_FALSE(std::isfinite(global_norm({torch::tensor({1.0f, NAN})})));
+}
+
+TEST(Schedule, IsOptaxsWarmupCosine) {
+  for (const char* name : {"train_ttt_linear", "train_ttt_mlp", "train_attention"}) {
+    const SafetensorsFile golden = load_golden(name);
+    const Json optim = Json::parse(golden.metadata.at("case"))["optim"];
+    const WarmupCosine schedule(optim["lr"], optim["end_lr"], optim["warmup"], optim["decay"]);
+    const torch::Tensor expected = golden.at("train/lr").to(torch::kDouble);
+    ASSERT_EQ(expected.numel(), 24);
+    EXPECT_EQ(schedule.rate(0), 0.0);
+    for (int k = 1; k <= 24; ++k) {
+      EXPECT_NEAR(schedule.rate(k - 1), expected[k - 1].item<double>(), 3e-3 * 2e-7) << name << " update " << k;
+    }
+  }
+}
+
+TEST(Schedule, StaysAtItsEnd) {
+  const WarmupCosine schedule(1.0, 0.1, 10, 110);
+  EXPECT_DOUBLE_EQ(schedule.rate(5), 0.5);
+  EXPECT_DOUBLE_EQ(schedule.rate(10), 1.0);
+  EXPECT_NEAR(schedule.rate(60), 0.55, 1e-12);
+  EXPECT_DOUBLE_EQ(schedule.rate(110), 0.1);
+  EXPECT_DOUBLE_EQ(schedule.rate(100000), 0.1);
+  EXPECT_DOUBLE_EQ(WarmupCosine(1.0, 0.1, 0, 100).rate(0), 1.0);
+}
+
+TEST(Schedule, InnerLearningRateWarmsUpOnItsOwn) {
+  RunConfig config;
+  config.model.mixer = MixerKind::kTttMlp;
+  config.model.ttt_base_lr = 0.1;
+  config.model.ttt_base_lr_init = 0.01;
+  config.model.ttt_base_lr_warmup_steps = 4;
+  EXPECT_NEAR(ttt_lr_multiplier(config, 1), 0.1, 1e-12);
+  EXPECT_NEAR(ttt_lr_multiplier(config, 2), 0.325, 1e-12);
+  EXPECT_NEAR(ttt_lr_multiplier(config, 5), 1.0, 1e-12);
+  EXPECT_NEAR(ttt_lr_multiplier(config, 500), 1.0, 1e-12);
+  config.parity = Parity::kTttLmJax;
+  EXPECT_EQ(ttt_lr_multiplier(config, 2), 0.32421875);  // 0.325 in bf16
+  EXPECT_EQ(ttt_lr_multiplier(config, 1), 0.10009765625);
+  config.model.mixer = MixerKind::kAttention;
+  EXPECT_EQ(ttt_lr_multiplier(config, 1), 1.0);
+}
+
+}  // namespace
+}  // namespace ttt

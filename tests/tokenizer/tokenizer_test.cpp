@@ -1,0 +1,233 @@
+// The tokenizer: lossless for any bytes, deterministic, and clear about text that it cannot take.
+#include "tokenizer/tokenizer.h"
+
+#include <numeric>
+
+#include "base/rng.h"
+#include "data/scratch.h"
+#include "tokenizer/text_files.h"
+
+namespace ttt {
+namespace {
+
+// Source code of sorts: nested blocks, indented by four spaces, some by tabs.
+std::string program(int functions, std::uint64_t seed) {
+  CounterRng rng(seed);
+  const char* words[] = {"value", "count", "index", "result", "buffer", "offset", "total", "weight"};
+  const auto word = [&] { return std::string(words[rng.next() % 8]); };
+  std::string text;
+  for (int f = 0; f < functions; ++f) {
+    text += "int " + word() + "_" + word() + "(int " + word() + ") {\n";
+    text += "    for (int i = 0; i < " + std::to_string(rng.next() % 1000) + "; ++i) {\n";
+    text += "        if (" + word() + " > " + word() + ") {\n            " + word() + " += i;\n        }\n    }\n";
+    text += f % 5 == 0 ? "\t\treturn " + word() + ";\r\n}\n\n" : "    return " + word() + ";\n}\n\n";
+    text += "// caf\xc3\xa9 \xe2\x98\x83\n";
+  }
+  return text;
+}
+
+class TokenizerTest : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = new ScratchFolder;
+    folder_->write("text/a.cc", program(800, 1));
+    folder_->write("text/b.cc", program(800, 2));
+    train_tokenizer(
+        {.inputs = {*folder_ / "text"}, .extensions = {}, .output = *folder_ / "t.model", .vocab_size = 420});
+    tokenizer_ = new Tokenizer(*folder_ / "t.model");
+  }
+  static void TearDownTestSuite() {
+    delete tokenizer_;
+    delete folder_;
+  }
+
+  static void expect_round_trip(const std::string& text) {
+    const std::vector<std::int32_t> ids = tokenizer_->encode(text);
+    EXPECT_EQ(tokenizer_->decode(ids), text);
+    std::int64_t bytes = 0;
+    for (const std::int32_t id : ids) {
+      ASSERT_GT(id, 2) << "unknown or control piece";
+      bytes += tokenizer_->token_bytes()[static_cast<std::size_t>(id)];
+    }
+    EXPECT_EQ(bytes, static_cast<std::int64_t>(text.size()));
+  }
+
+  static ScratchFolder* folder_;
+  static Tokenizer* tokenizer_;
+};
+ScratchFolder* TokenizerTest::folder_ = nullptr;
+Tokenizer* TokenizerTest::tokenizer_ = nullptr;
+
+TEST_F(TokenizerTest, IdsAreAsDeclared) {
+  EXPECT_EQ(tokenizer_->vocab_size(), 420);
+  EXPECT_EQ(tokenizer_->bos_id(), 1);
+  EXPECT_EQ(tokenizer_->eos_id(), 2);
+  EXPECT_EQ(tokenizer_->piece(1), "<s>");
+  EXPECT_EQ(tokenizer_->token_bytes()[1], 0);
+  EXPECT_EQ(tokenizer_->decode({1, 2}), "");
+  EXPECT_EQ(tokenizer_->token_bytes().size(), 420u);
+}
+
+TEST_F(TokenizerTest, RoundTripOfOrdinaryAndWeirdText) {
+  expect_round_trip(program(20, 3));
+  for (const char* text : {"",
+                           " ",
+                           "  ",
+                           "\n",
+                           "\n\n\n",
+                           "\t",
+                           "\t\t\t\t\t\t\t",
+                           "\r",
+                           "a\r\nb\rc",
+                           "   leading",
+                           "trailing   ",
+                           " a  b   c    d     e",
+                           "\n    \n\t \n",
+                           "\xef\xbb\xbf"
+                           "with a BOM",
+                           "a\xe2\x96\x81"
+                           "b",
+                           "\xe2\x96\x81",
+                           " \xe2\x96\x81 \xe2\x96\x81\xe2\x96\x81  ",
+                           "\xe2\x96\x85",
+                           "<s>",
+                           "</s> <unk> <0x0A> <s>",
+                           "\\n\\t",
+                           "\xe6\xbc\xa2\xe5\xad\x97\xe3\x81\x8b\xe3\x81\xaa",
+                           "\xf0\x9f\x98\x80\xf0\x9f\x91\x8d\xf0\x9f\x8f\xbd",
+                           "e\xcc\x81 \xc3\xa9 \xef\xac\x81 \xc2\xb2 \xe2\x84\xab",
+                           "0123456789",
+                           "\xc2\xa0\xe3\x80\x80\xe2\x80\x8b",
+                           "\xef\xbf\xbd\xef\xbf\xbf\xf4\x8f\xbf\xbf",
+                           "\x01\x02\x7f\x1b[0m"}) {
+    SCOPED_TRACE(text);
+    expect_round_trip(text);
+  }
+  expect_round_trip(std::string("a\0b\0\0 c", 7));
+}
+
+TEST_F(TokenizerTest, RoundTripOfBytesThatAreNotUtf8) {
+  expect_round_trip("a \xff b");
+  expect_round_trip("\xed\xa0\x80 \xc0\x80 \xf8 cut \xe2\x96");
+  CounterRng rng(5);
+  std::string bytes;
+  for (int i = 0; i < 3000; ++i) bytes += static_cast<char>(rng.next());
+  expect_round_trip(bytes);
+}
+
+TEST_F(TokenizerTest, LongTextIsEncodedAsIfInOnePiece) {
+  const std::string text = program(400, 9);  // many times the block that is encoded at once
+  const std::vector<std::int32_t> whole = tokenizer_->encode(text);
+  for (const std::size_t size : {1, 7, 100, 5000}) {
+    std::vector<std::int32_t> joined;
+    std::string text_again;
+    for (const std::string_view part : tokenizer_->segments(text, size)) {
+      const std::vector<std::int32_t> ids = tokenizer_->encode(part);
+      joined.insert(joined.end(), ids.begin(), ids.end());
+      text_again += part;
+    }
+    EXPECT_EQ(text_again, text);
+    EXPECT_EQ(joined, whole) << "parts of " << size;
+  }
+}
+
+TEST_F(TokenizerTest, IndentationAndLineEndsArePieces) {
+  const auto has = [&](const std::string& text) { return tokenizer_->encode(text).size() == 1; };
+  EXPECT_TRUE(has("    "));
+  EXPECT_TRUE(has("        "));
+  EXPECT_TRUE(has("\t\t"));
+  EXPECT_TRUE(has("\n"));
+  EXPECT_TRUE(has(";\n"));
+  EXPECT_EQ(tokenizer_->encode("1234").size(), 4u);
+  const std::string text = program(50, 4);
+  EXPECT_LT(static_cast<double>(tokenizer_->encode(text).size()) * 2.0, static_cast<double>(text.size()));
+}
+
+TEST_F(TokenizerTest, TrainingIsDeterministicAndTakesASpreadSample) {
+  TokenizerTraining options{
+      .inputs = {*folder_ / "text"}, .extensions = {".cc"}, .output = *folder_ / "again.model", .vocab_size = 420};
+  train_tokenizer(options);
+  EXPECT_EQ(Tokenizer(options.output).bytes(), tokenizer_->bytes());
+  EXPECT_EQ(Tokenizer(options.output).hash(), tokenizer_->hash());
+  options.max_bytes = 60000;  // part of both files
+  train_tokenizer(options);
+  const Tokenizer sampled(options.output);
+  EXPECT_NE(sampled.hash(), tokenizer_->hash());
+  EXPECT_EQ(sampled.decode(sampled.encode(program(5, 8))), program(5, 8));
+  // The second file alone has these words; an eighth of the text holds enough of them.
+  const ScratchFolder folder;
+  folder.write("a", program(800, 1));
+  std::string other;
+  for (int i = 0; i < 20000; ++i) other += "zyxwvut ";
+  folder.write("b", other);
+  train_tokenizer(
+      {.inputs = {folder.path()}, .extensions = {}, .output = folder / "m", .vocab_size = 400, .max_bytes = 50000});
+  EXPECT_EQ(Tokenizer(folder / "m").encode(" zyxwvut").size(), 1u);
+}
+
+TEST_F(TokenizerTest, FromBytesIsTheSameTokenizer) {
+  Tokenizer copy = Tokenizer::from_bytes(tokenizer_->bytes(), "copy");
+  EXPECT_EQ(copy.hash(), tokenizer_->hash());
+  EXPECT_EQ(copy.encode("int x"), tokenizer_->encode("int x"));
+}
+
+TEST_F(TokenizerTest, WrongModelsAndIdsAreNamed) {
+  EXPECT_TRUE(mentions(user_error_of([&] { Tokenizer t(*folder_ / "absent.model"); }), {"absent.model"}));
+  const fs::path garbage = folder_->write("garbage.model", "this is no model");
+  EXPECT_TRUE(mentions(user_error_of([&] { Tokenizer t(garbage); }),
+                       {"garbage.model", "not a SentencePiece model", "ttt tokenizer train"}));
+  EXPECT_TRUE(mentions(user_error_of([&] { Tokenizer::from_bytes("", "empty"); }), {"empty"}));
+  EXPECT_TRUE(mentions(user_error_of([&] { tokenizer_->decode({420}); }), {"420"}));
+  EXPECT_TRUE(mentions(user_error_of([&] { tokenizer_->decode({-1}); }), {"-1"}));
+}
+
+TEST(TokenizerTraining, TextThatCannotBeUsedIsNamed) {
+  const ScratchFolder folder;
+  const auto train = [&](const std::string& input, std::int64_t vocab_size) {
+    return user_error_of([&] {
+      train_tokenizer(
+          {.inputs = {folder / input}, .extensions = {}, .output = folder / "out.model", .vocab_size = vocab_size});
+    });
+  };
+  folder.write("empty/a.txt", "");
+  fs::create_directories(folder / "nothing");
+  folder.write("latin1.txt", "caf\xe9 au lait");
+  folder.write("small.txt", "a b c d e f\n");
+  EXPECT_TRUE(mentions(train("empty", 400), {"empty", "a.txt"}));
+  EXPECT_TRUE(mentions(train("nothing", 400), {"no files", "nothing"}));
+  EXPECT_TRUE(mentions(train("missing", 400), {"missing"}));
+  EXPECT_TRUE(mentions(train("latin1.txt", 400), {"latin1.txt", "not UTF-8", "byte 3", "0xE9"}));
+  EXPECT_TRUE(mentions(train("small.txt", 4096), {"4096", "too large", "--vocab-size"}));
+  EXPECT_TRUE(mentions(train("small.txt", 200), {"200"}));
+  EXPECT_FALSE(fs::exists(folder / "out.model"));
+}
+
+TEST(TokenizerTraining, TooSmallAVocabularyIsExplained) {
+  const ScratchFolder folder;
+  std::string text;  // 100 different characters
+  for (int repeat = 0; repeat < 50; ++repeat) {
+    for (int i = 0; i < 100; ++i) text += {'\xe4', static_cast<char>(0xb8 + i / 64), static_cast<char>(0x80 + i % 64)};
+    text += "\n";
+  }
+  folder.write("han.txt", text);
+  const std::string message = user_error_of([&] {
+    train_tokenizer({.inputs = {folder / "han.txt"}, .extensions = {}, .output = folder / "m", .vocab_size = 310});
+  });
+  EXPECT_TRUE(mentions(message, {"310", "too small", "--vocab-size"}));
+}
+
+TEST(Utf8, FindsTheFirstBadByte) {
+  EXPECT_EQ(find_invalid_utf8(""), std::nullopt);
+  EXPECT_EQ(find_invalid_utf8("plain text, longer than a word"), std::nullopt);
+  EXPECT_EQ(find_invalid_utf8("\xc2\x80\xe0\xa0\x80\xf0\x90\x80\x80\xf4\x8f\xbf\xbf\xed\x9f\xbf\xee\x80\x80"),
+            std::nullopt);
+  for (const char* bad :
+       {"\x80", "\xc1\x81", "\xc0\x80", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf", "\xf4\x90\x80\x80",
+        "\xf5\x80\x80\x80", "\xff", "\xc3", "\xe2\x98", "\xf0\x9f\x98", "\xc3(", "\xe2(\x98"}) {
+    EXPECT_EQ(find_invalid_utf8(bad), 0u);
+    for (std::size_t before : {1, 7, 8, 9, 20}) EXPECT_EQ(find_invalid_utf8(std::string(before, 'x') + bad), before);
+  }
+}
+
+}  // namespace
+}  // namespace ttt

@@ -1,0 +1,301 @@
+// The training loop on tiny models: it learns, resumes exactly, adds micro-batches up, and refuses what does not fit.
+#include "train/trainer.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "data/prepare.h"
+#include "train/loss_weights.h"
+#include "train/progress.h"
+#include "train/scratch.h"
+
+namespace ttt {
+namespace {
+
+class TrainerTest : public ScratchTest {
+ protected:
+  void SetUp() override {
+    ScratchTest::SetUp();
+    // A stream that a model can learn: mostly the successor of the token before, with a few jumps.
+    std::vector<std::int32_t> stream;
+    CounterRng rng(11);
+    std::int32_t token = 0;
+    for (int i = 0; i < 24 * 20 + 1; ++i) {
+      token = rng.uniform() < 0.15 ? static_cast<std::int32_t>(rng.next() % 17) : (token + 1) % 17;
+      stream.push_back(token);
+    }
+    write_npy(scratch_ / "stream.npy", stream);
+    prepare("data", 17);
+  }
+
+  fs::path prepare(const std::string& name, std::int64_t vocab_size) {
+    PrepareTokens options;
+    options.input = scratch_ / "stream.npy";
+    options.vocab_size = vocab_size;
+    options.output = scratch_ / name;
+    prepare_tokens(options);
+    return options.output;
+  }
+
+  // 20 samples of 24 tokens, 4 a step: an epoch is 5 steps.
+  RunConfig config(MixerKind mixer = MixerKind::kTttLinear, const std::string& output = "run") const {
+    RunConfig config;
+    config.model.mixer = mixer;
+    config.model.backbone = config.model.is_ttt() ? Backbone::kMamba : Backbone::kTransformer;
+    config.model.pre_conv = config.model.is_ttt();
+    config.model.vocab_size = 17;
+    config.model.hidden_size = 16;
+    config.model.num_layers = 2;
+    config.model.num_heads = 2;
+    config.model.intermediate_size = 32;
+    config.data.train = (scratch_ / "data").string();
+    config.train.context = 24;
+    config.train.batch_tokens = 96;
+    config.train.steps = 12;
+    config.train.threads = 1;
+    config.train.device = DeviceKind::kCpu;
+    config.optim.lr = 1e-2;
+    config.optim.warmup_steps = 2;
+    config.optim.decay_steps = 12;
+    config.output_dir = (scratch_ / output).string();
+    return config;
+  }
+
+  fs::path newest(const RunConfig& config) const {
+    return list_checkpoints(fs::path(config.output_dir) / "checkpoints").back().second;
+  }
+
+  static ExitCode run(const RunConfig& config) { return Trainer(config, {.quiet = true}).run(); }
+
+  // The message of the UserError that opening the run throws.
+  static std::string refusal(const RunConfig& config) {
+    try {
+      Trainer trainer(config, {.quiet = true});
+      return "";
+    } catch (const UserError& error) {
+      return error.what();
+    }
+  }
+};
+
+TEST_F(TrainerTest, LearnsAndLeavesEverythingBehind) {
+  RunConfig c = config();
+  c.train.steps = c.optim.decay_steps = 40;
+  c.train.stats_every = 20;
+  c.train.eval_every = 20;
+  c.data.valid = c.data.train;
+  ASSERT_EQ(run(c), ExitCode::kOk);
+  const fs::path output(c.output_dir);
+  const auto lines = read_metrics(output / "metrics.jsonl", "train");
+  ASSERT_EQ(lines.size(), 40u);
+  EXPECT_NEAR(lines.front().at("loss").get<double>(), std::log(17.0), 0.3);
+  EXPECT_LT(lines.back().at("loss").get<double>(), 1.5);
+  EXPECT_EQ(lines.front().at("lr"), 0.0);
+  EXPECT_EQ(lines.back().at("tokens"), 40 * 96);
+  for (std::size_t i = 0; i < lines.size(); ++i) EXPECT_EQ(lines[i].at("step"), i + 1);
+  const auto valid = read_metrics(output / "metrics.jsonl", "valid");
+  ASSERT_EQ(valid.size(), 2u);
+  EXPECT_LT(valid[1].at("loss").get<double>(), valid[0].at("loss").get<double>());
+  EXPECT_NEAR(valid[1].at("perplexity").get<double>(), std::exp(valid[1].at("loss").get<double>()), 1e-9);
+  const auto inner = read_metrics(output / "metrics.jsonl", "inner_loop");
+  ASSERT_EQ(inner.size(), 4u);  // 2 layers, steps 20 and 40
+  EXPECT_EQ(inner[1].at("layer"), 1);
+  EXPECT_EQ(inner[0].at("loss_w0").size(), 2u);  // 24 tokens are a mini-batch of 16 and a short one
+  for (const char* name : {"config.yaml", "train.log", ".lock"}) EXPECT_TRUE(fs::exists(output / name)) << name;
+  EXPECT_TRUE(verify_checkpoint(newest(c)).problems.empty());
+  EXPECT_EQ(run(c), ExitCode::kOk);  // finished: nothing more is written
+  EXPECT_EQ(read_metrics(output / "metrics.jsonl", "train").size(), 40u);
+}
+
+TEST_F(TrainerTest, ResumingIsBitExactInTheSecondEpochToo) {
+  for (const MixerKind mixer : {MixerKind::kAttention, MixerKind::kTttLinear, MixerKind::kTttMlp}) {
+    const std::string name = to_string(mixer);
+    RunConfig straight = config(mixer, name + "_straight"), resumed = config(mixer, name + "_resumed");
+    run(straight);
+    for (const std::int64_t steps : {2, 7, 12}) {  // an epoch is 5 steps
+      resumed.train.steps = steps;
+      run(resumed);
+    }
+    for (const char* file : {"model.safetensors", "optimizer-00000-of-00001.safetensors", "state.json"}) {
+      EXPECT_EQ(read_file(newest(straight) / file), read_file(newest(resumed) / file)) << name << " " << file;
+    }
+    const auto a = read_metrics(fs::path(straight.output_dir) / "metrics.jsonl", "train");
+    const auto b = read_metrics(fs::path(resumed.output_dir) / "metrics.jsonl", "train");
+    ASSERT_EQ(a.size(), 12u);
+    ASSERT_EQ(b.size(), 12u);
+    for (std::size_t i = 0; i < 12; ++i) {
+      EXPECT_EQ(a[i].at("loss"), b[i].at("loss")) << name << " step " << i + 1;
+      EXPECT_EQ(a[i].at("grad_norm"), b[i].at("grad_norm")) << name << " step " << i + 1;
+    }
+  }
+}
+
+TEST_F(TrainerTest, MicroBatchesAddUpToTheBatch) {
+  for (const LossAverage average : {LossAverage::kTokens, LossAverage::kSequences}) {
+    RunConfig whole = config(MixerKind::kTttLinear, "whole"), parts = config(MixerKind::kTttLinear, "parts");
+    whole.train.loss_average = parts.train.loss_average = average;
+    parts.train.micro_batch = 1;
+    Trainer a(whole, {.quiet = true}), b(parts, {.quiet = true});
+    for (int i = 0; i < 3; ++i) {
+      const StepResult x = a.step(), y = b.step();
+      EXPECT_NEAR(x.loss, y.loss, 1e-5);
+      EXPECT_NEAR(x.grad_norm / y.grad_norm, 1.0, 1e-4);
+    }
+  }
+}
+
+TEST_F(TrainerTest, StartsAgainWhenThereIsNoCheckpoint) {
+  RunConfig c = config();
+  {
+    Trainer killed(c, {.quiet = true});
+    killed.step();
+    std::ofstream(fs::path(c.output_dir) / "metrics.jsonl") << R"({"kind":"train","step":1,"loss":1})"
+                                                            << "\n"
+                                                            << R"({"kind":"tr)";
+    fs::create_directories(fs::path(c.output_dir) / "checkpoints" / "step_00000003.tmp");
+  }
+  run(c);
+  EXPECT_EQ(read_metrics(fs::path(c.output_dir) / "metrics.jsonl", "train").size(), 12u);
+  EXPECT_FALSE(fs::exists(fs::path(c.output_dir) / "checkpoints" / "step_00000003.tmp"));
+}
+
+TEST_F(TrainerTest, InitFromTakesTheModelAlone) {
+  RunConfig first = config(MixerKind::kTttMlp, "first");
+  run(first);
+  RunConfig second = config(MixerKind::kTttMlp, "second");
+  second.init_from = newest(first).string();
+  Trainer tuned(second, {.quiet = true});
+  EXPECT_EQ(tuned.state().step, 0);
+  RunConfig longer = first;
+  longer.train.steps = 13;
+  Trainer resumed(longer, {.quiet = true});
+  EXPECT_EQ(resumed.state().step, 12);
+  const auto a = tuned.model().named_parameters(), b = resumed.model().named_parameters();
+  for (const auto& item : a) EXPECT_TRUE(torch::equal(item.value(), b[item.key()])) << item.key();
+
+  RunConfig other = config(MixerKind::kTttMlp, "other");
+  other.init_from = second.init_from;
+  other.model.num_heads = 4;
+  EXPECT_NE(refusal(other).find("model.num_heads"), std::string::npos) << refusal(other);
+}
+
+TEST_F(TrainerTest, TwoTrainingsInOneFolderAreRefused) {
+  const RunConfig c = config();
+  Trainer first(c, {.quiet = true});
+  EXPECT_NE(refusal(c).find("another training is running in"), std::string::npos) << refusal(c);
+}
+
+TEST_F(TrainerTest, AChangedConfigIsRefusedOrTaken) {
+  RunConfig c = config();
+  run(c);
+  const std::string before = read_file(fs::path(c.output_dir) / "config.yaml");
+  RunConfig changed = c;
+  changed.model.intermediate_size = 48;
+  changed.train.seed = 9;
+  const std::string message = refusal(changed);
+  EXPECT_NE(message.find("model.intermediate_size (was 32, now 48)"), std::string::npos) << message;
+  EXPECT_NE(message.find("train.seed (was 0, now 9)"), std::string::npos) << message;
+  changed = c;
+  changed.train.context = 48;
+  EXPECT_NE(refusal(changed).find("train.context"), std::string::npos) << refusal(changed);
+  EXPECT_EQ(read_file(fs::path(c.output_dir) / "config.yaml"), before);
+
+  changed = c;  // the same tokens elsewhere are the same data; other tokens are not
+  changed.data.train = prepare("elsewhere", 17).string();
+  changed.optim.lr = 1e-3;
+  changed.checkpoint.every = 3;
+  changed.train.micro_batch = 2;
+  EXPECT_EQ(refusal(changed), "");
+  std::vector<std::int32_t> other(24 * 20 + 1, 5);
+  write_npy(scratch_ / "stream.npy", other);
+  changed.data.train = prepare("other", 17).string();
+  EXPECT_NE(refusal(changed).find("holds other data"), std::string::npos) << refusal(changed);
+}
+
+TEST_F(TrainerTest, ADamagedCheckpointIsNamedWithTheWayOut) {
+  RunConfig c = config();
+  c.checkpoint.every = 6;
+  run(c);
+  const fs::path root = fs::path(c.output_dir) / "checkpoints";
+  const fs::path file = checkpoint_path(root, 12) / "model.safetensors";
+  std::string bytes = read_file(file);
+  bytes[bytes.size() - 3] = static_cast<char>(bytes[bytes.size() - 3] ^ 4);
+  std::ofstream(file, std::ios::binary) << bytes;
+  const std::string message = refusal(c);
+  EXPECT_NE(message.find("model.safetensors"), std::string::npos) << message;
+  EXPECT_NE(message.find("resume from step_00000006"), std::string::npos) << message;
+  EXPECT_TRUE(fs::exists(file));
+  fs::remove(checkpoint_path(root, 12) / "COMPLETE");
+  EXPECT_NE(refusal(c).find("COMPLETE"), std::string::npos) << refusal(c);
+  fs::rename(checkpoint_path(root, 12), scratch_ / "away");
+  EXPECT_EQ(run(c), ExitCode::kOk);
+  EXPECT_TRUE(verify_checkpoint(checkpoint_path(root, 12)).problems.empty());
+}
+
+TEST_F(TrainerTest, WhatDoesNotFitIsRefusedBeforeAnythingIsMade) {
+  RunConfig c = config();
+  c.model.vocab_size = 18;
+  EXPECT_NE(refusal(c).find("vocabulary of 17"), std::string::npos) << refusal(c);
+  c = config();
+  c.train.context = c.train.batch_tokens = 4096;
+  EXPECT_NE(refusal(c).find("too few for one sample"), std::string::npos) << refusal(c);
+  c = config();
+  c.data.valid = prepare("wide", 40).string();
+  EXPECT_NE(refusal(c).find("data.valid"), std::string::npos) << refusal(c);
+  c = config();
+  c.data.train = (scratch_ / "absent").string();
+  EXPECT_NE(refusal(c).find("absent"), std::string::npos) << refusal(c);
+  EXPECT_FALSE(fs::exists(c.output_dir));
+  std::ofstream(scratch_ / "file") << "text";
+  c = config(MixerKind::kTttLinear, "file/below");
+  EXPECT_NE(refusal(c).find("another output folder"), std::string::npos) << refusal(c);
+}
+
+TEST_F(TrainerTest, ADivergedRunStopsWithTheStep) {
+  RunConfig c = config();
+  c.optim.clip_grad_norm = 0;
+  Trainer trainer(c, {.quiet = true});
+  trainer.step();
+  {
+    const torch::NoGradGuard no_grad;
+    trainer.model().parameters().front().fill_(std::numeric_limits<float>::quiet_NaN());
+  }
+  try {
+    trainer.run();
+    FAIL() << "no error";
+  } catch (const UserError&) {
+    FAIL() << "not the user's fault: exit code 1";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("step 2"), std::string::npos) << error.what();
+  }
+  EXPECT_TRUE(list_checkpoints(fs::path(c.output_dir) / "checkpoints").empty());
+}
+
+TEST(LossWeights, CountScoredTargets) {
+  const torch::Tensor targets_BT = torch::tensor({{1, 0, 2, 3}, {0, 0, 0, 4}, {0, 0, 0, 0}}, torch::kLong);
+  const torch::Tensor tokens = loss_weights(targets_BT, 0, LossAverage::kTokens);
+  EXPECT_TRUE(
+      torch::allclose(tokens, torch::tensor({{.25f, 0.f, .25f, .25f}, {0.f, 0.f, 0.f, .25f}, {0.f, 0.f, 0.f, 0.f}})));
+  const torch::Tensor sequences = loss_weights(targets_BT, 0, LossAverage::kSequences);
+  const float third = 1.0f / 3, ninth = 1.0f / 9;
+  EXPECT_TRUE(torch::allclose(
+      sequences, torch::tensor({{ninth, 0.f, ninth, ninth}, {0.f, 0.f, 0.f, third}, {0.f, 0.f, 0.f, 0.f}})));
+  EXPECT_TRUE(
+      torch::allclose(loss_weights(targets_BT, std::nullopt, LossAverage::kTokens), torch::full({3, 4}, 1.0f / 12)));
+}
+
+TEST(ProgressText, IsShort) {
+  EXPECT_EQ(format_duration(65), "1:05");
+  EXPECT_EQ(format_duration(3725.4), "1:02:05");
+  EXPECT_EQ(format_count(12345), "12.3k");
+  EXPECT_EQ(format_count(125e6), "125M");
+  EXPECT_EQ(format_count(12), "12");
+}
+
+}  // namespace
+}  // namespace ttt
