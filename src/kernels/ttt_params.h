@@ -1,6 +1,7 @@
 // What every TTT kernel is handed: sizes and raw pointers, no tensor library (arXiv 2407.04620).
 //
-// Shapes: B batch, H heads, T time, K head size, M hidden width of TTT-MLP's inner network, C mini-batch. Row-major, contiguous.
+// Shapes: B batch, H heads, T time, K head size, M hidden width of TTT-MLP's inner network, C mini-batch. Row-major,
+// contiguous.
 #pragma once
 
 #include <cstdint>

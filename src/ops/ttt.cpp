@@ -24,10 +24,12 @@ void check_tensor(const char* name, const at::Tensor& tensor, at::IntArrayRef si
   if (!tensor.defined()) fail("TTT op: ", name, " is not given; it must be a tensor of shape ", sizes);
   if (tensor.sizes() != sizes) fail("TTT op: ", name, " has shape ", tensor.sizes(), ", it must be ", sizes);
   if (tensor.scalar_type() != like.scalar_type()) {
-    fail("TTT op: ", name, " is ", tensor.scalar_type(), " but q is ", like.scalar_type(), "; all tensors must share one dtype");
+    fail("TTT op: ", name, " is ", tensor.scalar_type(), " but q is ", like.scalar_type(),
+         "; all tensors must share one dtype");
   }
   if (tensor.device() != like.device()) {
-    fail("TTT op: ", name, " is on ", tensor.device(), " but q is on ", like.device(), "; all tensors must be on one device");
+    fail("TTT op: ", name, " is on ", tensor.device(), " but q is on ", like.device(),
+         "; all tensors must be on one device");
   }
 }
 
@@ -73,9 +75,10 @@ constexpr std::size_t kNumTensors = 11;  // 7 inputs, 4 weights
 class TttFunction : public torch::autograd::Function<TttFunction> {
  public:
   static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                            const at::Tensor& sigma, const at::Tensor& scale, const at::Tensor& gain, const at::Tensor& bias,
-                            const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2, const at::Tensor& b2,
-                            std::int64_t kind, std::int64_t mini_batch_size, std::int64_t kernel_index) {
+                            const at::Tensor& sigma, const at::Tensor& scale, const at::Tensor& gain,
+                            const at::Tensor& bias, const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2,
+                            const at::Tensor& b2, std::int64_t kind, std::int64_t mini_batch_size,
+                            std::int64_t kernel_index) {
     const TttInputs inputs{q, k, v, sigma, scale, gain, bias};
     const TttWeights initial{w1, b1, w2, b2};
     TttSaved saved;
@@ -99,8 +102,9 @@ class TttFunction : public torch::autograd::Function<TttFunction> {
     const TttWeights initial{kept[7], kept[8], kept[9], kept[10]};
     const TttSaved saved(kept.begin() + kNumTensors, kept.end());
     const TttKernel& kernel = ttt_kernels()[context->saved_data["kernel"].toInt()];
-    const TttGradients grad = kernel.backward(static_cast<TttKind>(context->saved_data["kind"].toInt()), grad_outputs[0], inputs,
-                                              initial, context->saved_data["mini_batch_size"].toInt(), saved);
+    const TttGradients grad =
+        kernel.backward(static_cast<TttKind>(context->saved_data["kind"].toInt()), grad_outputs[0], inputs, initial,
+                        context->saved_data["mini_batch_size"].toInt(), saved);
     return {grad.inputs.q_BHTK,  grad.inputs.k_BHTK,  grad.inputs.v_BHTK, grad.inputs.sigma_BHT, grad.inputs.scale_C,
             grad.inputs.gain_HK, grad.inputs.bias_HK, grad.initial.w1,    grad.initial.b1,       grad.initial.w2,
             grad.initial.b2,     at::Tensor(),        at::Tensor(),       at::Tensor()};
@@ -114,7 +118,9 @@ TttShape shape_of(const TttInputs& inputs, std::int64_t mini_batch_size) {
   return {q.size(0), q.size(1), q.size(2), q.size(3), mini_batch_size, q.scalar_type(), q.device()};
 }
 
-const char* to_string(TttKind kind) { return kind == TttKind::kLinear ? "TTT-Linear" : "TTT-MLP"; }
+const char* to_string(TttKind kind) {
+  return kind == TttKind::kLinear ? "TTT-Linear" : "TTT-MLP";
+}
 
 std::string unsupported_ttt_dtype(const TttShape& shape) {
   if (shape.dtype == at::kFloat || shape.dtype == at::kDouble) return "";
@@ -124,12 +130,15 @@ std::string unsupported_ttt_dtype(const TttShape& shape) {
 void check_ttt_arguments(TttKind kind, const TttInputs& inputs, const TttWeights& weights, std::int64_t mini_batch_size,
                          std::int64_t weights_batch) {
   const at::Tensor& q = inputs.q_BHTK;
-  if (!q.defined() || q.dim() != 4) fail("TTT op: q must be a tensor of four dimensions, [batch, heads, time, head size]");
+  if (!q.defined() || q.dim() != 4)
+    fail("TTT op: q must be a tensor of four dimensions, [batch, heads, time, head size]");
   if (q.scalar_type() != at::kFloat && q.scalar_type() != at::kDouble) {
-    user_error("the inner loop of TTT layers takes fp32 and fp64 tensors, not ", q.scalar_type(), "; set train.dtype: fp32");
+    user_error("the inner loop of TTT layers takes fp32 and fp64 tensors, not ", q.scalar_type(),
+               "; set train.dtype: fp32");
   }
   const std::int64_t batch = q.size(0), heads = q.size(1), time = q.size(2), head_dim = q.size(3);
-  if (batch < 1 || heads < 1 || time < 1 || head_dim < 1) fail("TTT op: q has shape ", q.sizes(), ", every size must be at least 1");
+  if (batch < 1 || heads < 1 || time < 1 || head_dim < 1)
+    fail("TTT op: q has shape ", q.sizes(), ", every size must be at least 1");
   if (mini_batch_size < 1) fail("TTT op: the mini-batch size is ", mini_batch_size, ", it must be at least 1");
   check_tensor("k", inputs.k_BHTK, {batch, heads, time, head_dim}, q);
   check_tensor("v", inputs.v_BHTK, {batch, heads, time, head_dim}, q);
@@ -185,8 +194,8 @@ const TttKernel& choose_ttt_kernel(TttKind kind, const TttShape& shape) {
     const TttKernel& kernel = find_kernel(forced, source);
     const std::string reason = kernel.unsupported(kind, shape);
     if (!reason.empty()) {
-      user_error("TTT kernel ", kernel.name, ", set by ", source, ", cannot take this ", to_string(kind), " call: ", reason,
-                 "; choose another of ", kernel_names(), " or lift the choice");
+      user_error("TTT kernel ", kernel.name, ", set by ", source, ", cannot take this ", to_string(kind),
+                 " call: ", reason, "; choose another of ", kernel_names(), " or lift the choice");
     }
     log_choice_once(kind, kernel);
     return kernel;
@@ -208,8 +217,8 @@ at::Tensor ttt_forward(TttKind kind, const TttInputs& inputs, const TttWeights& 
   const TttKernel& kernel = choose_ttt_kernel(kind, shape_of(inputs, mini_batch_size));
   const auto& in = inputs;
   bool differentiate = false;
-  for (const at::Tensor& t : {in.q_BHTK, in.k_BHTK, in.v_BHTK, in.sigma_BHT, in.scale_C, in.gain_HK, in.bias_HK, initial.w1,
-                              initial.b1, initial.w2, initial.b2}) {
+  for (const at::Tensor& t : {in.q_BHTK, in.k_BHTK, in.v_BHTK, in.sigma_BHT, in.scale_C, in.gain_HK, in.bias_HK,
+                              initial.w1, initial.b1, initial.w2, initial.b2}) {
     differentiate = differentiate || (t.defined() && t.requires_grad());
   }
   if (!differentiate || !at::GradMode::is_enabled()) {
@@ -217,8 +226,9 @@ at::Tensor ttt_forward(TttKind kind, const TttInputs& inputs, const TttWeights& 
     return kernel.forward(kind, inputs, initial, mini_batch_size, nullptr);
   }
   const std::int64_t index = &kernel - ttt_kernels().data();
-  return TttFunction::apply(in.q_BHTK, in.k_BHTK, in.v_BHTK, in.sigma_BHT, in.scale_C, in.gain_HK, in.bias_HK, initial.w1,
-                            initial.b1, initial.w2, initial.b2, static_cast<std::int64_t>(kind), mini_batch_size, index);
+  return TttFunction::apply(in.q_BHTK, in.k_BHTK, in.v_BHTK, in.sigma_BHT, in.scale_C, in.gain_HK, in.bias_HK,
+                            initial.w1, initial.b1, initial.w2, initial.b2, static_cast<std::int64_t>(kind),
+                            mini_batch_size, index);
 }
 
 }  // namespace ttt

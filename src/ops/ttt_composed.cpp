@@ -1,4 +1,5 @@
-// The `composed` row: cuts a call into pieces, moves their inputs and outputs, keeps the fast weights of every segment's start.
+// The `composed` row: cuts a call into pieces, moves their inputs and outputs, keeps the fast weights of every
+// segment's start.
 #include "ops/ttt_composed.h"
 
 #include <ATen/ATen.h>
@@ -67,8 +68,8 @@ void TttPiece::begin_forward() {
 
 namespace {
 
-// Moves heads [first_head, + g) (of B*H) and tokens [first_token, + s*C) between a tensor [B,H,T,cols] and a piece's buffer
-// [s*g,C,cols], mini-batch outermost. Tokens past T are zero in the buffer and are not written back.
+// Moves heads [first_head, + g) (of B*H) and tokens [first_token, + s*C) between a tensor [B,H,T,cols] and a piece's
+// buffer [s*g,C,cols], mini-batch outermost. Tokens past T are zero in the buffer and are not written back.
 class Mover {
  public:
   Mover(const PieceSizes& sizes, std::int64_t first_head, std::int64_t first_token, bool use_loops)
@@ -148,7 +149,9 @@ struct Call {
   }
 
   std::int64_t group_size(std::int64_t group) const { return std::min(plan.group, P - group * plan.group); }
-  std::int64_t segment_size(std::int64_t segment) const { return std::min(plan.segment, steps - segment * plan.segment); }
+  std::int64_t segment_size(std::int64_t segment) const {
+    return std::min(plan.segment, steps - segment * plan.segment);
+  }
 
   // body(first group, one past the last) on each thread, below autograd.
   template <class Body>
@@ -224,11 +227,14 @@ std::vector<at::Tensor> heads_of(const Call& call, const std::vector<at::Tensor>
   return out;
 }
 
-std::string unsupported(TttKind, const TttShape& shape) { return unsupported_ttt_dtype(shape); }
+std::string unsupported(TttKind, const TttShape& shape) {
+  return unsupported_ttt_dtype(shape);
+}
 
 at::Tensor forward(TttKind kind, const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch_size,
                    TttSaved* saved) {
-  return composed_forward(kind, plan_composed(kind, shape_of(inputs, mini_batch_size)), inputs, initial, mini_batch_size, saved);
+  return composed_forward(kind, plan_composed(kind, shape_of(inputs, mini_batch_size)), inputs, initial,
+                          mini_batch_size, saved);
 }
 
 TttGradients backward(TttKind kind, const at::Tensor& grad_o_BHTK, const TttInputs& inputs, const TttWeights& initial,
@@ -239,7 +245,9 @@ TttGradients backward(TttKind kind, const at::Tensor& grad_o_BHTK, const TttInpu
 
 }  // namespace
 
-TttKernel composed_ttt_kernel() { return {"composed", unsupported, forward, backward}; }
+TttKernel composed_ttt_kernel() {
+  return {"composed", unsupported, forward, backward};
+}
 
 ComposedPlan plan_composed(TttKind kind, const TttShape& shape) {
   const std::int64_t heads = shape.batch * shape.heads;
@@ -256,7 +264,8 @@ at::Tensor composed_forward(TttKind kind, const ComposedPlan& plan, const TttInp
   const Call call(kind, plan, inputs, initial, mini_batch_size);
   const at::TensorOptions options = inputs.q_BHTK.options().requires_grad(false);
   const at::Tensor o_BHTK = at::empty(inputs.q_BHTK.sizes(), options);
-  // The learned weights by head of the batch: [P,K,K], [P,K], ... (matrices as they are, biases without their row dimension)
+  // The learned weights by head of the batch: [P,K,K], [P,K], ... (matrices as they are, biases without their row
+  // dimension)
   std::vector<at::Tensor> starts;
   for (const at::Tensor& w : call.weights) {
     const at::Tensor start = w.repeat({call.B, 1, 1});
@@ -290,12 +299,14 @@ at::Tensor composed_forward(TttKind kind, const ComposedPlan& plan, const TttInp
   return o_BHTK;
 }
 
-TttGradients composed_backward(TttKind kind, const ComposedPlan& plan, const at::Tensor& grad_o_BHTK, const TttInputs& inputs,
-                               const TttWeights& initial, std::int64_t mini_batch_size, const TttSaved& saved) {
+TttGradients composed_backward(TttKind kind, const ComposedPlan& plan, const at::Tensor& grad_o_BHTK,
+                               const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch_size,
+                               const TttSaved& saved) {
   const Call call(kind, plan, inputs, initial, mini_batch_size);
   const at::TensorOptions options = inputs.q_BHTK.options().requires_grad(false);
-  const at::Tensor dq = at::empty(inputs.q_BHTK.sizes(), options), dk = at::empty_like(dq, at::MemoryFormat::Contiguous),
-                   dv = at::empty_like(dk), dsigma = at::empty(inputs.sigma_BHT.sizes(), options);
+  const at::Tensor dq = at::empty(inputs.q_BHTK.sizes(), options),
+                   dk = at::empty_like(dq, at::MemoryFormat::Contiguous), dv = at::empty_like(dk),
+                   dsigma = at::empty(inputs.sigma_BHT.sizes(), options);
   // By head of the batch, added up over the batch at the end: the result does not depend on how the heads were grouped.
   const at::Tensor dgain_PK = at::zeros({call.P, call.K}, options), dbias_PK = at::zeros({call.P, call.K}, options),
                    dscale_PC = at::zeros({call.P, call.C}, options);

@@ -1,14 +1,15 @@
 // The composed TTT kernels: the dual form as batched ATen matrix products and row-wise steps, forward and hand-written
 // backward, without autograd. Equations: kernels/reference/ttt_reference.h.
 //
-// Work is cut into pieces: a group of g heads (of B*H; groups run in parallel on CPU threads, one group holds all heads on other
-// devices) times a segment of s mini-batches. Within a piece everything that does not depend on the recurrent state (Q K^T,
-// masks, output norms; in the backward pass dN, dA, dE, dQ and most of dK) is done for all s mini-batches at once; only the
-// products with the state are done mini-batch by mini-batch. A short last mini-batch is padded with zeros (sigma 0): the
-// causal mask and the rates keep padded rows from having any effect.
+// Work is cut into pieces: a group of g heads (of B*H; groups run in parallel on CPU threads, one group holds all heads
+// on other devices) times a segment of s mini-batches. Within a piece everything that does not depend on the recurrent
+// state (Q K^T, masks, output norms; in the backward pass dN, dA, dE, dQ and most of dK) is done for all s mini-batches
+// at once; only the products with the state are done mini-batch by mini-batch. A short last mini-batch is padded with
+// zeros (sigma 0): the causal mask and the rates keep padded rows from having any effect.
 //
-// Kept for the backward pass: the fast weights at the start of every segment, [segments, B*H, ...]; the backward pass runs a
-// segment's forward again. For fp32, K = 64, C = 16, s = 8 that is 130 bytes a token and head for TTT-Linear, 1 KiB for TTT-MLP.
+// Kept for the backward pass: the fast weights at the start of every segment, [segments, B*H, ...]; the backward pass
+// runs a segment's forward again. For fp32, K = 64, C = 16, s = 8 that is 130 bytes a token and head for TTT-Linear, 1
+// KiB for TTT-MLP.
 //
 // Shapes: B batch, H heads, P = B*H, T time, K head size, M hidden width of TTT-MLP, C mini-batch, n = s*g.
 #pragma once
@@ -51,7 +52,7 @@ class TttPiece {
   at::Tensor q, k, target;  // [n,C,K], q and k adjacent in one buffer; target = V - K
   at::Tensor sigma;         // [n,C]
   at::Tensor scale_C;
-  at::Tensor gain, bias;    // [g,K]
+  at::Tensor gain, bias;  // [g,K]
   // Output, or the gradient of the output, which backward() turns into dQ.
   at::Tensor o;       // [n,C,K]
   at::Tensor dk, dv;  // [n,C,K]
@@ -65,7 +66,8 @@ class TttPiece {
   // The gradient carried from the following mini-batch (before backward()) or out of the first one (after it).
   virtual std::vector<at::Tensor> state_gradient() = 0;
 
-  // O into `o` when want_output; leaves what backward() needs. The update after the last mini-batch is left out unless wanted.
+  // O into `o` when want_output; leaves what backward() needs. The update after the last mini-batch is left out unless
+  // wanted.
   virtual void forward(bool want_output, bool want_last_state) = 0;
   virtual void backward() = 0;
 
@@ -77,12 +79,12 @@ class TttPiece {
   std::int64_t n_;  // s*g
   RowOps rows_;
   at::TensorOptions options_;
-  Steps qk_, target_, e_;    // [n,2C,K] (rows of Q, then of K); [n,C,K]; [n,C]
-  Steps ek_, ek_t_;          // e (.) K
-  at::Tensor a_, mask_;      // [n,C,C]
-  Steps xh_, r_;             // of Z (TTT-MLP: Z2)
-  at::Tensor ng_, xhq_, rq_; // N G; of Zq (Z2q)
-  at::Tensor un_;            // U G^T, then dA
+  Steps qk_, target_, e_;     // [n,2C,K] (rows of Q, then of K); [n,C,K]; [n,C]
+  Steps ek_, ek_t_;           // e (.) K
+  at::Tensor a_, mask_;       // [n,C,C]
+  Steps xh_, r_;              // of Z (TTT-MLP: Z2)
+  at::Tensor ng_, xhq_, rq_;  // N G; of Zq (Z2q)
+  at::Tensor un_;             // U G^T, then dA
   Steps dd_;
 };
 
@@ -99,7 +101,8 @@ ComposedPlan plan_composed(TttKind kind, const TttShape& shape);
 
 at::Tensor composed_forward(TttKind kind, const ComposedPlan& plan, const TttInputs& inputs, const TttWeights& initial,
                             std::int64_t mini_batch_size, TttSaved* saved);
-TttGradients composed_backward(TttKind kind, const ComposedPlan& plan, const at::Tensor& grad_o_BHTK, const TttInputs& inputs,
-                               const TttWeights& initial, std::int64_t mini_batch_size, const TttSaved& saved);
+TttGradients composed_backward(TttKind kind, const ComposedPlan& plan, const at::Tensor& grad_o_BHTK,
+                               const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch_size,
+                               const TttSaved& saved);
 
 }  // namespace ttt

@@ -1,4 +1,5 @@
-// TTT-Linear, composed: one piece of s mini-batches and g heads. Equations: kernels/reference/ttt_reference.h; names: ttt_composed.h.
+// TTT-Linear, composed: one piece of s mini-batches and g heads. Equations: kernels/reference/ttt_reference.h; names:
+// ttt_composed.h.
 #include <ATen/ATen.h>
 
 #include "ops/ttt_composed.h"
@@ -38,15 +39,16 @@ class LinearPiece : public TttPiece {
     }
     // Zq = Q W + c - N G;  O = Q + LN(Zq)
     at::bmm_out(ng_, mask_, g_.all);
-    rows_.output_norm(z_.all.narrow(1, 0, sizes_.mini_batch), c_.all.narrow(0, 0, n_), ng_, q, gain, bias, want_output ? o : at::Tensor(), xhq_,
-                      rq_);
+    rows_.output_norm(z_.all.narrow(1, 0, sizes_.mini_batch), c_.all.narrow(0, 0, n_), ng_, q, gain, bias,
+                      want_output ? o : at::Tensor(), xhq_, rq_);
   }
 
   void backward() override {
     make_backward_buffers();
     const std::int64_t C = sizes_.mini_batch;
     const at::Tensor u = u_dz_.all.narrow(1, 0, C);
-    // U = dZq;  dN = -M (.) (U G^T), dA, dE;  dQ = dO + dA K + U W^T (last term below);  dK = dA^T Q + ...;  Gam = -N^T U - ...
+    // U = dZq;  dN = -M (.) (U G^T), dA, dE;  dQ = dO + dA K + U W^T (last term below);  dK = dA^T Q + ...;  Gam = -N^T
+    // U - ...
     rows_.output_norm_backward(o, xhq_, rq_, gain, u, dgain, dbias);
     at::bmm_out(un_, u, g_.all.transpose(1, 2));
     dsigma.zero_();
@@ -60,7 +62,8 @@ class LinearPiece : public TttPiece {
       rows_.subtract_outer(e_[i], dc_, gam_[i]);
       at::bmm_out(r_dw_.slices[i], g_[i], dw_t_);
       dcs_[i].copy_(dc_);
-      rows_.inner_gradient_backward(gam_[i], target_[i], g_[i], xh_[i], r_[i], gain, bias, dz_[i], dd_[i], dgain, dbias);
+      rows_.inner_gradient_backward(gam_[i], target_[i], g_[i], xh_[i], r_[i], gain, bias, dz_[i], dd_[i], dgain,
+                                    dbias);
       // dW = dW' + Q^T U + K^T dZ;  dc = dc' + sum U + sum dZ
       dw_.baddbmm_(qk_t_[i], u_dz_[i]);
       rows_.add_column_sums(dc_, u_dz_[i], {}, dc_);
@@ -90,15 +93,15 @@ class LinearPiece : public TttPiece {
     dc_ = make({g, K});
   }
 
-  Steps w_, c_;          // [(s+1)*g, K, K], [(s+1)*g, K]
-  Steps z_, z_k_;        // [Q; K] W, and the rows of K
-  Steps g_;              // G
+  Steps w_, c_;    // [(s+1)*g, K, K], [(s+1)*g, K]
+  Steps z_, z_k_;  // [Q; K] W, and the rows of K
+  Steps g_;        // G
   Steps qk_t_;
-  Steps u_dz_, dz_;      // rows of U = dZq, then of dZ
-  Steps gam_;            // dG
-  Steps r_dw_;           // R = G dW'^T
-  Steps dcs_;            // dc' of each mini-batch
-  at::Tensor x_;         // [U; dZ] W^T
+  Steps u_dz_, dz_;  // rows of U = dZq, then of dZ
+  Steps gam_;        // dG
+  Steps r_dw_;       // R = G dW'^T
+  Steps dcs_;        // dc' of each mini-batch
+  at::Tensor x_;     // [U; dZ] W^T
   at::Tensor dw_, dw_t_, dc_;
 };
 

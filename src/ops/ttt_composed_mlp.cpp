@@ -1,4 +1,5 @@
-// TTT-MLP, composed: one piece of s mini-batches and g heads. Equations: kernels/reference/ttt_reference.h; names: ttt_composed.h.
+// TTT-MLP, composed: one piece of s mini-batches and g heads. Equations: kernels/reference/ttt_reference.h; names:
+// ttt_composed.h.
 #include <ATen/ATen.h>
 
 #include "ops/ttt_composed.h"
@@ -82,7 +83,8 @@ class MlpPiece : public TttPiece {
     const std::int64_t C = sizes_.mini_batch;
     const at::Tensor u2 = uu_.all.narrow(1, 0, C), u1 = u1_dz1_.all.narrow(1, 0, C);
     dsigma.zero_();
-    // U2 = dZ2q;  dN2 = -M (.) (U2 G2^T), dA2, dE;  dX2q = U2 W2^T + dA2 X2;  dX2 = dA2^T X2q + ...;  dG2 = -N2^T U2 + ...
+    // U2 = dZ2q;  dN2 = -M (.) (U2 G2^T), dA2, dE;  dX2q = U2 W2^T + dA2 X2;  dX2 = dA2^T X2q + ...;  dG2 = -N2^T U2 +
+    // ...
     rows_.output_norm_backward(o, xhq_, rq_, gain, u2, dgain, dbias);
     at::bmm_out(un_, u2, g2_.all.transpose(1, 2));
     rows_.dual_mask_backward(un_, a2_, sigma, scale_C, dsigma, dscale);
@@ -90,7 +92,8 @@ class MlpPiece : public TttPiece {
     dx2q_.baddbmm_(un_, x2_.all);
     at::bmm_out(dx2_.all, un_.transpose(1, 2), x2q());
     at::baddbmm_out(dg2_.all, dg2_.all, mask2_.transpose(1, 2), u2, 0, -1);
-    // U1 = dX2q (.) phi'(Z1q);  dN1 = -M (.) (U1 G1^T), dA1, dE;  dQ = dO + dA1 K + ...;  dK = dA1^T Q + ...;  dG1 = -N1^T U1 + ...
+    // U1 = dX2q (.) phi'(Z1q);  dN1 = -M (.) (U1 G1^T), dA1, dE;  dQ = dO + dA1 K + ...;  dK = dA1^T Q + ...;  dG1 =
+    // -N1^T U1 + ...
     rows_.gelu_first(dx2q_, z1q(), t1q_, u1);
     at::bmm_out(un_, u1, g1_.all.transpose(1, 2));
     rows_.dual_mask_backward(un_, a_, sigma, scale_C, dsigma, dscale);
@@ -109,10 +112,12 @@ class MlpPiece : public TttPiece {
       rows_.subtract_scaled_rows(e_[i], r2_[i], dx2_[i]);
       dc1s_[i].copy_(dc1_);
       dc2s_[i].copy_(dc2_);
-      // dB = dG1 (.) phi'(Z1);  dG2 += dB W2;  dZ2, dD;  dX2 += dZ2 W2^T;  dZ1 = dX2 (.) phi'(Z1) + dG1 (.) B (.) phi''(Z1)
+      // dB = dG1 (.) phi'(Z1);  dG2 += dB W2;  dZ2, dD;  dX2 += dZ2 W2^T;  dZ1 = dX2 (.) phi'(Z1) + dG1 (.) B (.)
+      // phi''(Z1)
       rows_.gelu_first(dg1_[i], z1_k_[i], t1_[i], db_[i]);
       dg2_[i].baddbmm_(db_[i], w2_[i]);
-      rows_.inner_gradient_backward(dg2_[i], target_[i], g2_[i], xh_[i], r_[i], gain, bias, dz2_[i], dd_[i], dgain, dbias);
+      rows_.inner_gradient_backward(dg2_[i], target_[i], g2_[i], xh_[i], r_[i], gain, bias, dz2_[i], dd_[i], dgain,
+                                    dbias);
       dx2_[i].baddbmm_(dz2_[i], w2_t_[i]);
       rows_.gelu_second(dx2_[i], dg1_[i], b_[i], z1_k_[i], t1_[i], dz1_[i]);
       // dW2 = dW2' + X2q^T U2 + X2^T dZ2 + dB^T G2;  dW1 = dW1' + Q^T U1 + K^T dZ1;  dc alike
@@ -162,21 +167,21 @@ class MlpPiece : public TttPiece {
     dc2_ = make({g, K});
   }
 
-  Steps w1_, c1_, w2_, c2_;   // [(s+1)*g, ...]
+  Steps w1_, c1_, w2_, c2_;  // [(s+1)*g, ...]
   Steps w2_t_;
-  Steps z1_, z1_k_, t1_;      // rows of Z1q, then of Z1 [n,2C,M]; those of Z1; tanh of Z1's GELU
-  Steps xx_, x2_;             // rows of X2q, X2, dB [n,3C,M]; those of X2
-  Steps ex2_, ex2_t_;         // e (.) X2
-  at::Tensor z2_;             // of one mini-batch
-  Steps uu_, g2_;             // rows of U2, dZ2, G2 [n,3C,K]; those of G2
+  Steps z1_, z1_k_, t1_;  // rows of Z1q, then of Z1 [n,2C,M]; those of Z1; tanh of Z1's GELU
+  Steps xx_, x2_;         // rows of X2q, X2, dB [n,3C,M]; those of X2
+  Steps ex2_, ex2_t_;     // e (.) X2
+  at::Tensor z2_;         // of one mini-batch
+  Steps uu_, g2_;         // rows of U2, dZ2, G2 [n,3C,K]; those of G2
   Steps b_, g1_;
-  at::Tensor ng1_, t1q_;      // N1 G1; tanh of Z1q's GELU
-  at::Tensor a2_, mask2_;     // X2q X2^T and its mask
+  at::Tensor ng1_, t1q_;   // N1 G1; tanh of Z1q's GELU
+  at::Tensor a2_, mask2_;  // X2q X2^T and its mask
   at::Tensor z2q_;
   Steps qk_t_, xx_t_, db_, dz2_, u2_dz2_;
-  Steps u1_dz1_, dz1_;        // rows of U1, then of dZ1
+  Steps u1_dz1_, dz1_;  // rows of U1, then of dZ1
   Steps dg1_, dg2_, dx2_, r1_, r2_, dc1s_, dc2s_;
-  at::Tensor dx2q_, x_;       // x: [U1; dZ1] W1^T
+  at::Tensor dx2q_, x_;  // x: [U1; dZ1] W1^T
   at::Tensor dw1_, dw2_, dw1_t_, dw2_t_, dc1_, dc2_;
 };
 

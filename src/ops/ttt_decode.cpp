@@ -19,7 +19,9 @@ at::Tensor normalise(const at::Tensor& z, at::Tensor* r) {
 }
 
 // phi'(x) of the tanh form of GELU.
-at::Tensor gelu_derivative(const at::Tensor& x) { return at::gelu_backward(at::ones_like(x), x, "tanh"); }
+at::Tensor gelu_derivative(const at::Tensor& x) {
+  return at::gelu_backward(at::ones_like(x), x, "tanh");
+}
 
 }  // namespace
 
@@ -69,7 +71,8 @@ TttWeights inner_update(TttKind kind, const TttWeights& w, const at::Tensor& k_B
 
 TttState ttt_initial_state(const TttWeights& initial, std::int64_t batch, std::int64_t mini_batch_size) {
   if (batch < 1 || mini_batch_size < 1) {
-    fail("TTT op: a state for batch ", batch, " and mini-batch size ", mini_batch_size, " was asked for; both must be at least 1");
+    fail("TTT op: a state for batch ", batch, " and mini-batch size ", mini_batch_size,
+         " was asked for; both must be at least 1");
   }
   const at::NoGradGuard no_grad;
   const auto repeat = [&](const at::Tensor& t) {
@@ -95,10 +98,10 @@ at::Tensor ttt_advance(TttKind kind, const TttInputs& inputs, TttState& state) {
   const at::NoGradGuard no_grad;
   const at::Tensor& q = inputs.q_BHTK;
   const std::int64_t mini_batch = state.k_BHCK.size(2), time = q.defined() && q.dim() == 4 ? q.size(2) : 0;
-  check_ttt_arguments(kind, inputs, state.weights, mini_batch, state.k_BHCK.size(0));
-  if (q.size(0) != state.k_BHCK.size(0)) {
-    fail("TTT op: the batch is ", q.size(0), " but the decoding state was made for ", state.k_BHCK.size(0));
+  if (time > 0 && q.size(0) != state.k_BHCK.size(0)) {
+    fail("TTT op: the batch is ", q.size(0), " but the decoding state was made for a batch of ", state.k_BHCK.size(0));
   }
+  check_ttt_arguments(kind, inputs, state.weights, mini_batch, state.k_BHCK.size(0));
   at::Tensor o_BHTK = at::empty(q.sizes(), q.options());
   for (std::int64_t t = 0; t < time;) {
     // The next R tokens: rows [first, first + R) of the open mini-batch.
@@ -132,7 +135,8 @@ at::Tensor ttt_advance(TttKind kind, const TttInputs& inputs, TttState& state) {
     state.num_open = open;
     if (open < mini_batch) continue;
     const TttInnerGradient whole{state.g1, state.x2, state.g2};
-    state.weights = inner_update(kind, state.weights, state.k_BHCK, whole, inputs.scale_C[mini_batch - 1] * state.sigma_BHC);
+    state.weights =
+        inner_update(kind, state.weights, state.k_BHCK, whole, inputs.scale_C[mini_batch - 1] * state.sigma_BHC);
     state.num_open = 0;
   }
   return o_BHTK;

@@ -14,8 +14,9 @@ TttKernel reference_ttt_kernel();
 // "" when the call is fp32 or fp64, else a sentence.
 std::string unsupported_ttt_dtype(const TttShape& shape);
 
-// Throws Error with one sentence when shapes, dtypes or devices do not fit together (UserError for a dtype other than fp32 and fp64).
-// weights_batch: 0 for learned weights ([H,K,K], ...), else the leading batch of the weights of a decoding state.
+// Throws Error with one sentence when shapes, dtypes or devices do not fit together (UserError for a dtype other than
+// fp32 and fp64). weights_batch: 0 for learned weights ([H,K,K], ...), else the leading batch of the weights of a
+// decoding state.
 void check_ttt_arguments(TttKind kind, const TttInputs& inputs, const TttWeights& weights, std::int64_t mini_batch_size,
                          std::int64_t weights_batch);
 

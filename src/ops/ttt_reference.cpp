@@ -24,7 +24,9 @@ TttSizes sizes_of(TttKind kind, const TttInputs& inputs, const TttWeights& weigh
   return {q.size(0), q.size(1), q.size(2), q.size(3), hidden, mini_batch_size};
 }
 
-at::Tensor contiguous(const at::Tensor& tensor) { return tensor.defined() ? tensor.contiguous() : tensor; }
+at::Tensor contiguous(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor.contiguous() : tensor;
+}
 
 struct Contiguous {
   TttInputs inputs;
@@ -88,6 +90,8 @@ TttGradients backward(TttKind kind, const at::Tensor& grad_o_BHTK, const TttInpu
 
 }  // namespace
 
-TttKernel reference_ttt_kernel() { return {"reference", unsupported, forward, backward}; }
+TttKernel reference_ttt_kernel() {
+  return {"reference", unsupported, forward, backward};
+}
 
 }  // namespace ttt

@@ -49,7 +49,9 @@ void normalise(const at::Tensor& z, const at::Tensor& xh, const at::Tensor& r) {
   xh.copy_(centred * r.unsqueeze(-1));
 }
 
-at::Tensor gelu_du(const at::Tensor& z) { return kGeluK * (1 + 3 * kGeluA * z * z); }
+at::Tensor gelu_du(const at::Tensor& z) {
+  return kGeluK * (1 + 3 * kGeluA * z * z);
+}
 
 at::Tensor gelu_derivative(const at::Tensor& z, const at::Tensor& t) {
   return 0.5 * (1 + t) + 0.5 * z * (1 - t * t) * gelu_du(z);
@@ -57,9 +59,13 @@ at::Tensor gelu_derivative(const at::Tensor& z, const at::Tensor& t) {
 
 }  // namespace
 
-#define TTT_ROW_SIZES(x) RowSizes{(x).size(0), heads_, (x).size(1), (x).size(2)}
+#define TTT_ROW_SIZES(x)                          \
+  RowSizes {                                      \
+    (x).size(0), heads_, (x).size(1), (x).size(2) \
+  }
 
-void RowOps::dual_mask(const at::Tensor& a, const at::Tensor& sigma, const at::Tensor& scale_C, const at::Tensor& out) const {
+void RowOps::dual_mask(const at::Tensor& a, const at::Tensor& sigma, const at::Tensor& scale_C,
+                       const at::Tensor& out) const {
   if (use_loops_) {
     return dispatch(a, [&]<class T>(T) {
       kernels::dual_mask<T>(TTT_ROW_SIZES(a), data<T>(a), data<T>(sigma), data<T>(scale_C), data<T>(out));
@@ -68,12 +74,12 @@ void RowOps::dual_mask(const at::Tensor& a, const at::Tensor& sigma, const at::T
   out.copy_((scale_C.unsqueeze(1) * sigma.unsqueeze(1) * (a + 1)).tril());
 }
 
-void RowOps::dual_mask_backward(const at::Tensor& x, const at::Tensor& a, const at::Tensor& sigma, const at::Tensor& scale_C,
-                                const at::Tensor& dsigma, const at::Tensor& dscale) const {
+void RowOps::dual_mask_backward(const at::Tensor& x, const at::Tensor& a, const at::Tensor& sigma,
+                                const at::Tensor& scale_C, const at::Tensor& dsigma, const at::Tensor& dscale) const {
   if (use_loops_) {
     return dispatch(a, [&]<class T>(T) {
-      kernels::dual_mask_backward<T>(TTT_ROW_SIZES(a), data<T>(x), data<T>(a), data<T>(sigma), data<T>(scale_C), data<T>(dsigma),
-                                     data<T>(dscale));
+      kernels::dual_mask_backward<T>(TTT_ROW_SIZES(a), data<T>(x), data<T>(a), data<T>(sigma), data<T>(scale_C),
+                                     data<T>(dsigma), data<T>(dscale));
     });
   }
   const at::Tensor dn = x.neg().tril(), de = (a + 1) * dn;
@@ -83,11 +89,12 @@ void RowOps::dual_mask_backward(const at::Tensor& x, const at::Tensor& a, const 
 }
 
 void RowOps::inner_gradient(const at::Tensor& z, const at::Tensor& c, const at::Tensor& target, const at::Tensor& gain,
-                            const at::Tensor& bias, const at::Tensor& g, const at::Tensor& xh, const at::Tensor& r) const {
+                            const at::Tensor& bias, const at::Tensor& g, const at::Tensor& xh,
+                            const at::Tensor& r) const {
   if (use_loops_) {
     return dispatch(z, [&]<class T>(T) {
-      kernels::inner_gradient<T>(TTT_ROW_SIZES(z), blocks<const T>(z), data<T>(c), blocks<const T>(target), data<T>(gain),
-                                 data<T>(bias), blocks<T>(g), blocks<T>(xh), data<T>(r));
+      kernels::inner_gradient<T>(TTT_ROW_SIZES(z), blocks<const T>(z), data<T>(c), blocks<const T>(target),
+                                 data<T>(gain), data<T>(bias), blocks<T>(g), blocks<T>(xh), data<T>(r));
     });
   }
   normalise(z + c.unsqueeze(1), xh, r);
@@ -95,14 +102,15 @@ void RowOps::inner_gradient(const at::Tensor& z, const at::Tensor& c, const at::
   g.copy_(r.unsqueeze(-1) * project(h, xh));
 }
 
-void RowOps::inner_gradient_backward(const at::Tensor& gam, const at::Tensor& target, const at::Tensor& g, const at::Tensor& xh,
-                                     const at::Tensor& r, const at::Tensor& gain, const at::Tensor& bias, const at::Tensor& dz,
-                                     const at::Tensor& dd, const at::Tensor& dgain, const at::Tensor& dbias) const {
+void RowOps::inner_gradient_backward(const at::Tensor& gam, const at::Tensor& target, const at::Tensor& g,
+                                     const at::Tensor& xh, const at::Tensor& r, const at::Tensor& gain,
+                                     const at::Tensor& bias, const at::Tensor& dz, const at::Tensor& dd,
+                                     const at::Tensor& dgain, const at::Tensor& dbias) const {
   if (use_loops_) {
     return dispatch(gam, [&]<class T>(T) {
-      kernels::inner_gradient_backward<T>(TTT_ROW_SIZES(gam), blocks<const T>(gam), blocks<const T>(target), blocks<const T>(g),
-                                          blocks<const T>(xh), data<T>(r), data<T>(gain), data<T>(bias), blocks<T>(dz),
-                                          blocks<T>(dd), data<T>(dgain), data<T>(dbias));
+      kernels::inner_gradient_backward<T>(TTT_ROW_SIZES(gam), blocks<const T>(gam), blocks<const T>(target),
+                                          blocks<const T>(g), blocks<const T>(xh), data<T>(r), data<T>(gain),
+                                          data<T>(bias), blocks<T>(dz), blocks<T>(dd), data<T>(dgain), data<T>(dbias));
     });
   }
   const at::Tensor gain3 = gain.unsqueeze(1), r3 = r.unsqueeze(-1);
@@ -128,12 +136,13 @@ void RowOps::output_norm(const at::Tensor& z, const at::Tensor& c, const at::Ten
   if (o.defined()) by_head(o).copy_(by_head(q) + gain.unsqueeze(1) * by_head(xh) + bias.unsqueeze(1));
 }
 
-void RowOps::output_norm_backward(const at::Tensor& d_o, const at::Tensor& xh, const at::Tensor& r, const at::Tensor& gain,
-                                  const at::Tensor& u, const at::Tensor& dgain, const at::Tensor& dbias) const {
+void RowOps::output_norm_backward(const at::Tensor& d_o, const at::Tensor& xh, const at::Tensor& r,
+                                  const at::Tensor& gain, const at::Tensor& u, const at::Tensor& dgain,
+                                  const at::Tensor& dbias) const {
   if (use_loops_) {
     return dispatch(d_o, [&]<class T>(T) {
-      kernels::output_norm_backward<T>(TTT_ROW_SIZES(d_o), blocks<const T>(d_o), blocks<const T>(xh), data<T>(r), data<T>(gain),
-                                       blocks<T>(u), data<T>(dgain), data<T>(dbias));
+      kernels::output_norm_backward<T>(TTT_ROW_SIZES(d_o), blocks<const T>(d_o), blocks<const T>(xh), data<T>(r),
+                                       data<T>(gain), blocks<T>(u), data<T>(dgain), data<T>(dbias));
     });
   }
   dgain.add_(by_head(d_o * xh).sum(at::IntArrayRef{0, 2}));
@@ -143,8 +152,9 @@ void RowOps::output_norm_backward(const at::Tensor& d_o, const at::Tensor& xh, c
 
 void RowOps::scale_rows(const at::Tensor& x, const at::Tensor& e, const at::Tensor& out) const {
   if (use_loops_) {
-    return dispatch(
-        x, [&]<class T>(T) { kernels::scale_rows<T>(TTT_ROW_SIZES(x), blocks<const T>(x), data<T>(e), blocks<T>(out)); });
+    return dispatch(x, [&]<class T>(T) {
+      kernels::scale_rows<T>(TTT_ROW_SIZES(x), blocks<const T>(x), data<T>(e), blocks<T>(out));
+    });
   }
   out.copy_(x * e.unsqueeze(-1));
 }
@@ -166,11 +176,12 @@ void RowOps::subtract_outer(const at::Tensor& e, const at::Tensor& row, const at
   x.addcmul_(e.unsqueeze(-1), row.unsqueeze(1), -1);
 }
 
-void RowOps::add_column_sums(const at::Tensor& base, const at::Tensor& x, const at::Tensor& e, const at::Tensor& out) const {
+void RowOps::add_column_sums(const at::Tensor& base, const at::Tensor& x, const at::Tensor& e,
+                             const at::Tensor& out) const {
   if (use_loops_) {
     return dispatch(x, [&]<class T>(T) {
-      kernels::add_column_sums<T>(TTT_ROW_SIZES(x), data<T>(base), blocks<const T>(x), e.defined() ? data<T>(e) : nullptr,
-                                  data<T>(out));
+      kernels::add_column_sums<T>(TTT_ROW_SIZES(x), data<T>(base), blocks<const T>(x),
+                                  e.defined() ? data<T>(e) : nullptr, data<T>(out));
     });
   }
   out.copy_(e.defined() ? base - (e.unsqueeze(-1) * x).sum(1) : base + x.sum(1));
@@ -215,18 +226,19 @@ void RowOps::gelu_value(const at::Tensor& z, const at::Tensor& t, const at::Tens
 void RowOps::gelu_first(const at::Tensor& x, const at::Tensor& z, const at::Tensor& t, const at::Tensor& out) const {
   if (use_loops_) {
     return dispatch(z, [&]<class T>(T) {
-      kernels::gelu_first<T>(TTT_ROW_SIZES(z), blocks<const T>(x), blocks<const T>(z), blocks<const T>(t), blocks<T>(out));
+      kernels::gelu_first<T>(TTT_ROW_SIZES(z), blocks<const T>(x), blocks<const T>(z), blocks<const T>(t),
+                             blocks<T>(out));
     });
   }
   out.copy_(x * gelu_derivative(z, t));
 }
 
-void RowOps::gelu_second(const at::Tensor& x, const at::Tensor& y, const at::Tensor& b, const at::Tensor& z, const at::Tensor& t,
-                         const at::Tensor& out) const {
+void RowOps::gelu_second(const at::Tensor& x, const at::Tensor& y, const at::Tensor& b, const at::Tensor& z,
+                         const at::Tensor& t, const at::Tensor& out) const {
   if (use_loops_) {
     return dispatch(z, [&]<class T>(T) {
-      kernels::gelu_second<T>(TTT_ROW_SIZES(z), blocks<const T>(x), blocks<const T>(y), blocks<const T>(b), blocks<const T>(z),
-                              blocks<const T>(t), blocks<T>(out));
+      kernels::gelu_second<T>(TTT_ROW_SIZES(z), blocks<const T>(x), blocks<const T>(y), blocks<const T>(b),
+                              blocks<const T>(z), blocks<const T>(t), blocks<T>(out));
     });
   }
   const at::Tensor du = gelu_du(z), ddu = 6 * kGeluK * kGeluA * z;

@@ -9,10 +9,11 @@
 
 namespace ttt {
 
-// The loss after a mini-batch of R rows is taken at W - (s_{R-1} sigma (.) K)^T G: the weights that the output of its last
-// token was computed with in the dual form. For a full mini-batch (R = C) that is W_t, the state which the next mini-batch
-// starts from; a short last one rewrites no state, and this is what its tokens have learned so far.
-TttStats ttt_statistics(TttKind kind, const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch_size) {
+// The loss after a mini-batch of R rows is taken at W - (s_{R-1} sigma (.) K)^T G: the weights that the output of its
+// last token was computed with in the dual form. For a full mini-batch (R = C) that is W_t, the state which the next
+// mini-batch starts from; a short last one rewrites no state, and this is what its tokens have learned so far.
+TttStats ttt_statistics(TttKind kind, const TttInputs& inputs, const TttWeights& initial,
+                        std::int64_t mini_batch_size) {
   check_ttt_arguments(kind, inputs, initial, mini_batch_size, 0);
   const at::NoGradGuard no_grad;
   const std::int64_t batch = inputs.q_BHTK.size(0), time = inputs.q_BHTK.size(2);

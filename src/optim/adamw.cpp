@@ -22,7 +22,8 @@ double global_norm(const std::vector<at::Tensor>& gradients) {
   std::vector<at::Tensor> row_norms;
   for (const at::Tensor& gradient : gradients) {
     if (gradient.numel() == 0) continue;
-    const at::Tensor rows = gradient.dim() > 1 ? gradient.flatten(0, -2) : gradient.unsqueeze(0);
+    const std::int64_t row = gradient.dim() > 1 ? gradient.size(-1) : gradient.numel();
+    const at::Tensor rows = gradient.reshape({-1, row});
     row_norms.push_back(at::linalg_vector_norm(rows, 2, /*dim=*/{-1}));
   }
   if (row_norms.empty()) return 0.0;

@@ -34,8 +34,7 @@ bool may_differ_in_init(const std::string& key) {
 }  // namespace
 
 Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
-    : config_(config), options_(options), device_(torch::kCPU), schedule_(config) {
-  validate(config_);
+    : config_(resolved(config)), options_(options), device_(torch::kCPU), schedule_(config_) {
   device_ = select_device(config_.train.device);
   set_cpu_threads(config_.train.threads);
   // Bit-exact resuming needs the same sums in the same order; on the CPU that holds at an equal number of threads.
@@ -130,12 +129,14 @@ void Trainer::start_from(const fs::path& directory) {
   const std::string source = directory.string();
   RunConfig theirs = config_;
   theirs.model = model_config_from_hugging_face(checkpoint.hf_config, source);
+  theirs = resolved(theirs);
   for (const FieldDifference& difference : diff(theirs, config_)) {
-    if (!may_differ_in_init(difference.key)) {
+    if (!may_differ_in_init(difference.key, config_.model)) {
       user_error("init_from '", source, "' is a model with ", difference.key, " ", difference.a,
                  " and the config says ", difference.b, "; set the config's key to ", difference.a);
     }
-    log_info(cat("init_from has ", difference.key, " ", difference.a, ", this run ", difference.b));
+    if (config_.model.is_ttt())
+      log_info(cat("init_from has ", difference.key, " ", difference.a, ", this run ", difference.b));
   }
   import_parameters(*model_, checkpoint.model, source);
   log_info(cat("starting from the model in '", source, "'"));

@@ -1,6 +1,6 @@
-// The models against outputs, gradients and inner statistics of the official JAX code, against the official PyTorch model's
-// prefill and decode, and against Hugging Face's Llama. A right implementation in fp32 reaches 1e-6 (outputs) and 4e-6
-// (gradients), relative to a tensor's largest value; the limits are ten times that.
+// The models against outputs, gradients and inner statistics of the official JAX code, against the official PyTorch
+// model's prefill and decode, and against Hugging Face's Llama. A right implementation in fp32 reaches 1e-6 (outputs)
+// and 4e-6 (gradients), relative to a tensor's largest value; the limits are ten times that.
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
@@ -20,8 +20,9 @@ constexpr double kOutputTolerance = 1e-5;
 constexpr double kGradientTolerance = 4e-5;
 
 // The cases that the project carries; the others are run where TTT_GOLDEN_DIR holds them.
-const std::vector<std::string> kJaxCases = {"attention",         "ttt_linear_transformer", "ttt_mlp_transformer", "ttt_linear_head96",
-                                            "train_attention",   "train_ttt_linear",       "train_ttt_mlp"};
+const std::vector<std::string> kJaxCases = {"attention",         "ttt_linear_transformer", "ttt_mlp_transformer",
+                                            "ttt_linear_head96", "train_attention",        "train_ttt_linear",
+                                            "train_ttt_mlp"};
 const std::vector<std::string> kMoreJaxCases = {"ttt_linear_mamba", "ttt_mlp_mamba"};
 const std::vector<std::string> kHuggingFaceCases = {"hf_llama", "hf_ttt_linear_mamba", "hf_ttt_mlp_mamba"};
 const std::vector<std::string> kMoreHuggingFaceCases = {"hf_ttt_linear_transformer", "hf_ttt_mlp_transformer"};
@@ -87,7 +88,8 @@ TEST_P(JaxGolden, OutputsGradientsAndStatistics) {
   {
     const torch::NoGradGuard no_grad;
     context.stats = nullptr;
-    EXPECT_TRUE(compare(golden, "logits", model.logits(model.hidden(tokens_BT, context)), kOutputTolerance, &worst_output));
+    EXPECT_TRUE(
+        compare(golden, "logits", model.logits(model.hidden(tokens_BT, context)), kOutputTolerance, &worst_output));
   }
   EXPECT_EQ(stats.size(), config.is_ttt() ? static_cast<std::size_t>(config.num_layers) : 0);
   for (const InnerLoopStats& layer : stats) {
@@ -98,7 +100,8 @@ TEST_P(JaxGolden, OutputsGradientsAndStatistics) {
     EXPECT_TRUE(compare(golden, prefix + "loss_after", layer.loss_after, kOutputTolerance, &worst_stats));
   }
   RecordProperty("worst_output", std::to_string(worst_output * 1e6) + "e-6");
-  std::printf("%s: outputs %.1e, gradients %.1e, statistics %.1e\n", GetParam().c_str(), worst_output, worst_gradient, worst_stats);
+  std::printf("%s: outputs %.1e, gradients %.1e, statistics %.1e\n", GetParam().c_str(), worst_output, worst_gradient,
+              worst_stats);
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, JaxGolden, ::testing::ValuesIn(cases(kJaxCases, kMoreJaxCases)),
@@ -117,14 +120,16 @@ TEST_P(HuggingFaceGolden, OutputsGradientsAndDecoding) {
   double worst_output = 0, worst_gradient = 0, worst_decode = 0;
   const torch::Tensor tokens_BT = golden.at("input_tokens").to(torch::kLong);
   const auto T = tokens_BT.size(1);
-  const torch::Tensor loss_BT = model.token_loss(tokens_BT.narrow(1, 0, T - 1).contiguous(), tokens_BT.narrow(1, 1, T - 1).contiguous(), {});
+  const torch::Tensor loss_BT =
+      model.token_loss(tokens_BT.narrow(1, 0, T - 1).contiguous(), tokens_BT.narrow(1, 1, T - 1).contiguous(), {});
   EXPECT_TRUE(compare(golden, "token_loss", loss_BT, kOutputTolerance, &worst_output));
   EXPECT_TRUE(compare(golden, "loss", loss_BT.mean(), kOutputTolerance, &worst_output));
   const std::vector<std::string> gradient_names = golden_names(golden, "grad/");
   if (!gradient_names.empty()) {
     loss_BT.mean().backward();
     NamedTensors by_parameter;
-    for (const auto& parameter : model.named_parameters()) by_parameter.emplace_back(parameter.key(), parameter.value().grad());
+    for (const auto& parameter : model.named_parameters())
+      by_parameter.emplace_back(parameter.key(), parameter.value().grad());
     for (const auto& [name, grad] : to_file_layout(config, by_parameter))
       EXPECT_TRUE(compare(golden, "grad/" + name, grad, kGradientTolerance, &worst_gradient));
     EXPECT_EQ(gradient_names.size(), by_parameter.size());
@@ -138,8 +143,8 @@ TEST_P(HuggingFaceGolden, OutputsGradientsAndDecoding) {
     for (auto t = prompt; t < T; ++t) logits.push_back(model.advance(tokens_BT.narrow(1, t, 1), state));
     EXPECT_TRUE(compare(golden, "decode/logits", torch::stack(logits, 1), kOutputTolerance, &worst_decode));
   }
-  std::printf("%s: outputs %.1e, gradients (%zu) %.1e, decoding %.1e\n", GetParam().c_str(), worst_output, gradient_names.size(),
-              worst_gradient, worst_decode);
+  std::printf("%s: outputs %.1e, gradients (%zu) %.1e, decoding %.1e\n", GetParam().c_str(), worst_output,
+              gradient_names.size(), worst_gradient, worst_decode);
 }
 
 INSTANTIATE_TEST_SUITE_P(Cases, HuggingFaceGolden, ::testing::ValuesIn(cases(kHuggingFaceCases, kMoreHuggingFaceCases)),

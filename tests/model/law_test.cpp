@@ -1,5 +1,5 @@
-// The laws that hold for every mixer, backbone and pre_conv, in fp64: forward(T) = forward(k) then single steps = chunks of any
-// sizes; a token changes nothing before it; a sequence does not depend on the rest of its batch.
+// The laws that hold for every mixer, backbone and pre_conv, in fp64: forward(T) = forward(k) then single steps =
+// chunks of any sizes; a token changes nothing before it; a sequence does not depend on the rest of its batch.
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
@@ -25,7 +25,8 @@ std::vector<Case> all_cases() {
   for (const bool pre_conv : {false, true}) {
     list.push_back({MixerKind::kAttention, Backbone::kTransformer, pre_conv});
     for (const MixerKind mixer : {MixerKind::kTttLinear, MixerKind::kTttMlp})
-      for (const Backbone backbone : {Backbone::kTransformer, Backbone::kMamba}) list.push_back({mixer, backbone, pre_conv});
+      for (const Backbone backbone : {Backbone::kTransformer, Backbone::kMamba})
+        list.push_back({mixer, backbone, pre_conv});
   }
   return list;
 }
@@ -76,7 +77,9 @@ class Law : public ::testing::TestWithParam<Case> {
     return torch::cat(logits, 1);
   }
 
-  static double difference(const torch::Tensor& a, const torch::Tensor& b) { return (a - b).abs().max().item<double>(); }
+  static double difference(const torch::Tensor& a, const torch::Tensor& b) {
+    return (a - b).abs().max().item<double>();
+  }
 
   std::unique_ptr<LanguageModel> model_;
   torch::Tensor tokens_;
@@ -119,7 +122,8 @@ TEST_P(Law, ShorterSequenceIsAPrefix) {
 
 TEST_P(Law, SequencesOfABatchAreIndependent) {
   const torch::Tensor expected = full(tokens_);
-  for (const std::int64_t b : {0, 1}) EXPECT_LT(difference(full(tokens_.narrow(0, b, 1)), expected.narrow(0, b, 1)), 1e-12);
+  for (const std::int64_t b : {0, 1})
+    EXPECT_LT(difference(full(tokens_.narrow(0, b, 1)), expected.narrow(0, b, 1)), 1e-12);
 }
 
 TEST_P(Law, ClonedStateContinuesAlone) {

@@ -47,7 +47,9 @@ SafetensorsFile load_golden(const std::string& name) {
   return parse_safetensors(unpack(read_file(path), path), path.string());
 }
 
-bool has_golden(const std::string& name) { return fs::exists(golden_path(name)); }
+bool has_golden(const std::string& name) {
+  return fs::exists(golden_path(name));
+}
 
 std::vector<std::string> golden_names(const SafetensorsFile& golden, const std::string& prefix) {
   const std::string sample = "sample/";
@@ -94,7 +96,8 @@ double golden_error(const SafetensorsFile& golden, const std::string& name, cons
   const double error = golden_error(golden, name, actual);
   if (worst != nullptr) *worst = std::max(*worst, error);
   if (error <= tolerance) return ::testing::AssertionSuccess();
-  return ::testing::AssertionFailure() << golden.path << ": " << name << ": relative error " << error << " > " << tolerance;
+  return ::testing::AssertionFailure() << golden.path << ": " << name << ": relative error " << error << " > "
+                                       << tolerance;
 }
 
 }  // namespace ttt

@@ -8,7 +8,7 @@
 #include <limits>
 
 #include "base/error.h"
-#include "base/log.h"
+#include "base/rng.h"
 #include "data/prepare.h"
 #include "train/loss_weights.h"
 #include "train/progress.h"

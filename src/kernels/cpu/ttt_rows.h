@@ -1,8 +1,10 @@
-// The row-wise steps between the matrix products of the TTT inner loop, on the CPU. Equations: reference/ttt_reference.h.
+// The row-wise steps between the matrix products of the TTT inner loop, on the CPU. Equations:
+// reference/ttt_reference.h.
 //
-// A batch of n = s*g matrices stands for s mini-batches of g heads, mini-batch outermost: matrix i belongs to head i % g. C rows (tokens)
-// of K or M columns each. Compiled for the instruction sets AVX-512, AVX2 and the baseline; instantiated for float and double.
-// Outputs are overwritten unless said to be accumulated (+=). Single-threaded: the caller splits the heads.
+// A batch of n = s*g matrices stands for s mini-batches of g heads, mini-batch outermost: matrix i belongs to head i %
+// g. C rows (tokens) of K or M columns each. Compiled for the instruction sets AVX-512, AVX2 and the baseline;
+// instantiated for float and double. Outputs are overwritten unless said to be accumulated (+=). Single-threaded: the
+// caller splits the heads.
 #pragma once
 
 #include <cstdint>
@@ -28,31 +30,32 @@ struct RowSizes {
 template <class T>
 void dual_mask(const RowSizes& sizes, const T* a, const T* sigma, const T* scale, T* out);
 
-// Given x = U G^T: dN = -M (.) x; x becomes dA = E (.) dN; dsigma [n,C] += sum_i dE_ij s_i; dscale [g,C] += sum_j dE_ij sigma_j,
-// dE = (A + 1) (.) dN.
+// Given x = U G^T: dN = -M (.) x; x becomes dA = E (.) dN; dsigma [n,C] += sum_i dE_ij s_i; dscale [g,C] += sum_j dE_ij
+// sigma_j, dE = (A + 1) (.) dN.
 template <class T>
 void dual_mask_backward(const RowSizes& sizes, T* x, const T* a, const T* sigma, const T* scale, T* dsigma, T* dscale);
 
-// Z = z + c; xh, r = normalise(Z); D = gain xh + bias - target; G = r * P(gain (.) D; xh). z [n,C,K]; c, gain, bias [g,K].
+// Z = z + c; xh, r = normalise(Z); D = gain xh + bias - target; G = r * P(gain (.) D; xh). z [n,C,K]; c, gain, bias
+// [g,K].
 template <class T>
-void inner_gradient(const RowSizes& sizes, Blocks<const T> z, const T* c, Blocks<const T> target, const T* gain, const T* bias,
-                    Blocks<T> g, Blocks<T> xh, T* r);
+void inner_gradient(const RowSizes& sizes, Blocks<const T> z, const T* c, Blocks<const T> target, const T* gain,
+                    const T* bias, Blocks<T> g, Blocks<T> xh, T* r);
 
 // The backward pass of inner_gradient for Gam = gam: dz, dd; dgain, dbias [g,K] accumulated.
 template <class T>
 void inner_gradient_backward(const RowSizes& sizes, Blocks<const T> gam, Blocks<const T> target, Blocks<const T> g,
-                             Blocks<const T> xh, const T* r, const T* gain, const T* bias, Blocks<T> dz, Blocks<T> dd, T* dgain,
-                             T* dbias);
+                             Blocks<const T> xh, const T* r, const T* gain, const T* bias, Blocks<T> dz, Blocks<T> dd,
+                             T* dgain, T* dbias);
 
 // Zq = z + c - ng; xh, r = normalise(Zq); o = q + gain xh + bias (o.data may be null: not wanted). c [n,K].
 template <class T>
-void output_norm(const RowSizes& sizes, Blocks<const T> z, const T* c, Blocks<const T> ng, Blocks<const T> q, const T* gain,
-                 const T* bias, Blocks<T> o, Blocks<T> xh, T* r);
+void output_norm(const RowSizes& sizes, Blocks<const T> z, const T* c, Blocks<const T> ng, Blocks<const T> q,
+                 const T* gain, const T* bias, Blocks<T> o, Blocks<T> xh, T* r);
 
 // U = r * P(gain (.) dO; xh); dgain += sum dO (.) xh, dbias += sum dO [g,K].
 template <class T>
-void output_norm_backward(const RowSizes& sizes, Blocks<const T> d_o, Blocks<const T> xh, const T* r, const T* gain, Blocks<T> u,
-                          T* dgain, T* dbias);
+void output_norm_backward(const RowSizes& sizes, Blocks<const T> d_o, Blocks<const T> xh, const T* r, const T* gain,
+                          Blocks<T> u, T* dgain, T* dbias);
 
 // out = e (.) x: row j times e_j. e [n,C].
 template <class T>
@@ -76,7 +79,8 @@ template <class T>
 void rate_backward(const RowSizes& sizes, std::int64_t g_cols, Blocks<const T> x, Blocks<const T> y, Blocks<const T> g,
                    const T* dc, const T* sigma, const T* scale, T* dsigma, T* dscale);
 
-// z = z + c - minus (minus.data may be null), and u = k (z + a z^3), whose tanh the functions below take as t. c [n,cols].
+// z = z + c - minus (minus.data may be null), and u = k (z + a z^3), whose tanh the functions below take as t. c
+// [n,cols].
 template <class T>
 void gelu_argument(const RowSizes& sizes, Blocks<T> z, const T* c, Blocks<const T> minus, Blocks<T> u);
 

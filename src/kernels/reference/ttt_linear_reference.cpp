@@ -8,10 +8,10 @@ namespace {
 // What the forward pass of one mini-batch computes.
 template <class T>
 struct LinearStep {
-  Matrix<T> w, c;             // the state that it starts from
-  InnerGradient<T> inner;     // of Z = K W + c
-  Matrix<T> a, n;             // Q K^T; M (.) E (.) (A + 1)
-  Normalised<T> nq;           // of Zq
+  Matrix<T> w, c;          // the state that it starts from
+  InnerGradient<T> inner;  // of Z = K W + c
+  Matrix<T> a, n;          // Q K^T; M (.) E (.) (A + 1)
+  Normalised<T> nq;        // of Zq
 };
 
 template <class T>
@@ -80,7 +80,8 @@ void ttt_linear_backward_reference(const TttSizes& sizes, const TttPointers<cons
       update(mb, steps.back().inner.g, w, c);
     }
 
-    Matrix<T> dw(f, f), dc(1, f), dgain(1, f), dbias(1, f);  // dW', dc': nobody reads the state after the last mini-batch
+    Matrix<T> dw(f, f), dc(1, f), dgain(1, f),
+        dbias(1, f);  // dW', dc': nobody reads the state after the last mini-batch
     std::vector<T> ds(s.size(), T(0));
     for (std::int64_t m = n - 1; m >= 0; --m) {
       const MiniBatch<T> mb = load_mini_batch(sizes, in, p, m);

@@ -170,7 +170,8 @@ void ttt_mlp_backward_reference(const TttSizes& sizes, const TttPointers<const T
       Matrix<T> dz1 = hadamard(hadamard(dg1, step.b), map(step.z1, Gelu::second<T>));
       add_product(dg2, db, w2);
 
-      // LN-L2 on Z2 with Gam = dG2: dZ2, dD;  dV = -dD;  dK += dD;  dX2 += dZ2 W2^T;  dZ1 += dX2 (.) phi'(Z1);  dK += dZ1 W1^T
+      // LN-L2 on Z2 with Gam = dG2: dZ2, dD;  dV = -dD;  dK += dD;  dX2 += dZ2 W2^T;  dZ1 += dX2 (.) phi'(Z1);  dK +=
+      // dZ1 W1^T
       const auto [dz2, dd] = inner_gradient_backward(dg2, step.inner, gain, dgain, dbias);
       add_product(dx2, dz2, transpose(w2));
       add(dz1, hadamard(dx2, phi1));

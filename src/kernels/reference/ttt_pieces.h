@@ -1,5 +1,5 @@
-// The steps that TTT-Linear and TTT-MLP share, forward and backward: the inner loss's gradient through LayerNorm, the dual
-// form's mask, the output LayerNorm. Notation as in ttt_reference.h; P() as in matrix.h.
+// The steps that TTT-Linear and TTT-MLP share, forward and backward: the inner loss's gradient through LayerNorm, the
+// dual form's mask, the output LayerNorm. Notation as in ttt_reference.h; P() as in matrix.h.
 #pragma once
 
 #include "kernels/reference/matrix.h"
@@ -15,7 +15,8 @@ struct InnerGradient {
 };
 
 template <class T>
-InnerGradient<T> inner_gradient(const Matrix<T>& z, const Matrix<T>& target, const Matrix<T>& gain, const Matrix<T>& bias) {
+InnerGradient<T> inner_gradient(const Matrix<T>& z, const Matrix<T>& target, const Matrix<T>& gain,
+                                const Matrix<T>& bias) {
   InnerGradient<T> out{normalise(z), target, {}};
   Matrix<T> h = z;
   for (std::int64_t i = 0; i < z.rows; ++i)
@@ -116,13 +117,14 @@ Matrix<T> output_backward(const Matrix<T>& d_o, const Normalised<T>& n, const Ma
 // The rows of one mini-batch of one head.
 template <class T>
 struct MiniBatch {
-  Matrix<T> q, k, target;       // [rows, f]; target = V - K
-  std::vector<T> sigma, e;      // [rows]; e_j = s_{b-1} sigma_j
+  Matrix<T> q, k, target;   // [rows, f]; target = V - K
+  std::vector<T> sigma, e;  // [rows]; e_j = s_{b-1} sigma_j
 };
 
 // Mini-batch `index` of head `head` (of B*H).
 template <class T>
-MiniBatch<T> load_mini_batch(const TttSizes& sizes, const TttPointers<const T>& in, std::int64_t head, std::int64_t index) {
+MiniBatch<T> load_mini_batch(const TttSizes& sizes, const TttPointers<const T>& in, std::int64_t head,
+                             std::int64_t index) {
   const std::int64_t f = sizes.head_dim, begin = index * sizes.mini_batch;
   const std::int64_t rows = std::min(sizes.mini_batch, sizes.time - begin), first = head * sizes.time + begin;
   MiniBatch<T> mb{{in.q + first * f, rows, f}, {in.k + first * f, rows, f}, {in.v + first * f, rows, f}, {}, {}};

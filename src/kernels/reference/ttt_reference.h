@@ -1,7 +1,8 @@
-// The TTT layers in plain loops: the specification that every other kernel is tested against (arXiv 2407.04620, dual form).
+// The TTT layers in plain loops: the specification that every other kernel is tested against (arXiv 2407.04620, dual
+// form).
 //
-// For each batch element and head, over mini-batches of b rows (f = head size, h = hidden width, (.) elementwise product,
-// M lower-triangular ones with the diagonal, phi the tanh form of GELU):
+// For each batch element and head, over mini-batches of b rows (f = head size, h = hidden width, (.) elementwise
+// product, M lower-triangular ones with the diagonal, phi the tanh form of GELU):
 //
 //   E_ij = s_i sigma_j,  e_j = s_{b-1} sigma_j         s on the query row, sigma on the key column
 //   TTT-Linear   Z = K W + c;   G = d/dZ 1/2 ||LN(Z) - (V - K)||^2
@@ -25,7 +26,8 @@ void ttt_linear_forward_reference(const TttSizes& sizes, const TttPointers<const
 template <class T>
 void ttt_mlp_forward_reference(const TttSizes& sizes, const TttPointers<const T>& in, T* o);
 
-// Gradients of sum(grad_o (.) O); every array of `grad` is overwritten (=, not +=). Rows of scale that no mini-batch reaches get 0.
+// Gradients of sum(grad_o (.) O); every array of `grad` is overwritten (=, not +=). Rows of scale that no mini-batch
+// reaches get 0.
 template <class T>
 void ttt_linear_backward_reference(const TttSizes& sizes, const TttPointers<const T>& in, const T* grad_o,
                                    const TttPointers<T>& grad);

@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# The command line itself: help, version, exit codes, did-you-mean, and that wrong input names its place and destroys nothing.
+# $TTT: the binary, $SOURCE: the source folder; the working directory is empty and ours.
+set -u
+failures=0
+
+fail() {
+  echo "FAILED: $*"
+  failures=$((failures + 1))
+}
+
+# expect CODE TEXT COMMAND...: runs it; its exit code is CODE and its output (both streams) contains TEXT.
+expect() {
+  local code=$1 text=$2
+  shift 2
+  "$@" >output.txt 2>&1 </dev/null
+  local got=$?
+  [ "$got" = "$code" ] || { fail "exit code $got instead of $code: $*"; cat output.txt; }
+  grep -qF -- "$text" output.txt || { fail "no '$text' in the output of: $*"; cat output.txt; }
+}
+
+# refused TEXT COMMAND...: exit code 2 and one line on stderr that starts with "error: " and contains TEXT.
+refused() {
+  local text=$1
+  shift
+  "$@" >output.txt 2>errors.txt </dev/null
+  local got=$?
+  [ "$got" = 2 ] || { fail "exit code $got instead of 2: $*"; cat output.txt errors.txt; }
+  grep -q "^error: " errors.txt || { fail "no 'error: ' from: $*"; cat errors.txt; }
+  grep -F -- "$text" errors.txt >/dev/null || { fail "no '$text' from: $*"; cat errors.txt; }
+}
+
+# --- help and version ---
+expect 0 "usage: ttt COMMAND" "$TTT" --help
+[ "$("$TTT" --help | wc -l)" -le 30 ] || fail "ttt --help does not fit a screen"
+expect 0 "ttt 0." "$TTT" --version
+expect 2 "usage: ttt COMMAND" "$TTT"
+for command in train tokenizer prepare eval generate convert inspect baseline; do
+  expect 0 "ttt $command" "$TTT" $command --help
+  expect 0 "  $command " "$TTT" --help
+done
+
+# --- what was mistyped ---
+refused "did you mean 'ttt train'?" "$TTT" trian
+refused "did you mean 'ttt generate'?" "$TTT" genrate
+refused "\`ttt --help\` lists the commands" "$TTT" frobnicate
+refused "did you mean '--checkpoint'?" "$TTT" eval --chekpoint x --data y
+refused "--checkpoint" "$TTT" eval --data y
+refused "--context" "$TTT" eval --checkpoint x --data y --context -5
+refused "--from" "$TTT" convert --from word --input x --output y
+
+# --- configs ---
+printf 'data: {train: none}\noutput_dir: out\ntrain:\n  contxt: 64\n' >bad.yaml
+refused "bad.yaml:4: unknown key 'train.contxt'; did you mean 'train.context'?" "$TTT" train bad.yaml
+printf 'data: {train: none}\noutput_dir: out\n' >good.yaml
+refused "command line: 'train.steps' must be an integer" "$TTT" train good.yaml train.steps=many
+refused "'none'" "$TTT" train good.yaml
+refused "there is no config file 'absent.yaml'" "$TTT" train absent.yaml
+refused "bf16 comes in a later version" "$TTT" train good.yaml train.dtype=bf16
+[ ! -e out/checkpoints ] || fail "a refused training left checkpoints behind"
+
+# --- checkpoints and data that are not there ---
+refused "there is no checkpoint 'absent'" "$TTT" generate --checkpoint absent "text"
+mkdir -p empty
+refused "holds no complete checkpoint" "$TTT" generate --checkpoint empty "text"
+refused "absent" "$TTT" eval --checkpoint empty --data absent
+refused "bf16 comes in a later version" "$TTT" eval --checkpoint empty --data absent --dtype bf16
+refused "top-p must be above 0" "$TTT" generate --checkpoint empty --top-p 0 "text"
+printf 'caf\xe9' >latin1.txt
+refused "is not UTF-8 text: byte 3" "$TTT" generate --checkpoint empty --prompt-file latin1.txt
+
+# --- a small life: text -> tokens -> train -> eval -> generate; convert's guards ---
+for i in $(seq 1 3000); do echo "the value of entry $((i % 97)) is $((i * i % 1009));"; done >text.txt
+expect 0 "" "$TTT" tokenizer train --input text.txt --output t.model --vocab-size 512
+expect 0 "" "$TTT" prepare --input text.txt --tokenizer t.model --output data
+run=(train "$SOURCE/configs/run/quickstart.yaml" model.hidden_size=32 model.num_layers=2 model.num_heads=2 model.intermediate_size=64
+  model.vocab_size=512 data.train=data data.valid= train.context=64 train.batch_tokens=256 train.steps=4 train.stats_every=0
+  checkpoint.every=2 train.threads=1 output_dir=run)
+expect 0 "" "$TTT" "${run[@]}"
+[ -f run/checkpoints/step_00000004/model.safetensors ] || fail "training left no checkpoint"
+
+expect 0 '"bits_per_byte":' "$TTT" eval --checkpoint run --data data --context 50 --max-samples 3 --token-loss loss.npy --json
+[ "$(stat -c %s loss.npy)" = $((128 + 3 * 50 * 4)) ] || fail "loss.npy is not fp32 [3, 50]"
+expect 0 "perplexity" "$TTT" eval --checkpoint run/checkpoints/step_00000002 --data data --max-samples 2
+
+generate=("$TTT" generate --checkpoint run --max-tokens 12 --threads 1)
+"${generate[@]}" "the value" --seed 3 >a.txt 2>speed.txt || fail "generate"
+grep -q "tokens/s" speed.txt || fail "generate does not report its speed on stderr"
+"${generate[@]}" "the value" --seed 3 --no-stream >b.txt 2>/dev/null || fail "generate --no-stream"
+printf 'the value' | "${generate[@]}" --seed 3 >c.txt 2>/dev/null || fail "generate from standard input"
+printf 'the value' >prompt.txt
+"${generate[@]}" --prompt-file prompt.txt --seed 3 >d.txt 2>/dev/null || fail "generate from a file"
+for other in b c d; do cmp -s a.txt $other.txt || fail "a.txt and $other.txt differ: the same prompt and seed, another text"; done
+expect 0 '"finish":' "${generate[@]}" "the value" --json --temperature 0
+
+# A vocabulary that is not the model's.
+expect 0 "" "$TTT" tokenizer train --input text.txt --output other.model --vocab-size 400
+expect 0 "" "$TTT" prepare --input text.txt --tokenizer other.model --output other
+refused "other" "$TTT" eval --checkpoint run --data other --context 32
+# Same size, another tokenizer.
+sed 's/value/price/; s/entry/thing/' text.txt >text2.txt
+expect 0 "" "$TTT" tokenizer train --input text2.txt --output same.model --vocab-size 512
+expect 0 "" "$TTT" prepare --input text2.txt --tokenizer same.model --output same
+refused "another tokenizer" "$TTT" eval --checkpoint run --data same --context 32
+
+# A flipped byte in a checkpoint is found and named.
+cp -r run/checkpoints/step_00000004 damaged
+printf '\xff' | dd of=damaged/model.safetensors bs=1 seek=3000 conv=notrunc status=none
+refused "model.safetensors" "$TTT" generate --checkpoint damaged "the"
+
+# Full attention does not go beyond its context.
+run_attention=("${run[@]}" model.mixer=attention model.pre_conv=false output_dir=attention train.steps=1)
+expect 0 "" "$TTT" "${run_attention[@]}"
+refused "context of 64" "$TTT" generate --checkpoint attention --max-tokens 100 "the value"
+expect 0 "tokens/s" "$TTT" generate --checkpoint attention --max-tokens 20 "the value"
+
+# convert writes only where nothing is lost.
+mkdir -p precious && echo data >precious/thesis.txt
+convert=("$TTT" convert --from huggingface --input run/checkpoints/step_00000004)
+refused "not empty" "${convert[@]}" --output precious
+refused "is not a checkpoint" "${convert[@]}" --output precious --force
+[ "$(cat precious/thesis.txt)" = data ] || fail "convert touched a folder that it refused"
+expect 0 "ttt_linear" "${convert[@]}" --output converted --tokenizer t.model
+refused "not empty" "${convert[@]}" --output converted
+expect 0 "ttt_linear" "${convert[@]}" --output converted --tokenizer t.model --force
+"$TTT" generate --checkpoint converted --max-tokens 12 --threads 1 "the value" --seed 3 >e.txt 2>/dev/null || fail "generate from a converted model"
+cmp -s a.txt e.txt || fail "a converted model gives another text"
+refused "needs --config" "$TTT" convert --from ttt-lm-jax --input prompt.txt --output x
+
+[ $failures = 0 ] || { echo "$failures failures"; exit 1; }
+echo "all passed"

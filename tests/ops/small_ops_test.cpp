@@ -1,0 +1,240 @@
+// The small ops: the CPU's row loops against the same formulas as ATen calls (values and gradients), at odd sizes and
+// tails; cross-entropy against log_softmax and finite differences.
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "ops/attention.h"
+#include "ops/causal_conv.h"
+#include "ops/cross_entropy.h"
+#include "ops/layer_norm_gate.h"
+#include "ops/rms_norm.h"
+#include "ops/rope.h"
+#include "ops/swiglu.h"
+
+namespace ttt {
+namespace {
+
+using Op = std::function<at::Tensor(const std::vector<at::Tensor>&)>;
+
+at::Tensor leaf(at::IntArrayRef shape, at::ScalarType dtype) {
+  return at::randn(shape, at::dtype(dtype)).requires_grad_(true);
+}
+
+// Largest difference relative to the largest value of `expected`.
+double error(const at::Tensor& actual, const at::Tensor& expected) {
+  if (actual.sizes() != expected.sizes()) return 1e9;
+  const double largest = expected.abs().max().item<double>();
+  return (actual.to(at::kDouble) - expected.to(at::kDouble)).abs().max().item<double>() / (largest > 0 ? largest : 1);
+}
+
+// Outputs and the gradient of every input, of `fused` against `composed` evaluated in fp64 on the same numbers.
+void expect_same(const Op& fused, const Op& composed, const std::vector<at::Tensor>& inputs, double tolerance,
+                 const std::string& what) {
+  std::vector<at::Tensor> exact;
+  for (const at::Tensor& input : inputs) exact.push_back(input.detach().to(at::kDouble).requires_grad_(true));
+  const at::Tensor y = fused(inputs), expected = composed(exact);
+  EXPECT_LT(error(y, expected), tolerance) << what << ": output";
+  const at::Tensor dy = at::randn_like(y);
+  const auto grads = torch::autograd::grad({y}, inputs, {dy});
+  const auto expected_grads = torch::autograd::grad({expected}, exact, {dy.to(at::kDouble)});
+  for (std::size_t i = 0; i < grads.size(); ++i)
+    EXPECT_LT(error(grads[i], expected_grads[i]), tolerance) << what << ": gradient of input " << i;
+}
+
+// Around the widths of a vector (8 doubles, 16 floats), and what models have.
+const std::vector<std::int64_t> kWidths = {1, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 96, 200};
+// fp32: rounding of sums over at most a few hundred terms; fp64 alike.
+double tolerance_of(at::ScalarType dtype) {
+  return dtype == at::kFloat ? 4e-6 : 1e-13;
+}
+
+class SmallOps : public ::testing::TestWithParam<at::ScalarType> {
+ protected:
+  void SetUp() override { torch::manual_seed(11); }
+  double tolerance() const { return tolerance_of(GetParam()); }
+};
+
+TEST_P(SmallOps, RmsNorm) {
+  for (const auto D : kWidths) {
+    for (const std::int64_t N : {1, 5, 300}) {
+      const auto fused = [](const auto& in) { return rms_norm(in[0], in[1]); };
+      const auto composed = [](const auto& in) { return rms_norm_composed(in[0], in[1]); };
+      expect_same(fused, composed, {leaf({N, D}, GetParam()), leaf({D}, GetParam())}, tolerance(),
+                  "D " + std::to_string(D));
+    }
+  }
+}
+
+TEST_P(SmallOps, Swiglu) {
+  for (const auto D : kWidths) {
+    const auto fused = [](const auto& in) { return swiglu(in[0] * 8, in[1]); };  // to both ends of the sigmoid
+    const auto composed = [](const auto& in) { return swiglu_composed(in[0] * 8, in[1]); };
+    expect_same(fused, composed, {leaf({150, D}, GetParam()), leaf({150, D}, GetParam())}, tolerance(),
+                "F " + std::to_string(D));
+  }
+}
+
+TEST(SwigluRange, ExtremeGates) {
+  const at::Tensor gate = at::tensor(
+      {-1e30f, -200.f, -90.f, -87.5f, -20.f, -1e-30f, 0.f, 1e-6f, 20.f, 88.5f, 200.f, 1e30f, 1.f, 2.f, 3.f, 4.f, 5.f});
+  const at::Tensor up = at::ones_like(gate);
+  EXPECT_TRUE(at::allclose(swiglu(gate, up), swiglu_composed(gate, up), 1e-6, 1e-30));
+  const at::Tensor nan = at::full({17}, NAN);
+  EXPECT_TRUE(swiglu(nan, nan).isnan().all().item<bool>());
+}
+
+TEST_P(SmallOps, RopeRotatesAndSplitsHeads) {
+  for (const std::int64_t K : {2, 6, 8, 16, 18, 64, 96}) {
+    for (const std::int64_t offset : {0, 3, 19}) {
+      const RopeTable table = make_rope_table(16, K, 10000.0, at::TensorOptions().dtype(GetParam()));
+      const RopeTable exact_table{table.cos_PK.to(at::kDouble), table.sin_PK.to(at::kDouble)};
+      const auto fused = [&](const auto& in) { return rope_split_heads(in[0], 3, table, offset); };
+      const auto composed = [&](const auto& in) { return rope_split_heads_composed(in[0], 3, exact_table, offset); };
+      expect_same(fused, composed, {leaf({2, 21, 3 * K}, GetParam())}, tolerance(), "K " + std::to_string(K));
+    }
+  }
+}
+
+TEST(Rope, IsTheComplexProduct) {
+  const std::int64_t K = 6, T = 5, offset = 2;
+  const double theta = 100.0;
+  const at::Tensor x = at::randn({1, T, K}, at::kDouble);
+  const at::Tensor y = rope_split_heads(x, 1, make_rope_table(16, K, theta, at::dtype(at::kDouble)), offset);
+  for (std::int64_t t = 0; t < T; ++t) {
+    for (std::int64_t i = 0; i < K / 2; ++i) {
+      const double angle =
+          static_cast<double>(t + offset) * std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(K));
+      const double re = x[0][t][2 * i].item<double>(), im = x[0][t][2 * i + 1].item<double>();
+      EXPECT_NEAR(y[0][0][t][2 * i].item<double>(), re * std::cos(angle) - im * std::sin(angle), 1e-12);
+      EXPECT_NEAR(y[0][0][t][2 * i + 1].item<double>(), re * std::sin(angle) + im * std::cos(angle), 1e-12);
+    }
+  }
+}
+
+TEST_P(SmallOps, CausalConv) {
+  for (const auto D : kWidths) {
+    for (const std::int64_t T : {1, 2, 3, 4, 40}) {
+      const at::Tensor window = T % 2 == 0 ? at::randn({2, 3, D}, at::dtype(GetParam())) : at::Tensor();
+      const auto fused = [&](const auto& in) { return causal_conv(in[0], in[1], in[2], window); };
+      const auto composed = [&](const auto& in) {
+        return causal_conv_composed(in[0], in[1], in[2], window.defined() ? window.to(at::kDouble) : window);
+      };
+      expect_same(fused, composed, {leaf({2, T, D}, GetParam()), leaf({D, 1, 4}, GetParam()), leaf({D}, GetParam())},
+                  tolerance(), "D " + std::to_string(D) + " T " + std::to_string(T));
+    }
+  }
+}
+
+TEST(CausalConv, LastTapIsTheCurrentTokenAndWindowsContinue) {
+  const at::Tensor x = at::randn({1, 7, 2}, at::kDouble), bias = at::zeros({2}, at::kDouble);
+  at::Tensor weight = at::zeros({2, 1, 4}, at::kDouble);
+  weight.select(2, 3).fill_(1);
+  EXPECT_TRUE(at::equal(causal_conv(x, weight, bias), x));
+  weight = at::randn({2, 1, 4}, at::kDouble);
+  const at::Tensor full = causal_conv(x, weight, bias);
+  at::Tensor window = at::zeros({1, 3, 2}, at::kDouble);
+  std::int64_t begin = 0;
+  for (const std::int64_t length : {1, 2, 4}) {
+    const at::Tensor piece = x.narrow(1, begin, length);
+    EXPECT_TRUE(at::allclose(causal_conv(piece, weight, bias, window), full.narrow(1, begin, length), 0, 1e-14));
+    window = next_conv_window(piece, window);
+    begin += length;
+  }
+}
+
+TEST_P(SmallOps, LayerNormGate) {
+  for (const std::int64_t K : {1, 5, 8, 16, 33, 64}) {
+    for (const bool gated : {false, true}) {
+      const std::int64_t H = 3;
+      std::vector<at::Tensor> inputs = {leaf({2, H, 9, K}, GetParam()), leaf({H * K}, GetParam()),
+                                        leaf({H * K}, GetParam())};
+      if (gated) inputs.push_back(leaf({2, 9, H * K}, GetParam()));
+      const auto fused = [&](const auto& in) {
+        return layer_norm_gate(in[0], in[1], in[2], gated ? in[3] : at::Tensor());
+      };
+      const auto composed = [&](const auto& in) {
+        return layer_norm_gate_composed(in[0], in[1], in[2], gated ? in[3] : at::Tensor());
+      };
+      expect_same(fused, composed, inputs, 3 * tolerance(), "K " + std::to_string(K));
+    }
+  }
+}
+
+TEST(LayerNormGate, UsesTheTanhFormOfGelu) {
+  const at::Tensor o = at::randn({1, 2, 50, 8}), ones = at::ones({16}), zeros = at::zeros({16}),
+                   gate = at::randn({1, 50, 16}) * 2;
+  const at::Tensor plain = layer_norm_gate(o, ones, zeros, {});
+  const at::Tensor y = layer_norm_gate(o, ones, zeros, gate);
+  EXPECT_LT((y - plain * at::gelu(gate, "tanh")).abs().max().item<double>(), 2e-6);
+  EXPECT_GT((y - plain * at::gelu(gate)).abs().max().item<double>(), 2e-4);
+}
+
+TEST(Attention, IsCausalSoftmaxAtAnyOffset) {
+  const std::int64_t S = 11, K = 6;
+  const at::Tensor q = at::randn({2, 3, S, K}, at::kDouble), k = at::randn({2, 3, S, K}, at::kDouble),
+                   v = at::randn({2, 3, S, K}, at::kDouble);
+  const at::Tensor scores = at::matmul(q, k.transpose(2, 3)) / std::sqrt(static_cast<double>(K));
+  const at::Tensor hidden = at::ones({S, S}, at::kBool).triu(1);
+  const at::Tensor expected = at::matmul(at::softmax(scores.masked_fill(hidden, -INFINITY), -1), v);
+  for (const std::int64_t past : {0, 1, 4, 10})
+    EXPECT_LT(error(causal_attention(q.narrow(2, past, S - past), k, v), expected.narrow(2, past, S - past)), 1e-12)
+        << past;
+}
+
+TEST_P(SmallOps, CrossEntropyIsLogSoftmax) {
+  for (const std::int64_t V : {2, 17, 200}) {
+    for (const std::int64_t chunk : {1, 4, 1000}) {
+      const std::int64_t N = 11, D = 9;
+      const at::Tensor targets = at::randint(V, {N}, at::kLong);
+      const auto fused = [&](const auto& in) { return token_cross_entropy(in[0], in[1], targets, chunk); };
+      const auto composed = [&](const auto& in) {
+        return -at::log_softmax(at::matmul(in[0], in[1].t()), 1).gather(1, targets.unsqueeze(1)).squeeze(1);
+      };
+      expect_same(fused, composed, {leaf({N, D}, GetParam()), leaf({V, D}, GetParam())}, tolerance(),
+                  "V " + std::to_string(V));
+    }
+  }
+}
+
+TEST(CrossEntropy, GradientsMatchFiniteDifferences) {
+  torch::manual_seed(3);
+  const std::int64_t N = 5, D = 4, V = 7;
+  const at::Tensor hidden = leaf({N, D}, at::kDouble), head = leaf({V, D}, at::kDouble),
+                   weight = at::randn({N}, at::kDouble);
+  const at::Tensor targets = at::randint(V, {N}, at::kLong);
+  const auto loss = [&](const at::Tensor& h, const at::Tensor& w) {
+    return (token_cross_entropy(h, w, targets, 2) * weight).sum();
+  };
+  const auto grads = torch::autograd::grad({loss(hidden, head)}, {hidden, head});
+  const double step = 1e-5;
+  const at::NoGradGuard no_grad;
+  for (const int which : {0, 1}) {
+    const at::Tensor& input = which == 0 ? hidden : head;
+    for (std::int64_t i = 0; i < input.numel(); ++i) {
+      at::Tensor up = input.detach().clone(), down = up.clone();
+      up.view(-1)[i] += step;
+      down.view(-1)[i] -= step;
+      const at::Tensor difference =
+          which == 0 ? loss(up, head) - loss(down, head) : loss(hidden, up) - loss(hidden, down);
+      EXPECT_NEAR(grads[static_cast<std::size_t>(which)].view(-1)[i].item<double>(),
+                  difference.item<double>() / (2 * step), 1e-8);
+    }
+  }
+}
+
+TEST(CrossEntropy, SurvivesLargeLogits) {
+  const at::Tensor hidden = at::full({2, 1}, 1000.0f), head = at::tensor({1.0f, -1.0f, 0.5f}).unsqueeze(1);
+  const at::Tensor loss = token_cross_entropy(hidden, head, at::tensor({0, 1}, at::kLong));
+  EXPECT_NEAR(loss[0].item<double>(), 0.0, 1e-6);
+  EXPECT_NEAR(loss[1].item<double>(), 2000.0, 1e-2);
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, SmallOps, ::testing::Values(at::kFloat, at::kDouble),
+                         [](const auto& instance) { return instance.param == at::kFloat ? "fp32" : "fp64"; });
+
+}  // namespace
+}  // namespace ttt

@@ -1,0 +1,147 @@
+// Shared by the TTT op's tests: random arguments, comparison, and an independent oracle.
+//
+// Shapes: B batch, H heads, T time, K head size, M hidden width of TTT-MLP, C mini-batch.
+#pragma once
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ops/ttt.h"
+
+namespace ttt::testing {
+
+struct Sizes {
+  TttKind kind;
+  std::int64_t batch, heads, time, head_dim, mini_batch;
+  at::ScalarType dtype = at::kDouble;
+  friend std::ostream& operator<<(std::ostream& out, const Sizes& s) {
+    return out << (s.kind == TttKind::kLinear ? "TTT-Linear" : "TTT-MLP") << " B " << s.batch << " H " << s.heads
+               << " T " << s.time << " K " << s.head_dim << " C " << s.mini_batch << " " << s.dtype;
+  }
+};
+
+struct Arguments {
+  TttInputs inputs;
+  TttWeights weights;
+
+  std::vector<std::pair<std::string, at::Tensor>> named() const {
+    std::vector<std::pair<std::string, at::Tensor>> all = {
+        {"q", inputs.q_BHTK},        {"k", inputs.k_BHTK},      {"v", inputs.v_BHTK},
+        {"sigma", inputs.sigma_BHT}, {"scale", inputs.scale_C}, {"gain", inputs.gain_HK},
+        {"bias", inputs.bias_HK},    {"w1", weights.w1},        {"b1", weights.b1}};
+    if (weights.w2.defined()) all.insert(all.end(), {{"w2", weights.w2}, {"b2", weights.b2}});
+    return all;
+  }
+};
+
+// Values of the sizes that training has, away from every symmetry. sigma_factor: sigma is up to sigma_factor / K.
+inline Arguments random_arguments(const Sizes& s, std::uint64_t seed = 1, double sigma_factor = 2.0) {
+  at::manual_seed(seed);
+  const auto o = at::TensorOptions(at::kDouble);
+  const std::int64_t B = s.batch, H = s.heads, T = s.time, K = s.head_dim, C = s.mini_batch, M = 4 * K;
+  Arguments a;
+  // q and v as a layer hands them over: views of [B,T,H,K]
+  a.inputs.q_BHTK = at::randn({B, T, H, K}, o).transpose(1, 2);
+  a.inputs.k_BHTK = at::randn({B, H, T, K}, o);
+  a.inputs.v_BHTK = at::randn({B, T, H, K}, o).transpose(1, 2);
+  a.inputs.sigma_BHT = (0.2 + 0.8 * at::rand({B, H, T}, o)) * (sigma_factor / static_cast<double>(K));
+  a.inputs.scale_C = 1.0 / at::arange(1, C + 1, o) + 0.1 * at::rand({C}, o);
+  a.inputs.gain_HK = 1 + 0.2 * at::randn({H, K}, o);
+  a.inputs.bias_HK = 0.2 * at::randn({H, K}, o);
+  const std::int64_t width = s.kind == TttKind::kLinear ? K : M;
+  a.weights.w1 = at::randn({H, K, width}, o) / std::sqrt(static_cast<double>(K));
+  a.weights.b1 = 0.2 * at::randn({H, 1, width}, o);
+  if (s.kind == TttKind::kMlp) {
+    a.weights.w2 = at::randn({H, M, K}, o) / std::sqrt(static_cast<double>(M));
+    a.weights.b2 = 0.2 * at::randn({H, 1, K}, o);
+  }
+  if (s.dtype != at::kDouble) {
+    for (at::Tensor* t :
+         {&a.inputs.q_BHTK, &a.inputs.k_BHTK, &a.inputs.v_BHTK, &a.inputs.sigma_BHT, &a.inputs.scale_C,
+          &a.inputs.gain_HK, &a.inputs.bias_HK, &a.weights.w1, &a.weights.b1, &a.weights.w2, &a.weights.b2}) {
+      if (t->defined()) *t = t->to(s.dtype);
+    }
+  }
+  return a;
+}
+
+// Largest difference relative to the expected tensor's largest value; infinite when a value is not finite or shapes
+// differ.
+inline double relative_error(const at::Tensor& actual, const at::Tensor& expected) {
+  if (actual.sizes() != expected.sizes() || !at::isfinite(actual).all().item<bool>()) return INFINITY;
+  const at::Tensor e = expected.to(at::kDouble);
+  const double largest = e.abs().max().item<double>(),
+               difference = (actual.to(at::kDouble) - e).abs().max().item<double>();
+  return difference == 0 ? 0 : difference / largest;
+}
+
+// All gradients of sum(grad_o (.) O) by name.
+inline std::vector<std::pair<std::string, at::Tensor>> named(const TttGradients& g) {
+  return Arguments{g.inputs, g.initial}.named();
+}
+
+inline void expect_close(const TttGradients& actual, const TttGradients& expected, double tolerance,
+                         const std::string& what) {
+  const auto a = named(actual), e = named(expected);
+  ASSERT_EQ(a.size(), e.size());
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    EXPECT_LE(relative_error(a[i].second, e[i].second), tolerance) << "gradient of " << a[i].first << ", " << what;
+  }
+}
+
+// at::empty gives NaN while one of these lives: a kernel that reads what it did not write shows it.
+class PoisonedMemory {
+ public:
+  PoisonedMemory() { at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true); }
+  ~PoisonedMemory() { at::globalContext().setDeterministicAlgorithms(false, false); }
+  PoisonedMemory(const PoisonedMemory&) = delete;
+  PoisonedMemory& operator=(const PoisonedMemory&) = delete;
+};
+
+// The oracle: the primal form, token by token, with the inner gradients taken by autograd from the inner loss as the
+// paper writes it; nothing of the kernels' algebra is in it. Differentiable. The weights that token i's output is
+// computed with are
+//     W_i = W - s_i sum_{j<=i} sigma_j dL_j/dW,   L_j = 1/2 ||LN(f(k_j; W)) - (v_j - k_j)||^2,
+// W being the weights at the start of the mini-batch.
+inline at::Tensor primal_forward(const Sizes& s, const Arguments& a) {
+  const TttInputs& in = a.inputs;
+  const auto model = [&](const at::Tensor& x_BHK, const std::vector<at::Tensor>& w) {
+    const auto affine = [](const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+      return (at::matmul(x.unsqueeze(2), weight) + bias).squeeze(2);
+    };
+    at::Tensor z = affine(x_BHK, w[0], w[1]);
+    if (s.kind == TttKind::kMlp) z = affine(at::gelu(z, "tanh"), w[2], w[3]);
+    const at::Tensor centred = z - z.mean(-1, true);
+    return centred / at::sqrt(centred.square().mean(-1, true) + 1e-6) * in.gain_HK + in.bias_HK;
+  };
+  std::vector<at::Tensor> w;
+  for (const at::Tensor& t : {a.weights.w1, a.weights.b1, a.weights.w2, a.weights.b2}) {
+    if (t.defined()) w.push_back(t.unsqueeze(0).repeat({s.batch, 1, 1, 1}));
+  }
+  for (at::Tensor& t : w) {
+    if (!t.requires_grad()) t.requires_grad_(true);  // for the inner gradient
+  }
+  std::vector<at::Tensor> outputs;
+  std::vector<at::Tensor> sum(w.size()), current = w;  // sum_j sigma_j dL_j/dW
+  for (std::int64_t t = 0; t < s.time; ++t) {
+    const std::int64_t i = t % s.mini_batch;
+    const at::Tensor q = in.q_BHTK.select(2, t), k = in.k_BHTK.select(2, t), v = in.v_BHTK.select(2, t);
+    const at::Tensor loss = 0.5 * (model(k, w) - (v - k)).square().sum();
+    const auto gradients =
+        torch::autograd::grad({loss}, {w.begin(), w.end()}, {}, /*retain_graph=*/true, /*create_graph=*/true);
+    const at::Tensor sigma = in.sigma_BHT.select(2, t).unsqueeze(-1).unsqueeze(-1);
+    for (std::size_t p = 0; p < w.size(); ++p) {
+      sum[p] = i == 0 ? sigma * gradients[p] : sum[p] + sigma * gradients[p];
+      current[p] = w[p] - in.scale_C[i] * sum[p];
+    }
+    outputs.push_back(q + model(q, current));
+    if (i + 1 == s.mini_batch) w = current;
+  }
+  return at::stack(outputs, 2);
+}
+
+}  // namespace ttt::testing
