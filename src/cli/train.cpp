@@ -19,7 +19,7 @@ std::string keys_help() {
     if (declared.size() < 46) declared.resize(46, ' ');
     const std::string value = field.get();
     text += cat(declared, "  ", field.help, field.unit.empty() ? "" : cat(" (", field.unit, ")"),
-                value.empty() ? "" : cat("; default ", value), "\n");
+                value.empty() || field.help.find("default") != std::string::npos ? "" : cat("; default ", value), "\n");
   }
   return text;
 }

@@ -3,7 +3,6 @@
 
 #include <charconv>
 #include <cmath>
-#include <iomanip>
 #include <limits>
 #include <utility>
 
@@ -131,7 +130,7 @@ void declare(Declarations& d, ModelConfig& m) {
                       "the layer that moves information along time");
   d.choice<Backbone>("model.backbone", m.backbone,
                      {{"transformer", Backbone::kTransformer}, {"mamba", Backbone::kMamba}},
-                     "TTT: mamba has a gate, shared QK and short convolutions; default mamba (attention: transformer)");
+                     "of TTT mixers: mamba has a gate, shared QK and short convolutions, transformer none of these");
   d.integer("model.vocab_size", m.vocab_size, {2, 1 << 30}, "tokens", "rows of the embedding");
   d.integer("model.hidden_size", m.hidden_size, {2, 1 << 20}, "",
             "width of the residual stream, a multiple of num_heads");
@@ -145,8 +144,9 @@ void declare(Declarations& d, ModelConfig& m) {
            "TTT: where its warm-up starts; -1: no warm-up (ttt_linear), 0.01 (ttt_mlp)");
   d.integer("model.ttt_base_lr_warmup_steps", m.ttt_base_lr_warmup_steps, {-1}, "steps",
             "TTT: its warm-up; -1: optim.warmup_steps");
-  d.boolean("model.pre_conv", m.pre_conv,
-            "a causal convolution block before the mixer; default true for TTT with the Mamba backbone, else false");
+  d.boolean(
+      "model.pre_conv", m.pre_conv,
+      "a causal convolution block before the mixer; where not given: on for TTT with the Mamba backbone, else off");
   d.number("model.rope_theta", m.rope_theta, {.min_open = true}, "RoPE's base");
   d.boolean("model.tie_embeddings", m.tie_embeddings, "the head uses the embedding's matrix");
 }
@@ -161,7 +161,8 @@ void declare(Declarations& d, DataConfig& data) {
 
 void declare(Declarations& d, TrainConfig& t) {
   d.integer("train.context", t.context, {1, 1 << 30}, "tokens", "length of a sequence");
-  d.integer("train.batch_tokens", t.batch_tokens, {1}, "tokens", "tokens of an optimizer step, a multiple of context");
+  d.integer("train.batch_tokens", t.batch_tokens, {1}, "tokens",
+            "in an optimizer step, a multiple of context; integers may be written 524288, 512Ki, 0.5M or 1e6");
   d.integer("train.micro_batch", t.micro_batch, {0}, "sequences",
             "taken at once; 0: the largest divisor of the step's sequences with at most 8192 tokens");
   d.integer("train.steps", t.steps, {1}, "steps", "optimizer steps in all");
@@ -184,8 +185,9 @@ void declare(Declarations& d, TrainConfig& t) {
 
 void declare(Declarations& d, OptimConfig& o) {
   d.number("optim.lr", o.lr, {}, "peak learning rate");
-  d.number("optim.end_lr", o.end_lr, {}, "learning rate where the cosine ends (at most lr by default)");
-  d.integer("optim.warmup_steps", o.warmup_steps, {0}, "steps", "linear warm-up from 0; default a tenth of the decay");
+  d.number("optim.end_lr", o.end_lr, {}, "learning rate where the cosine ends, at most lr");
+  d.integer("optim.warmup_steps", o.warmup_steps, {0}, "steps",
+            "linear warm-up from 0; where not given: a tenth of the decay");
   d.integer("optim.decay_steps", o.decay_steps, {0}, "steps",
             "where the cosine ends, warm-up included; 0: train.steps");
   d.number("optim.beta1", o.beta1, {.max = 1, .max_open = true}, "AdamW's first decay");
@@ -290,22 +292,6 @@ std::vector<Field> fields_of(RunConfig& config) {
   d.choice<Parity>("parity", config.parity, {{"none", Parity::kNone}, {"ttt-lm-jax", Parity::kTttLmJax}},
                    "defaults and conventions of the official code; explicit keys win");
   return d.take();
-}
-
-std::string describe_fields() {
-  RunConfig defaults;
-  std::ostringstream out;
-  for (const Field& field : fields_of(defaults)) {
-    const std::string value = field.get();
-    out << "  " << std::left << std::setw(34) << cat(field.key, value.empty() ? "" : cat("=", value));
-    if (field.type != "integer" && field.type != "number" && field.type != "path") out << " " << field.type << ";";
-    out << " " << field.help << (field.unit.empty() ? "" : cat(" [", field.unit, "]")) << "\n";
-  }
-  out << "  Integers may be written 524288, 524_288, 1e6, 0.5M, 512k (decimal units k M G) or 512Ki (binary units Ki "
-         "Mi Gi).\n"
-         "  `extends: FILE` at the top of a file takes another file's keys as a base; its path is relative to the "
-         "file.\n";
-  return out.str();
 }
 
 }  // namespace ttt

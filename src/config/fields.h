@@ -2,6 +2,7 @@
 // of configs all come from that declaration.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -16,8 +17,8 @@ struct Field {
   std::string type;  // "integer", "number", "true | false", "text", "path", or the choices "a | b | c"
   std::string unit;  // "tokens", "steps", ... or ""
   std::string help;  // one line
-  std::function<void(const std::string& text)>
-      set;                           // parses, checks the bound; throws UserError that says what is allowed
+  // Parses and checks the bound; throws UserError that says what is allowed.
+  std::function<void(const std::string& text)> set;
   std::function<std::string()> get;  // as set() takes it: set(get()) changes nothing
 };
 
@@ -25,9 +26,6 @@ struct Field {
 std::vector<Field> fields_of(RunConfig& config);
 // Those of the section `model:` alone, with keys "model.mixer", ...
 std::vector<Field> fields_of(ModelConfig& config);
-
-// Every field with type, default, unit and help, a section after the other, for `--help`.
-std::string describe_fields();
 
 // "524288", "524_288", "512Ki", "0.5M", "1e6": an exact integer with decimal (k, M, G) or binary (Ki, Mi, Gi) units.
 // Returns false for any other text and for a value that is not whole or does not fit.

@@ -15,8 +15,8 @@ const char* to_string(Backbone backbone);  // "transformer", "mamba"
 // Keys of the YAML section `model:` carry these names.
 struct ModelConfig {
   MixerKind mixer = MixerKind::kTttLinear;
-  Backbone backbone =
-      Backbone::kMamba;  // TTT mixers only: gate, shared QK and short convolutions (mamba), or none (transformer)
+  // TTT mixers only: with gate, shared QK and short convolutions (mamba), or without (transformer).
+  Backbone backbone = Backbone::kMamba;
   std::int64_t vocab_size = 32000;
   std::int64_t hidden_size = 768;
   std::int64_t num_layers = 12;
@@ -24,8 +24,8 @@ struct ModelConfig {
   std::int64_t intermediate_size = 2048;  // SwiGLU's hidden width
   std::int64_t mini_batch_size = 16;      // tokens of one inner-loop step
   double ttt_base_lr = -1;                // eta_base; -1: the paper's, 1.0 (TTT-Linear) or 0.1 (TTT-MLP)
-  double ttt_base_lr_init =
-      -1;  // its value at the first step of the inner warm-up; -1: the paper's, none (Linear) or 0.01 (MLP)
+  // eta_base at the first step of the inner warm-up; -1: the paper's, no warm-up (TTT-Linear) or 0.01 (TTT-MLP).
+  double ttt_base_lr_init = -1;
   std::int64_t ttt_base_lr_warmup_steps = -1;  // -1: the outer warm-up's
   bool pre_conv = true;  // a causal convolution block before the mixer (the Mamba backbone's default in the presets)
   double rope_theta = 10000.0;

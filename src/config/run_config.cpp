@@ -37,7 +37,7 @@ void validate(const RunConfig& config) {
   if (optim.warmup_steps > config.decay_steps()) {
     user_error("optim.warmup_steps ", optim.warmup_steps, " is more than the ", config.decay_steps(),
                " steps after which the decay ends (", optim.decay_steps > 0 ? "optim.decay_steps" : "train.steps",
-               "); use a shorter warm-up");
+               "); shorten the warm-up");
   }
   if (optim.end_lr > optim.lr) {
     user_error("optim.end_lr ", optim.end_lr, " is above the peak, optim.lr ", optim.lr, "; lower it");

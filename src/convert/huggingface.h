@@ -1,4 +1,5 @@
-// A model folder in Hugging Face's layout: config.json and model.safetensors (Llama, or the official PyTorch TTT model).
+// A model folder in Hugging Face's layout: config.json and model.safetensors (Llama, or the official PyTorch TTT
+// model).
 #pragma once
 
 #include <filesystem>

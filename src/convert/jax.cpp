@@ -1,6 +1,7 @@
 #include "convert/jax.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <map>
 
@@ -80,8 +81,9 @@ at::Tensor from_jax_layout(const at::Tensor& tensor, JaxLayout layout) {
   fail("unknown layout");
 }
 
-std::vector<std::pair<std::string, at::Tensor>> parameters_from_jax(const std::vector<std::pair<std::string, at::Tensor>>& tensors,
-                                                                    const ModelConfig& config, const std::string& source) {
+std::vector<std::pair<std::string, at::Tensor>> parameters_from_jax(
+    const std::vector<std::pair<std::string, at::Tensor>>& tensors, const ModelConfig& config,
+    const std::string& source) {
   const std::string prefix = "param/";
   bool prefixed = false;
   for (const auto& [name, tensor] : tensors) prefixed |= name.starts_with(prefix);
@@ -100,8 +102,9 @@ std::vector<std::pair<std::string, at::Tensor>> parameters_from_jax(const std::v
     in_file.erase(found);
   }
   if (!in_file.empty())
-    user_error(source, ": the tensor '", in_file.begin()->first,
-               "' belongs to no parameter of the model that the config describes; check the section model: against the file");
+    user_error(
+        source, ": the tensor '", in_file.begin()->first,
+        "' belongs to no parameter of the model that the config describes; check the section model: against the file");
   return parameters;
 }
 
@@ -112,9 +115,11 @@ void load_jax_parameters(LanguageModel& model, const std::string& path) {
   const auto parameters = model.named_parameters();
   for (const auto& [name, tensor] : named) {
     if (tensor.sizes() != parameters[name].sizes())
-      user_error(path, ": the tensor for ", name, " has the shape ", tensor.sizes(), " (in this program's layout) but the config asks for ",
-                 parameters[name].sizes(), "; check the section model: against the file");
-    if (!tensor.is_floating_point()) user_error(path, ": the tensor for ", name, " holds integers where weights are expected");
+      user_error(path, ": the tensor for ", name, " has the shape ", tensor.sizes(),
+                 " (in this program's layout) but the config asks for ", parameters[name].sizes(),
+                 "; check the section model: against the file");
+    if (!tensor.is_floating_point())
+      user_error(path, ": the tensor for ", name, " holds integers where weights are expected");
   }
   for (const auto& [name, tensor] : named) parameters[name].copy_(tensor);
 }

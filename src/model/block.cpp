@@ -1,6 +1,7 @@
 #include "model/block.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include "ops/causal_conv.h"
 

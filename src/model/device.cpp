@@ -3,7 +3,9 @@
 #include <ATen/Parallel.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <sched.h>
-#include <torch/torch.h>
+#include <torch/cuda.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <thread>
 
@@ -21,10 +23,12 @@ torch::Device select_device(DeviceKind kind) {
   }
   if (kind == DeviceKind::kAuto) return torch::kCPU;
   if (at::detail::getCUDAHooks().hasCUDART())
-    user_error("train.device: cuda was asked for but LibTorch sees no usable GPU; check nvidia-smi and "
-               "CUDA_VISIBLE_DEVICES, or set train.device: cpu");
-  user_error("train.device: cuda was asked for but this ttt was built without CUDA; build it on a machine with the CUDA "
-             "toolkit (cmake -DTTT_CUDA=ON), or set train.device: cpu");
+    user_error(
+        "train.device: cuda was asked for but LibTorch sees no usable GPU; check nvidia-smi and "
+        "CUDA_VISIBLE_DEVICES, or set train.device: cpu");
+  user_error(
+      "train.device: cuda was asked for but this ttt was built without CUDA; build it on a machine with the CUDA "
+      "toolkit (cmake -DTTT_CUDA=ON), or set train.device: cpu");
 }
 
 void set_cpu_threads(std::int64_t threads) {

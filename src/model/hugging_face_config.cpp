@@ -61,8 +61,9 @@ void read_ttt_keys(const Reader& in, const std::string& source, ModelConfig& con
   config.mixer = layer == "linear" ? MixerKind::kTttLinear : MixerKind::kTttMlp;
   const bool gate = in.boolean("use_gate", false), share_qk = in.boolean("share_qk", false);
   if (gate != share_qk)
-    user_error(source, ": 'use_gate' and 'share_qk' differ; only both true (Mamba backbone) or both false (Transformer "
-                       "backbone) are supported");
+    user_error(source,
+               ": 'use_gate' and 'share_qk' differ; only both true (Mamba backbone) or both false (Transformer "
+               "backbone) are supported");
   config.backbone = gate ? Backbone::kMamba : Backbone::kTransformer;
   config.pre_conv = in.boolean("pre_conv", false);
   config.mini_batch_size = in.has("mini_batch_size") ? in.integer("mini_batch_size") : 16;
@@ -133,7 +134,8 @@ ModelConfig model_config_from_hugging_face(const Json& json, const std::string& 
     config.mixer = MixerKind::kAttention;
     config.pre_conv = type == "ttt_cpp" && in.boolean("pre_conv", false);
     if (in.has("num_key_value_heads"))
-      in.only("num_key_value_heads", in.integer("num_key_value_heads") == config.num_heads, "one key head for each head");
+      in.only("num_key_value_heads", in.integer("num_key_value_heads") == config.num_heads,
+              "one key head for each head");
     if (in.has("head_dim"))
       in.only("head_dim", in.integer("head_dim") * config.num_heads == config.hidden_size, "hidden_size / heads");
     in.only("attention_bias", !in.boolean("attention_bias", false), "false");

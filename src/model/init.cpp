@@ -1,6 +1,7 @@
 #include "model/init.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cmath>
 #include <numbers>
@@ -17,7 +18,9 @@ constexpr double kProjectionStd = 0.02;
 constexpr double kTruncatedStd = 0.87962566103423978;
 constexpr std::int64_t kGrain = 4096;
 
-double uniform_at(std::uint64_t key, std::uint64_t index) { return CounterRng(key, index).uniform(); }
+double uniform_at(std::uint64_t key, std::uint64_t index) {
+  return CounterRng(key, index).uniform();
+}
 
 // Standard normals 2i and 2i+1 of a stream, by Box and Muller.
 std::pair<double, double> normal_pair(std::uint64_t key, std::uint64_t i) {

@@ -38,9 +38,9 @@ class LanguageModel : public torch::nn::Module {
   // Parameters are fp32 on the CPU, drawn from (seed, parameter name): the same on any machine and for any world size.
   // Names: embedding.weight; layers.N.{pre_conv.norm.weight, pre_conv.conv.weight [D,1,4], pre_conv.conv.bias,
   // mixer_norm.weight, mixer.*, mlp_norm.weight, mlp.gate_proj.weight, mlp.up_proj.weight, mlp.down_proj.weight};
-  // final_norm.weight; lm_head.weight (untied only). mixer.*: q_proj, k_proj (not with shared QK), v_proj, o_proj, gate_proj
-  // .weight; conv_q, conv_k .weight [D,1,4] .bias; post_norm.weight .bias; ttt_norm_weight, ttt_norm_bias [H,K];
-  // lr_weight [H,1,D], lr_bias [H,1]; token_scale_delta [C]; w1 b1 (w2 b2) as in ops/ttt.h.
+  // final_norm.weight; lm_head.weight (untied only). mixer.*: q_proj, k_proj (not with shared QK), v_proj, o_proj,
+  // gate_proj .weight; conv_q, conv_k .weight [D,1,4] .bias; post_norm.weight .bias; ttt_norm_weight, ttt_norm_bias
+  // [H,K]; lr_weight [H,1,D], lr_bias [H,1]; token_scale_delta [C]; w1 b1 (w2 b2) as in ops/ttt.h.
   LanguageModel(const ModelConfig& config, std::uint64_t seed);
 
   // tokens [B,T] int64 -> final hidden states [B,T,D] (after the final norm), and logits of hidden states.
@@ -48,7 +48,8 @@ class LanguageModel : public torch::nn::Module {
   torch::Tensor logits(const torch::Tensor& hidden_BTD) const;
 
   // -log p(target) of every position [B,T], fp32 log-softmax. targets [B,T] int64.
-  torch::Tensor token_loss(const torch::Tensor& tokens_BT, const torch::Tensor& targets_BT, const ForwardContext& context);
+  torch::Tensor token_loss(const torch::Tensor& tokens_BT, const torch::Tensor& targets_BT,
+                           const ForwardContext& context);
 
   // Advances `state` by T tokens; logits of the last position [B,V]. No gradients.
   torch::Tensor advance(const torch::Tensor& tokens_BT, ModelState& state);

@@ -1,9 +1,9 @@
 #include "model/layout.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <map>
-#include <set>
 
 #include "base/error.h"
 
@@ -31,12 +31,10 @@ struct Name {
 const std::vector<Name> kMlp = {{"mlp.gate_proj.weight", "mlp.gate_proj.weight"},
                                 {"mlp.up_proj.weight", "mlp.up_proj.weight"},
                                 {"mlp.down_proj.weight", "mlp.down_proj.weight"}};
-const std::vector<Name> kAttention = {{"mixer_norm.weight", "input_layernorm.weight"},
-                                      {"mixer.q_proj.weight", "self_attn.q_proj.weight", true},
-                                      {"mixer.k_proj.weight", "self_attn.k_proj.weight", true},
-                                      {"mixer.v_proj.weight", "self_attn.v_proj.weight"},
-                                      {"mixer.o_proj.weight", "self_attn.o_proj.weight"},
-                                      {"mlp_norm.weight", "post_attention_layernorm.weight"}};
+const std::vector<Name> kAttention = {
+    {"mixer_norm.weight", "input_layernorm.weight"},          {"mixer.q_proj.weight", "self_attn.q_proj.weight", true},
+    {"mixer.k_proj.weight", "self_attn.k_proj.weight", true}, {"mixer.v_proj.weight", "self_attn.v_proj.weight"},
+    {"mixer.o_proj.weight", "self_attn.o_proj.weight"},       {"mlp_norm.weight", "post_attention_layernorm.weight"}};
 const std::vector<Name> kTtt = {{"mixer_norm.weight", "seq_norm.weight"},
                                 {"mixer.q_proj.weight", "seq_modeling_block.q_proj.weight"},
                                 {"mixer.v_proj.weight", "seq_modeling_block.v_proj.weight"},
@@ -111,7 +109,9 @@ NamedTensorList to_file_layout(const ModelConfig& config, const NamedTensorList&
   return file_tensors;
 }
 
-NamedTensorList export_parameters(const LanguageModel& model) { return to_file_layout(model.config(), parameters_of(model)); }
+NamedTensorList export_parameters(const LanguageModel& model) {
+  return to_file_layout(model.config(), parameters_of(model));
+}
 
 void import_parameters(LanguageModel& model, const NamedTensorList& file_tensors, const std::string& source) {
   const torch::NoGradGuard no_grad;
@@ -140,8 +140,9 @@ void import_parameters(LanguageModel& model, const NamedTensorList& file_tensors
       torch::equal(in_file["lm_head.weight"], copies.front().second))
     in_file.erase("lm_head.weight");
   if (!in_file.empty())
-    user_error(source, ": the tensor '", in_file.begin()->first,
-               "' belongs to no parameter of the model that the config describes; check the section model: against the file");
+    user_error(
+        source, ": the tensor '", in_file.begin()->first,
+        "' belongs to no parameter of the model that the config describes; check the section model: against the file");
   for (auto& [parameter, value] : copies) parameter.copy_(value);
 }
 

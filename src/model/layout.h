@@ -1,5 +1,5 @@
-// A model's parameters under the names and layout of its checkpoint file: Hugging Face's Llama for attention, the official
-// PyTorch model's (ttt-lm-pytorch) for TTT, so that other tools load model.safetensors as it is.
+// A model's parameters under the names and layout of its checkpoint file: Hugging Face's Llama for attention, the
+// official PyTorch model's (ttt-lm-pytorch) for TTT, so that other tools load model.safetensors as it is.
 #pragma once
 
 #include <string>
@@ -16,7 +16,8 @@ namespace ttt {
 struct LayoutEntry {
   std::string parameter;    // the model's own name, "layers.0.mixer.q_proj.weight"
   std::string file_name;    // "model.layers.0.self_attn.q_proj.weight"
-  std::int64_t rope_heads;  // > 0: rows are permuted between our interleaved RoPE pairs and Llama's (i, i + K/2), this many heads
+  std::int64_t rope_heads;  // > 0: rows are permuted between our interleaved RoPE pairs and Llama's (i, i + K/2), this
+                            // many heads
 };
 
 std::vector<LayoutEntry> checkpoint_layout(const ModelConfig& config);
@@ -25,11 +26,11 @@ std::vector<LayoutEntry> checkpoint_layout(const ModelConfig& config);
 std::vector<std::pair<std::string, torch::Tensor>> export_parameters(const LanguageModel& model);
 
 // The same mapping for any tensors keyed by parameter name (gradients, optimizer moments).
-std::vector<std::pair<std::string, torch::Tensor>> to_file_layout(const ModelConfig& config,
-                                                                  const std::vector<std::pair<std::string, torch::Tensor>>& by_parameter);
+std::vector<std::pair<std::string, torch::Tensor>> to_file_layout(
+    const ModelConfig& config, const std::vector<std::pair<std::string, torch::Tensor>>& by_parameter);
 
-// Copies file tensors into the model. Throws UserError naming the first tensor that is missing, superfluous or of another shape;
-// `source` names the file in messages.
+// Copies file tensors into the model. Throws UserError naming the first tensor that is missing, superfluous or of
+// another shape; `source` names the file in messages.
 void import_parameters(LanguageModel& model, const std::vector<std::pair<std::string, torch::Tensor>>& file_tensors,
                        const std::string& source);
 

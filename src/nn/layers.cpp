@@ -1,6 +1,7 @@
 #include "nn/layers.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include "ops/causal_conv.h"
 #include "ops/rms_norm.h"
@@ -8,9 +9,13 @@
 
 namespace ttt {
 
-torch::Tensor Linear::forward(const torch::Tensor& x) const { return at::linear(x, weight); }
+torch::Tensor Linear::forward(const torch::Tensor& x) const {
+  return at::linear(x, weight);
+}
 
-torch::Tensor RmsNorm::forward(const torch::Tensor& x) const { return rms_norm(x, weight); }
+torch::Tensor RmsNorm::forward(const torch::Tensor& x) const {
+  return rms_norm(x, weight);
+}
 
 CausalConv::CausalConv(std::int64_t width)
     : Weight(at::IntArrayRef({width, 1, kConvWidth})), bias(register_parameter("bias", torch::empty(width))) {}

@@ -1,5 +1,5 @@
-// The small modules that blocks are built from. Each holds its parameters, uninitialised (the model initialises them by name),
-// and calls an op.
+// The small modules that blocks are built from. Each holds its parameters, uninitialised (the model initialises them by
+// name), and calls an op.
 //
 // Shapes: B batch, T time, D width, W convolution taps.
 #pragma once

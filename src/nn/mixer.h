@@ -1,4 +1,5 @@
-// The sequence mixer: the layer of a block that moves information along time. Attention, TTT-Linear and TTT-MLP are mixers.
+// The sequence mixer: the layer of a block that moves information along time. Attention, TTT-Linear and TTT-MLP are
+// mixers.
 //
 // Shapes: B batch, T time, D width, H heads, K head size, C mini-batch.
 #pragma once
@@ -23,9 +24,9 @@ struct InnerLoopStats {
 
 // What a forward pass is told beside its input.
 struct ForwardContext {
-  double ttt_lr_mult = 1.0;                     // the inner learning rate's warm-up factor; 1 in evaluation and decoding
+  double ttt_lr_mult = 1.0;  // the inner learning rate's warm-up factor; 1 in evaluation and decoding
   std::vector<InnerLoopStats>* stats = nullptr;  // when set, each TTT layer appends its statistics
-  std::int64_t layer = 0;                       // set by the model for each block
+  std::int64_t layer = 0;                        // set by the model for each block
 };
 
 // A mixer's state in decoding. Concrete types belong to the mixers.
@@ -38,9 +39,10 @@ class MixerState {
 
 class SequenceMixer : public torch::nn::Module {
  public:
-  // x [B,T,D] -> [B,T,D], T >= 1. Without a state the sequence starts fresh and gradients flow. With one it continues from the
-  // state, which advances by T; no gradients.
-  virtual torch::Tensor forward(const torch::Tensor& x_BTD, const ForwardContext& context, MixerState* state = nullptr) = 0;
+  // x [B,T,D] -> [B,T,D], T >= 1. Without a state the sequence starts fresh and gradients flow. With one it continues
+  // from the state, which advances by T; no gradients.
+  virtual torch::Tensor forward(const torch::Tensor& x_BTD, const ForwardContext& context,
+                                MixerState* state = nullptr) = 0;
 
   // One token: x [B,D] -> [B,D]. The same as forward on T = 1.
   torch::Tensor step(const torch::Tensor& x_BD, MixerState& state) {

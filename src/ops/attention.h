@@ -7,8 +7,8 @@
 
 namespace ttt {
 
-// q [B,H,T,K], k and v [B,H,S,K], S >= T: the queries are the last T positions, so query t sees keys 0 .. S-T+t. -> [B,H,T,K].
-// Differentiable. LibTorch's scaled_dot_product_attention chooses the kernel.
+// q [B,H,T,K], k and v [B,H,S,K], S >= T: the queries are the last T positions, so query t sees keys 0 .. S-T+t. ->
+// [B,H,T,K]. Differentiable. LibTorch's scaled_dot_product_attention chooses the kernel.
 at::Tensor causal_attention(const at::Tensor& q_BHTK, const at::Tensor& k_BHSK, const at::Tensor& v_BHSK);
 
 }  // namespace ttt

@@ -1,6 +1,8 @@
 #include "ops/causal_conv.h"
 
-#include <torch/torch.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <array>
 
@@ -83,8 +85,8 @@ struct CausalConvFunction : torch::autograd::Function<CausalConvFunction> {
             const std::int64_t ahead = kBefore - w;
             later[static_cast<std::size_t>(w)] = t + ahead < time ? dy_ptr + (row + ahead) * D : zeros_ptr;
           }
-          rows::conv_backward<T>(D, taps(row / time, t).data(), later.data(), dy_ptr + row * D, weight_ptr, dx_ptr + row * D,
-                                 d_weight_ptr + i * kConvWidth * D, d_bias_ptr + i * D);
+          rows::conv_backward<T>(D, taps(row / time, t).data(), later.data(), dy_ptr + row * D, weight_ptr,
+                                 dx_ptr + row * D, d_weight_ptr + i * kConvWidth * D, d_bias_ptr + i * D);
         }
       });
     });
@@ -106,8 +108,8 @@ at::Tensor causal_conv_composed(const at::Tensor& x_BTD, const at::Tensor& weigh
 
 at::Tensor causal_conv(const at::Tensor& x_BTD, const at::Tensor& weight_D1W, const at::Tensor& bias_D,
                        const at::Tensor& window_BWD) {
-  TTT_CHECK(x_BTD.dim() == 3 && weight_D1W.sizes() == at::IntArrayRef({x_BTD.size(2), 1, kConvWidth}), "x ", x_BTD.sizes(),
-            ", weight ", weight_D1W.sizes());
+  TTT_CHECK(x_BTD.dim() == 3 && weight_D1W.sizes() == at::IntArrayRef({x_BTD.size(2), 1, kConvWidth}), "x ",
+            x_BTD.sizes(), ", weight ", weight_D1W.sizes());
   if (!rows_take(x_BTD)) return causal_conv_composed(x_BTD, weight_D1W, bias_D, window_BWD);
   return CausalConvFunction::apply(x_BTD.contiguous(), weight_D1W, bias_D, window_or_zeros(x_BTD, window_BWD));
 }

@@ -1,6 +1,8 @@
 #include "ops/cross_entropy.h"
 
-#include <torch/torch.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 
@@ -41,7 +43,8 @@ void losses_of(const at::Tensor& logits_nV, const at::Tensor& targets_n, at::Ten
 }
 
 // logits become dlogits = g (softmax - onehot), in place.
-void gradients_of(at::Tensor logits_nV, const at::Tensor& targets_n, const at::Tensor& log_sum_n, const at::Tensor& grad_n) {
+void gradients_of(at::Tensor logits_nV, const at::Tensor& targets_n, const at::Tensor& log_sum_n,
+                  const at::Tensor& grad_n) {
   if (!rows_take(logits_nV)) {
     const at::Tensor grad_n1 = grad_n.unsqueeze(1);
     logits_nV.sub_(log_sum_n.unsqueeze(1)).exp_().mul_(grad_n1);
@@ -95,7 +98,8 @@ struct TokenCrossEntropy : torch::autograd::Function<TokenCrossEntropy> {
       const at::Tensor hidden_nD = hidden_ND.narrow(0, begin, n);
       at::Tensor d_logits_nV = buffer.narrow(0, 0, n);
       at::mm_out(d_logits_nV, hidden_nD, head_VD.t());
-      gradients_of(d_logits_nV, targets_N.narrow(0, begin, n), log_sum_N.narrow(0, begin, n), grad_N.narrow(0, begin, n));
+      gradients_of(d_logits_nV, targets_N.narrow(0, begin, n), log_sum_N.narrow(0, begin, n),
+                   grad_N.narrow(0, begin, n));
       at::Tensor d_hidden_nD = d_hidden_ND.narrow(0, begin, n);
       at::mm_out(d_hidden_nD, d_logits_nV, head_VD);
       d_head_VD.addmm_(d_logits_nV.t(), hidden_nD);
@@ -108,8 +112,8 @@ struct TokenCrossEntropy : torch::autograd::Function<TokenCrossEntropy> {
 
 at::Tensor token_cross_entropy(const at::Tensor& hidden_ND, const at::Tensor& head_VD, const at::Tensor& targets_N,
                                std::int64_t chunk_tokens) {
-  TTT_CHECK(hidden_ND.dim() == 2 && head_VD.dim() == 2 && hidden_ND.size(1) == head_VD.size(1), "hidden ", hidden_ND.sizes(),
-            ", head ", head_VD.sizes());
+  TTT_CHECK(hidden_ND.dim() == 2 && head_VD.dim() == 2 && hidden_ND.size(1) == head_VD.size(1), "hidden ",
+            hidden_ND.sizes(), ", head ", head_VD.sizes());
   TTT_CHECK(targets_N.dim() == 1 && targets_N.size(0) == hidden_ND.size(0), "targets ", targets_N.sizes());
   if (chunk_tokens <= 0) {
     const auto row_bytes = head_VD.size(0) * static_cast<std::int64_t>(hidden_ND.element_size());

@@ -1,4 +1,5 @@
-// The loss of a language-model head, without ever holding all logits: -log softmax(hidden head^T)[target], in chunks of tokens.
+// The loss of a language-model head, without ever holding all logits: -log softmax(hidden head^T)[target], in chunks of
+// tokens.
 //
 //     loss_n = logsumexp_v(l_nv) - l_n,target(n),   l = hidden head^T
 //     dl_nv = g_n (softmax_nv - [v = target(n)]),   dhidden = dl head,   dhead = dl^T hidden

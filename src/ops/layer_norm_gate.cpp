@@ -1,6 +1,8 @@
 #include "ops/layer_norm_gate.h"
 
-#include <torch/torch.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <optional>
 #include <vector>
@@ -26,13 +28,15 @@ struct LayerNormGateFunction : torch::autograd::Function<LayerNormGateFunction> 
     dispatch_rows(o_BHTK, [&](auto zero) {
       using T = decltype(zero);
       const T *o_ptr = o_BHTK.const_data_ptr<T>(), *weight_ptr = weight_D.const_data_ptr<T>();
-      const T *bias_ptr = bias_D.const_data_ptr<T>(), *gate_ptr = gate_BTD.defined() ? gate_BTD.const_data_ptr<T>() : nullptr;
-      T *y_ptr = y_BTD.mutable_data_ptr<T>(), *mean_ptr = mean_N.mutable_data_ptr<T>(), *scale_ptr = scale_N.mutable_data_ptr<T>();
+      const T *bias_ptr = bias_D.const_data_ptr<T>(),
+              *gate_ptr = gate_BTD.defined() ? gate_BTD.const_data_ptr<T>() : nullptr;
+      T *y_ptr = y_BTD.mutable_data_ptr<T>(), *mean_ptr = mean_N.mutable_data_ptr<T>(),
+        *scale_ptr = scale_N.mutable_data_ptr<T>();
       parallel_ranges(B * time, grain_rows(4 * D), [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t row = begin; row < end; ++row)
-          rows::layer_norm_gate<T>(H, K, time * K, o_ptr + (row / time * H * time + row % time) * K, weight_ptr, bias_ptr,
-                                   gate_ptr != nullptr ? gate_ptr + row * D : nullptr, static_cast<T>(kPostNormEps),
-                                   y_ptr + row * D, mean_ptr + row, scale_ptr + row);
+          rows::layer_norm_gate<T>(H, K, time * K, o_ptr + (row / time * H * time + row % time) * K, weight_ptr,
+                                   bias_ptr, gate_ptr != nullptr ? gate_ptr + row * D : nullptr,
+                                   static_cast<T>(kPostNormEps), y_ptr + row * D, mean_ptr + row, scale_ptr + row);
       });
     });
     context->save_for_backward({o_BHTK, weight_D, bias_D, gate_BTD, mean_N, scale_N});
@@ -63,8 +67,9 @@ struct LayerNormGateFunction : torch::autograd::Function<LayerNormGateFunction> 
         for (std::int64_t row = begin; row < end; ++row) {
           const std::int64_t place = (row / time * H * time + row % time) * K;
           rows::layer_norm_gate_backward<T>(H, K, time * K, dy_ptr + row * D, o_ptr + place, weight_ptr, bias_ptr,
-                                            gate_ptr != nullptr ? gate_ptr + row * D : nullptr, mean_ptr[row], scale_ptr[row],
-                                            d_o_ptr + place, d_gate_ptr != nullptr ? d_gate_ptr + row * D : nullptr,
+                                            gate_ptr != nullptr ? gate_ptr + row * D : nullptr, mean_ptr[row],
+                                            scale_ptr[row], d_o_ptr + place,
+                                            d_gate_ptr != nullptr ? d_gate_ptr + row * D : nullptr,
                                             d_weight_ptr + i * D, d_bias_ptr + i * D, scratch.data());
         }
       });

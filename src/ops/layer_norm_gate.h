@@ -11,7 +11,8 @@ namespace ttt {
 
 constexpr double kPostNormEps = 1e-6;
 
-// o [B,H,T,K], weight [D], bias [D], gate [B,T,D] (undefined: no gate, Transformer backbone) -> y [B,T,D]. Differentiable in all.
+// o [B,H,T,K], weight [D], bias [D], gate [B,T,D] (undefined: no gate, Transformer backbone) -> y [B,T,D].
+// Differentiable in all.
 at::Tensor layer_norm_gate(const at::Tensor& o_BHTK, const at::Tensor& weight_D, const at::Tensor& bias_D,
                            const at::Tensor& gate_BTD);
 at::Tensor layer_norm_gate_composed(const at::Tensor& o_BHTK, const at::Tensor& weight_D, const at::Tensor& bias_D,

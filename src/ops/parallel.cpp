@@ -6,7 +6,8 @@
 
 namespace ttt {
 
-void parallel_ranges(std::int64_t size, std::int64_t grain, const std::function<void(std::int64_t, std::int64_t)>& body) {
+void parallel_ranges(std::int64_t size, std::int64_t grain,
+                     const std::function<void(std::int64_t, std::int64_t)>& body) {
   at::parallel_for(0, size, grain, body);
 }
 

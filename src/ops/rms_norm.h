@@ -7,7 +7,8 @@ namespace ttt {
 
 constexpr double kRmsNormEps = 1e-6;
 
-// x [..., D], weight [D], one floating-point type -> y [..., D]. Differentiable in both; reduced in fp32 (fp64 for fp64).
+// x [..., D], weight [D], one floating-point type -> y [..., D]. Differentiable in both; reduced in fp32 (fp64 for
+// fp64).
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight_D, double eps = kRmsNormEps);
 
 // The same as ATen calls, on any device: what the fused loops of the CPU are tested against.

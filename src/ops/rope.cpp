@@ -1,6 +1,8 @@
 #include "ops/rope.h"
 
-#include <torch/torch.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include "base/error.h"
 #include "ops/parallel.h"
@@ -14,8 +16,8 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 // direction 1: x [B,T,H*K] -> y [B,H,T,K] rotated; direction -1: the transpose of that map, y [B,H,T,K] -> x [B,T,H*K].
-void rotate_heads(const at::Tensor& from, const at::Tensor& to, std::int64_t B, std::int64_t T, std::int64_t H, std::int64_t K,
-                  const RopeTable& table, std::int64_t offset, int direction) {
+void rotate_heads(const at::Tensor& from, const at::Tensor& to, std::int64_t B, std::int64_t T, std::int64_t H,
+                  std::int64_t K, const RopeTable& table, std::int64_t offset, int direction) {
   const auto P = table.positions();
   dispatch_rows(from, [&](auto zero) {
     using Value = decltype(zero);
@@ -58,22 +60,26 @@ struct RopeFunction : torch::autograd::Function<RopeFunction> {
 
 }  // namespace
 
-RopeTable make_rope_table(std::int64_t positions, std::int64_t head_dim, double theta, const at::TensorOptions& options) {
+RopeTable make_rope_table(std::int64_t positions, std::int64_t head_dim, double theta,
+                          const at::TensorOptions& options) {
   TTT_CHECK(head_dim % 2 == 0, "head size ", head_dim);
   const auto f64 = at::TensorOptions().dtype(at::kDouble);
   const at::Tensor frequency_F = at::pow(theta, at::arange(0, head_dim, 2, f64) / -static_cast<double>(head_dim));
   const at::Tensor angle_PF = at::outer(at::arange(positions, f64), frequency_F);
   const at::Tensor cos_PF = angle_PF.cos(), sin_PF = angle_PF.sin();
-  return {at::stack({cos_PF, cos_PF}, -1).flatten(1).to(options), at::stack({-sin_PF, sin_PF}, -1).flatten(1).to(options)};
+  return {at::stack({cos_PF, cos_PF}, -1).flatten(1).to(options),
+          at::stack({-sin_PF, sin_PF}, -1).flatten(1).to(options)};
 }
 
 at::Tensor rope_split_heads_composed(const at::Tensor& x_BTD, std::int64_t num_heads, const RopeTable& table,
                                      std::int64_t offset) {
   const auto B = x_BTD.size(0), T = x_BTD.size(1), K = x_BTD.size(2) / num_heads;
-  const at::Tensor rows_T = at::arange(offset, offset + T, x_BTD.options().dtype(at::kLong)).remainder(table.positions());
+  const at::Tensor rows_T =
+      at::arange(offset, offset + T, x_BTD.options().dtype(at::kLong)).remainder(table.positions());
   const at::Tensor x_BHTK = x_BTD.view({B, T, num_heads, K}).transpose(1, 2);
   const at::Tensor swapped_BHTK = x_BHTK.unflatten(-1, {K / 2, 2}).flip(-1).flatten(-2);
-  return (x_BHTK * table.cos_PK.index_select(0, rows_T) + swapped_BHTK * table.sin_PK.index_select(0, rows_T)).contiguous();
+  return (x_BHTK * table.cos_PK.index_select(0, rows_T) + swapped_BHTK * table.sin_PK.index_select(0, rows_T))
+      .contiguous();
 }
 
 at::Tensor rope_split_heads(const at::Tensor& x_BTD, std::int64_t num_heads, const RopeTable& table,

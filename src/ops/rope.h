@@ -11,8 +11,8 @@
 
 namespace ttt {
 
-// The table of positions 0..P-1, laid out so that y = x cos + swap(x) sin, where swap exchanges the two values of each pair: every
-// cosine stands twice, every sine as (-sin, sin).
+// The table of positions 0..P-1, laid out so that y = x cos + swap(x) sin, where swap exchanges the two values of each
+// pair: every cosine stands twice, every sine as (-sin, sin).
 struct RopeTable {
   at::Tensor cos_PK, sin_PK;  // fp32 (fp64 for fp64 models)
   std::int64_t positions() const { return cos_PK.defined() ? cos_PK.size(0) : 0; }
@@ -22,11 +22,13 @@ struct RopeTable {
 };
 
 // Angles are computed in double and rounded once.
-RopeTable make_rope_table(std::int64_t positions, std::int64_t head_dim, double theta, const at::TensorOptions& options);
+RopeTable make_rope_table(std::int64_t positions, std::int64_t head_dim, double theta,
+                          const at::TensorOptions& options);
 
-// x [B,T,D] -> [B,H,T,K], contiguous, rotated. Token t takes row (offset + t) mod P of the table: P = C gives TTT's positions
-// inside the mini-batch. Differentiable in x.
-at::Tensor rope_split_heads(const at::Tensor& x_BTD, std::int64_t num_heads, const RopeTable& table, std::int64_t offset);
+// x [B,T,D] -> [B,H,T,K], contiguous, rotated. Token t takes row (offset + t) mod P of the table: P = C gives TTT's
+// positions inside the mini-batch. Differentiable in x.
+at::Tensor rope_split_heads(const at::Tensor& x_BTD, std::int64_t num_heads, const RopeTable& table,
+                            std::int64_t offset);
 at::Tensor rope_split_heads_composed(const at::Tensor& x_BTD, std::int64_t num_heads, const RopeTable& table,
                                      std::int64_t offset);
 

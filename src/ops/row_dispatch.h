@@ -25,6 +25,8 @@ void dispatch_rows(const at::Tensor& x, const Body& body) {
 // Values below which a loop stays on one thread: about 10 microseconds of work.
 constexpr std::int64_t kGrainValues = 16384;
 
-inline std::int64_t grain_rows(std::int64_t row_size) { return row_size >= kGrainValues ? 1 : kGrainValues / row_size; }
+inline std::int64_t grain_rows(std::int64_t row_size) {
+  return row_size >= kGrainValues ? 1 : kGrainValues / row_size;
+}
 
 }  // namespace ttt

@@ -1,10 +1,11 @@
-// Vectors of 64 bytes by GCC's and Clang's vector extension, lowered to what the instruction set has; each public function is
-// compiled once per instruction set and chosen when the program is loaded.
+// Vectors of 64 bytes by GCC's and Clang's vector extension, lowered to what the instruction set has; each public
+// function is compiled once per instruction set and chosen when the program is loaded.
 #include "ops/rows.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #pragma GCC diagnostic ignored "-Wpsabi"  // vectors are passed between inlined functions only
 
@@ -76,12 +77,15 @@ struct Sum {
   }
 };
 
-// exp by 2^n p(r), r = x - n ln 2 in [-ln2/2, ln2/2], a polynomial of degree 6 (about 1 ulp); x is cut to the range of normal floats.
+// exp by 2^n p(r), r = x - n ln 2 in [-ln2/2, ln2/2], a polynomial of degree 6 (about 1 ulp). Below -87 it stays at
+// exp(-87), about 1e-38; above 88.37, where n would be 128, it is infinite (floats end at exp(88.72)). NaN stays NaN.
 TTT_INLINE Lanes<float> exp_of(Lanes<float> x) {
-  x = x < -87.0f ? x - x - 87.0f : x;
-  x = x > 88.0f ? x - x + 88.0f : x;
+  const Lanes<float> zeros = {};
+  const auto overflow = x > 88.37f;
+  x = x < -87.0f ? zeros - 87.0f : x;
+  x = overflow ? zeros + 88.0f : x;
   const Lanes<float> scaled = x * 1.44269504088896341f;
-  const IntLanes n = __builtin_convertvector(scaled + (scaled < 0.0f ? scaled - scaled - 0.5f : scaled - scaled + 0.5f), IntLanes);
+  const IntLanes n = __builtin_convertvector(scaled + (scaled < 0.0f ? zeros - 0.5f : zeros + 0.5f), IntLanes);
   const Lanes<float> whole = __builtin_convertvector(n, Lanes<float>);
   const Lanes<float> r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
   Lanes<float> p = r * 1.9875691500e-4f + 1.3981999507e-3f;
@@ -93,7 +97,7 @@ TTT_INLINE Lanes<float> exp_of(Lanes<float> x) {
   const IntLanes bits = (n + 127) << 23;
   Lanes<float> power;
   std::memcpy(&power, &bits, sizeof(power));
-  return p * power;
+  return overflow ? zeros + std::numeric_limits<float>::infinity() : p * power;
 }
 TTT_INLINE Lanes<double> exp_of(Lanes<double> x) {
   for (std::int64_t i = 0; i < kLanes<double>; ++i) x[i] = std::exp(x[i]);
@@ -104,7 +108,9 @@ TTT_INLINE float exp_of(float x) {
   lanes += x;
   return exp_of(lanes)[0];
 }
-TTT_INLINE double exp_of(double x) { return std::exp(x); }
+TTT_INLINE double exp_of(double x) {
+  return std::exp(x);
+}
 
 template <class T, class X>
 TTT_INLINE X sigmoid(X x) {
@@ -125,47 +131,53 @@ template <class T>
 TTT_INLINE void rms_norm_impl(std::int64_t rows, std::int64_t D, const T* x, const T* weight, T eps, T* y, T* rs) {
   for (std::int64_t r = 0; r < rows; ++r, x += D, y += D) {
     Sum<T> squares;
-    columns<T>(D, TTT_BODY {
-      const auto v = TTT_LOAD(x);
-      squares.add(v * v);
-    });
+    columns<T>(
+        D, TTT_BODY {
+          const auto v = TTT_LOAD(x);
+          squares.add(v * v);
+        });
     const T scale = T(1) / std::sqrt(squares.total() / static_cast<T>(D) + eps);
     rs[r] = scale;
-    columns<T>(D, TTT_BODY { save(y + k, TTT_LOAD(x) * scale * TTT_LOAD(weight)); });
+    columns<T>(
+        D, TTT_BODY { save(y + k, TTT_LOAD(x) * scale * TTT_LOAD(weight)); });
   }
 }
 
 template <class T>
-TTT_INLINE void rms_norm_backward_impl(std::int64_t rows, std::int64_t D, const T* dy, const T* x, const T* weight, const T* rs,
-                                       T* dx, T* dweight) {
+TTT_INLINE void rms_norm_backward_impl(std::int64_t rows, std::int64_t D, const T* dy, const T* x, const T* weight,
+                                       const T* rs, T* dx, T* dweight) {
   for (std::int64_t r = 0; r < rows; ++r, x += D, dy += D, dx += D) {
     const T scale = rs[r];
     Sum<T> dot;
-    columns<T>(D, TTT_BODY {
-      const auto product = TTT_LOAD(dy) * TTT_LOAD(x) * scale;
-      save(dweight + k, TTT_LOAD(dweight) + product);
-      dot.add(product * TTT_LOAD(weight));
-    });
+    columns<T>(
+        D, TTT_BODY {
+          const auto product = TTT_LOAD(dy) * TTT_LOAD(x) * scale;
+          save(dweight + k, TTT_LOAD(dweight) + product);
+          dot.add(product * TTT_LOAD(weight));
+        });
     const T mean = dot.total() / static_cast<T>(D) * scale;
-    columns<T>(D, TTT_BODY { save(dx + k, scale * (TTT_LOAD(dy) * TTT_LOAD(weight) - TTT_LOAD(x) * mean)); });
+    columns<T>(
+        D, TTT_BODY { save(dx + k, scale * (TTT_LOAD(dy) * TTT_LOAD(weight) - TTT_LOAD(x) * mean)); });
   }
 }
 
 template <class T>
 TTT_INLINE void swiglu_impl(std::int64_t n, const T* gate, const T* up, T* y) {
-  columns<T>(n, TTT_BODY {
-    const auto g = TTT_LOAD(gate);
-    save(y + k, g * sigmoid<T>(g) * TTT_LOAD(up));
-  });
+  columns<T>(
+      n, TTT_BODY {
+        const auto g = TTT_LOAD(gate);
+        save(y + k, g * sigmoid<T>(g) * TTT_LOAD(up));
+      });
 }
 
 template <class T>
 TTT_INLINE void swiglu_backward_impl(std::int64_t n, const T* dy, const T* gate, const T* up, T* dgate, T* dup) {
-  columns<T>(n, TTT_BODY {
-    const auto g = TTT_LOAD(gate), d = TTT_LOAD(dy), s = sigmoid<T>(g);
-    save(dup + k, d * g * s);
-    save(dgate + k, d * TTT_LOAD(up) * (s + g * s * (T(1) - s)));
-  });
+  columns<T>(
+      n, TTT_BODY {
+        const auto g = TTT_LOAD(gate), d = TTT_LOAD(dy), s = sigmoid<T>(g);
+        save(dup + k, d * g * s);
+        save(dgate + k, d * TTT_LOAD(up) * (s + g * s * (T(1) - s)));
+      });
 }
 
 TTT_INLINE Lanes<float> swap_pairs(const Lanes<float>& x) {
@@ -192,95 +204,103 @@ TTT_INLINE void rotate_impl(std::int64_t K, const T* x, const T* cos, const T* s
 
 template <class T>
 TTT_INLINE void conv_impl(std::int64_t D, const T* const* taps, const T* weight, const T* bias, T* y) {
-  columns<T>(D, TTT_BODY {
-    auto sum = TTT_LOAD(bias) + TTT_LOAD(weight) * TTT_LOAD(taps[0]);
-    sum += TTT_LOAD(weight + D) * TTT_LOAD(taps[1]);
-    sum += TTT_LOAD(weight + 2 * D) * TTT_LOAD(taps[2]);
-    sum += TTT_LOAD(weight + 3 * D) * TTT_LOAD(taps[3]);
-    save(y + k, sum);
-  });
+  columns<T>(
+      D, TTT_BODY {
+        auto sum = TTT_LOAD(bias) + TTT_LOAD(weight) * TTT_LOAD(taps[0]);
+        sum += TTT_LOAD(weight + D) * TTT_LOAD(taps[1]);
+        sum += TTT_LOAD(weight + 2 * D) * TTT_LOAD(taps[2]);
+        sum += TTT_LOAD(weight + 3 * D) * TTT_LOAD(taps[3]);
+        save(y + k, sum);
+      });
 }
 
 template <class T>
-TTT_INLINE void conv_backward_impl(std::int64_t D, const T* const* taps, const T* const* dy_later, const T* dy, const T* weight,
-                                   T* dx, T* dweight, T* dbias) {
-  columns<T>(D, TTT_BODY {
-    const auto d = TTT_LOAD(dy);
-    auto sum = TTT_LOAD(weight) * TTT_LOAD(dy_later[0]);
-    for (int w = 1; w < 4; ++w) sum += TTT_LOAD(weight + w * D) * TTT_LOAD(dy_later[w]);
-    save(dx + k, sum);
-    for (int w = 0; w < 4; ++w) save(dweight + w * D + k, TTT_LOAD(dweight + w * D) + d * TTT_LOAD(taps[w]));
-    save(dbias + k, TTT_LOAD(dbias) + d);
-  });
+TTT_INLINE void conv_backward_impl(std::int64_t D, const T* const* taps, const T* const* dy_later, const T* dy,
+                                   const T* weight, T* dx, T* dweight, T* dbias) {
+  columns<T>(
+      D, TTT_BODY {
+        const auto d = TTT_LOAD(dy);
+        auto sum = TTT_LOAD(weight) * TTT_LOAD(dy_later[0]);
+        for (int w = 1; w < 4; ++w) sum += TTT_LOAD(weight + w * D) * TTT_LOAD(dy_later[w]);
+        save(dx + k, sum);
+        for (int w = 0; w < 4; ++w) save(dweight + w * D + k, TTT_LOAD(dweight + w * D) + d * TTT_LOAD(taps[w]));
+        save(dbias + k, TTT_LOAD(dbias) + d);
+      });
 }
 
 template <class T>
-TTT_INLINE void layer_norm_gate_impl(std::int64_t heads, std::int64_t K, std::int64_t stride, const T* o, const T* weight,
-                                     const T* bias, const T* gate, T eps, T* y, T* mean_out, T* rs_out) {
+TTT_INLINE void layer_norm_gate_impl(std::int64_t heads, std::int64_t K, std::int64_t stride, const T* o,
+                                     const T* weight, const T* bias, const T* gate, T eps, T* y, T* mean_out,
+                                     T* rs_out) {
   const T width = static_cast<T>(heads * K);
   Sum<T> sum;
   for (std::int64_t h = 0; h < heads; ++h) {
     const T* row = o + h * stride;
-    columns<T>(K, TTT_BODY { sum.add(TTT_LOAD(row)); });
+    columns<T>(
+        K, TTT_BODY { sum.add(TTT_LOAD(row)); });
   }
   const T mean = sum.total() / width;
   Sum<T> squares;
   for (std::int64_t h = 0; h < heads; ++h) {
     const T* row = o + h * stride;
-    columns<T>(K, TTT_BODY {
-      const auto centred = TTT_LOAD(row) - mean;
-      squares.add(centred * centred);
-    });
+    columns<T>(
+        K, TTT_BODY {
+          const auto centred = TTT_LOAD(row) - mean;
+          squares.add(centred * centred);
+        });
   }
   const T rs = T(1) / std::sqrt(squares.total() / width + eps);
   *mean_out = mean;
   *rs_out = rs;
   for (std::int64_t h = 0; h < heads; ++h, weight += K, bias += K, y += K) {
     const T* row = o + h * stride;
-    columns<T>(K, TTT_BODY {
-      auto normed = (TTT_LOAD(row) - mean) * rs * TTT_LOAD(weight) + TTT_LOAD(bias);
-      if (gate != nullptr) {
-        const auto g = TTT_LOAD(gate + h * K);
-        normed = normed * g * gelu_sigmoid<T>(g);
-      }
-      save(y + k, normed);
-    });
+    columns<T>(
+        K, TTT_BODY {
+          auto normed = (TTT_LOAD(row) - mean) * rs * TTT_LOAD(weight) + TTT_LOAD(bias);
+          if (gate != nullptr) {
+            const auto g = TTT_LOAD(gate + h * K);
+            normed = normed * g * gelu_sigmoid<T>(g);
+          }
+          save(y + k, normed);
+        });
   }
 }
 
 template <class T>
-TTT_INLINE void layer_norm_gate_backward_impl(std::int64_t heads, std::int64_t K, std::int64_t stride, const T* dy, const T* o,
-                                              const T* weight, const T* bias, const T* gate, T mean, T rs, T* d_o, T* dgate,
-                                              T* dweight, T* dbias, T* scratch) {
+TTT_INLINE void layer_norm_gate_backward_impl(std::int64_t heads, std::int64_t K, std::int64_t stride, const T* dy,
+                                              const T* o, const T* weight, const T* bias, const T* gate, T mean, T rs,
+                                              T* d_o, T* dgate, T* dweight, T* dbias, T* scratch) {
   const std::int64_t D = heads * K;
   T *xh = scratch, *dxh = scratch + D;
   Sum<T> sum, dot;
   for (std::int64_t h = 0; h < heads; ++h) {
     const T* row = o + h * stride - h * K;  // column h K + i of the row is at row + h K + i
     const std::int64_t first = h * K;
-    columns<T>(K, [&](std::int64_t i, auto tag) __attribute__((always_inline)) {
-      const std::int64_t k = first + i;
-      const auto normal = (TTT_LOAD(row) - mean) * rs, w = TTT_LOAD(weight);
-      auto d = TTT_LOAD(dy);
-      if (gate != nullptr) {
-        const auto g = TTT_LOAD(gate), s = gelu_sigmoid<T>(g);
-        const auto slope = s + g * s * (T(1) - s) * (kTwoK<T> * (T(1) + T(3) * kA<T> * g * g));
-        save(dgate + k, d * (normal * w + TTT_LOAD(bias)) * slope);
-        d = d * g * s;
-      }
-      save(dweight + k, TTT_LOAD(dweight) + d * normal);
-      save(dbias + k, TTT_LOAD(dbias) + d);
-      const auto dn = d * w;
-      save(xh + k, normal);
-      save(dxh + k, dn);
-      sum.add(dn);
-      dot.add(dn * normal);
-    });
+    columns<T>(
+        K, [&](std::int64_t i, auto tag) __attribute__((always_inline)) {
+          const std::int64_t k = first + i;
+          const auto normal = (TTT_LOAD(row) - mean) * rs, w = TTT_LOAD(weight);
+          auto d = TTT_LOAD(dy);
+          if (gate != nullptr) {
+            const auto g = TTT_LOAD(gate), s = gelu_sigmoid<T>(g);
+            const auto slope = s + g * s * (T(1) - s) * (kTwoK<T> * (T(1) + T(3) * kA<T> * g * g));
+            save(dgate + k, d * (normal * w + TTT_LOAD(bias)) * slope);
+            d = d * g * s;
+          }
+          save(dweight + k, TTT_LOAD(dweight) + d * normal);
+          save(dbias + k, TTT_LOAD(dbias) + d);
+          const auto dn = d * w;
+          save(xh + k, normal);
+          save(dxh + k, dn);
+          sum.add(dn);
+          dot.add(dn * normal);
+        });
   }
   const T mean_d = sum.total() / static_cast<T>(D), mean_dot = dot.total() / static_cast<T>(D);
   for (std::int64_t h = 0; h < heads; ++h, xh += K, dxh += K) {
     T* out = d_o + h * stride;
-    columns<T>(K, TTT_BODY { save(out + k, rs * (TTT_LOAD(dxh) - mean_d - TTT_LOAD(xh) * mean_dot)); });
+    columns<T>(
+        K, TTT_BODY { save(out + k, rs * (TTT_LOAD(dxh) - mean_d - TTT_LOAD(xh) * mean_dot)); });
   }
 }
 
@@ -289,78 +309,81 @@ TTT_INLINE T log_sum_exp_impl(std::int64_t V, const T* x) {
   T largest = x[0];
   Lanes<T> top = {};
   top += largest;
-  columns<T>(V, [&](std::int64_t k, auto tag) __attribute__((always_inline)) {
-    const auto v = TTT_LOAD(x);
-    if constexpr (sizeof(v) == sizeof(T)) {
-      largest = std::max(largest, v);
-    } else {
-      top = v > top ? v : top;
-    }
-  });
+  columns<T>(
+      V, [&](std::int64_t k, auto tag) __attribute__((always_inline)) {
+        const auto v = TTT_LOAD(x);
+        if constexpr (sizeof(v) == sizeof(T)) {
+          largest = std::max(largest, v);
+        } else {
+          top = v > top ? v : top;
+        }
+      });
   for (std::int64_t i = 0; i < kLanes<T>; ++i) largest = std::max<T>(largest, top[i]);
   Sum<T> sum;
-  columns<T>(V, TTT_BODY { sum.add(exp_of(TTT_LOAD(x) - largest)); });
+  columns<T>(
+      V, TTT_BODY { sum.add(exp_of(TTT_LOAD(x) - largest)); });
   return largest + std::log(sum.total());
 }
 
 template <class T>
 TTT_INLINE void scaled_softmax_impl(std::int64_t V, T* x, T log_sum, T g) {
-  columns<T>(V, TTT_BODY { save(x + k, g * exp_of(TTT_LOAD(x) - log_sum)); });
+  columns<T>(
+      V, TTT_BODY { save(x + k, g * exp_of(TTT_LOAD(x) - log_sum)); });
 }
 
 }  // namespace
 
 // target_clones takes no templates: one specialisation a type.
-#define TTT_INSTANTIATE(T)                                                                                                     \
-  template <>                                                                                                                  \
-  TTT_CLONES void rms_norm<T>(std::int64_t rows, std::int64_t D, const T* x, const T* weight, T eps, T* y, T* rs) {             \
-    rms_norm_impl<T>(rows, D, x, weight, eps, y, rs);                                                                          \
-  }                                                                                                                            \
-  template <>                                                                                                                  \
-  TTT_CLONES void rms_norm_backward<T>(std::int64_t rows, std::int64_t D, const T* dy, const T* x, const T* weight,             \
-                                       const T* rs, T* dx, T* dweight) {                                                       \
-    rms_norm_backward_impl<T>(rows, D, dy, x, weight, rs, dx, dweight);                                                        \
-  }                                                                                                                            \
-  template <>                                                                                                                  \
-  TTT_CLONES void swiglu<T>(std::int64_t n, const T* gate, const T* up, T* y) {                                                 \
-    swiglu_impl<T>(n, gate, up, y);                                                                                            \
-  }                                                                                                                            \
-  template <>                                                                                                                  \
-  TTT_CLONES void swiglu_backward<T>(std::int64_t n, const T* dy, const T* gate, const T* up, T* dgate, T* dup) {               \
-    swiglu_backward_impl<T>(n, dy, gate, up, dgate, dup);                                                                      \
-  }                                                                                                                            \
-  template <>                                                                                                                  \
-  TTT_CLONES void rotate<T>(std::int64_t K, const T* x, const T* cos, const T* sin, T direction, T* y) {                        \
-    rotate_impl<T>(K, x, cos, sin, direction, y);                                                                              \
-  }                                                                                                                            \
-  template <>                                                                                                                  \
-  TTT_CLONES void conv<T>(std::int64_t D, const T* const* taps, const T* weight, const T* bias, T* y) {                         \
-    conv_impl<T>(D, taps, weight, bias, y);                                                                                    \
-  }                                                                                                                            \
-  template <>                                                                                                                  \
-  TTT_CLONES void conv_backward<T>(std::int64_t D, const T* const* taps, const T* const* dy_later, const T* dy,                 \
-                                   const T* weight, T* dx, T* dweight, T* dbias) {                                             \
-    conv_backward_impl<T>(D, taps, dy_later, dy, weight, dx, dweight, dbias);                                                  \
-  }                                                                                                                            \
-  template <>                                                                                                                  \
-  TTT_CLONES void layer_norm_gate<T>(std::int64_t heads, std::int64_t K, std::int64_t stride, const T* o, const T* weight,      \
-                                     const T* bias, const T* gate, T eps, T* y, T* mean, T* rs) {                              \
-    layer_norm_gate_impl<T>(heads, K, stride, o, weight, bias, gate, eps, y, mean, rs);                                        \
-  }                                                                                                                            \
-  template <>                                                                                                                  \
-  TTT_CLONES void layer_norm_gate_backward<T>(std::int64_t heads, std::int64_t K, std::int64_t stride, const T* dy,             \
-                                              const T* o, const T* weight, const T* bias, const T* gate, T mean, T rs,         \
-                                              T* d_o, T* dgate, T* dweight, T* dbias, T* scratch) {                            \
-    layer_norm_gate_backward_impl<T>(heads, K, stride, dy, o, weight, bias, gate, mean, rs, d_o, dgate, dweight, dbias,        \
-                                     scratch);                                                                                 \
-  }                                                                                                                            \
-  template <>                                                                                                                  \
-  TTT_CLONES T log_sum_exp<T>(std::int64_t V, const T* x) {                                                                     \
-    return log_sum_exp_impl<T>(V, x);                                                                                          \
-  }                                                                                                                            \
-  template <>                                                                                                                  \
-  TTT_CLONES void scaled_softmax<T>(std::int64_t V, T* x, T log_sum, T g) {                                                     \
-    scaled_softmax_impl<T>(V, x, log_sum, g);                                                                                  \
+#define TTT_INSTANTIATE(T)                                                                                             \
+  template <>                                                                                                          \
+  TTT_CLONES void rms_norm<T>(std::int64_t rows, std::int64_t D, const T* x, const T* weight, T eps, T* y, T* rs) {    \
+    rms_norm_impl<T>(rows, D, x, weight, eps, y, rs);                                                                  \
+  }                                                                                                                    \
+  template <>                                                                                                          \
+  TTT_CLONES void rms_norm_backward<T>(std::int64_t rows, std::int64_t D, const T* dy, const T* x, const T* weight,    \
+                                       const T* rs, T* dx, T* dweight) {                                               \
+    rms_norm_backward_impl<T>(rows, D, dy, x, weight, rs, dx, dweight);                                                \
+  }                                                                                                                    \
+  template <>                                                                                                          \
+  TTT_CLONES void swiglu<T>(std::int64_t n, const T* gate, const T* up, T* y) {                                        \
+    swiglu_impl<T>(n, gate, up, y);                                                                                    \
+  }                                                                                                                    \
+  template <>                                                                                                          \
+  TTT_CLONES void swiglu_backward<T>(std::int64_t n, const T* dy, const T* gate, const T* up, T* dgate, T* dup) {      \
+    swiglu_backward_impl<T>(n, dy, gate, up, dgate, dup);                                                              \
+  }                                                                                                                    \
+  template <>                                                                                                          \
+  TTT_CLONES void rotate<T>(std::int64_t K, const T* x, const T* cos, const T* sin, T direction, T* y) {               \
+    rotate_impl<T>(K, x, cos, sin, direction, y);                                                                      \
+  }                                                                                                                    \
+  template <>                                                                                                          \
+  TTT_CLONES void conv<T>(std::int64_t D, const T* const* taps, const T* weight, const T* bias, T* y) {                \
+    conv_impl<T>(D, taps, weight, bias, y);                                                                            \
+  }                                                                                                                    \
+  template <>                                                                                                          \
+  TTT_CLONES void conv_backward<T>(std::int64_t D, const T* const* taps, const T* const* dy_later, const T* dy,        \
+                                   const T* weight, T* dx, T* dweight, T* dbias) {                                     \
+    conv_backward_impl<T>(D, taps, dy_later, dy, weight, dx, dweight, dbias);                                          \
+  }                                                                                                                    \
+  template <>                                                                                                          \
+  TTT_CLONES void layer_norm_gate<T>(std::int64_t heads, std::int64_t K, std::int64_t stride, const T* o,              \
+                                     const T* weight, const T* bias, const T* gate, T eps, T* y, T* mean, T* rs) {     \
+    layer_norm_gate_impl<T>(heads, K, stride, o, weight, bias, gate, eps, y, mean, rs);                                \
+  }                                                                                                                    \
+  template <>                                                                                                          \
+  TTT_CLONES void layer_norm_gate_backward<T>(std::int64_t heads, std::int64_t K, std::int64_t stride, const T* dy,    \
+                                              const T* o, const T* weight, const T* bias, const T* gate, T mean, T rs, \
+                                              T* d_o, T* dgate, T* dweight, T* dbias, T* scratch) {                    \
+    layer_norm_gate_backward_impl<T>(heads, K, stride, dy, o, weight, bias, gate, mean, rs, d_o, dgate, dweight,       \
+                                     dbias, scratch);                                                                  \
+  }                                                                                                                    \
+  template <>                                                                                                          \
+  TTT_CLONES T log_sum_exp<T>(std::int64_t V, const T* x) {                                                            \
+    return log_sum_exp_impl<T>(V, x);                                                                                  \
+  }                                                                                                                    \
+  template <>                                                                                                          \
+  TTT_CLONES void scaled_softmax<T>(std::int64_t V, T * x, T log_sum, T g) {                                           \
+    scaled_softmax_impl<T>(V, x, log_sum, g);                                                                          \
   }
 
 TTT_INSTANTIATE(float)

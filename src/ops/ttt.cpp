@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <mutex>
+#include <optional>
 #include <set>
 
 #include "base/error.h"
@@ -74,17 +75,18 @@ constexpr std::size_t kNumTensors = 11;  // 7 inputs, 4 weights
 
 class TttFunction : public torch::autograd::Function<TttFunction> {
  public:
+  // w2, b2: TTT-MLP only. (An undefined tensor is no valid argument of an autograd function, an absent one is.)
   static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             const at::Tensor& sigma, const at::Tensor& scale, const at::Tensor& gain,
-                            const at::Tensor& bias, const at::Tensor& w1, const at::Tensor& b1, const at::Tensor& w2,
-                            const at::Tensor& b2, std::int64_t kind, std::int64_t mini_batch_size,
-                            std::int64_t kernel_index) {
+                            const at::Tensor& bias, const at::Tensor& w1, const at::Tensor& b1,
+                            const std::optional<at::Tensor>& w2, const std::optional<at::Tensor>& b2, std::int64_t kind,
+                            std::int64_t mini_batch_size, std::int64_t kernel_index) {
     const TttInputs inputs{q, k, v, sigma, scale, gain, bias};
-    const TttWeights initial{w1, b1, w2, b2};
+    const TttWeights initial{w1, b1, w2.value_or(at::Tensor()), b2.value_or(at::Tensor())};
     TttSaved saved;
     const TttKernel& kernel = ttt_kernels()[kernel_index];
     at::Tensor o = kernel.forward(static_cast<TttKind>(kind), inputs, initial, mini_batch_size, &saved);
-    variable_list kept{q, k, v, sigma, scale, gain, bias, w1, b1, w2, b2};
+    variable_list kept{q, k, v, sigma, scale, gain, bias, w1, b1, initial.w2, initial.b2};
     kept.insert(kept.end(), saved.begin(), saved.end());
     context->save_for_backward(std::move(kept));
     context->saved_data["kind"] = kind;
@@ -226,9 +228,10 @@ at::Tensor ttt_forward(TttKind kind, const TttInputs& inputs, const TttWeights& 
     return kernel.forward(kind, inputs, initial, mini_batch_size, nullptr);
   }
   const std::int64_t index = &kernel - ttt_kernels().data();
+  const auto optional = [](const at::Tensor& t) { return t.defined() ? std::optional<at::Tensor>(t) : std::nullopt; };
   return TttFunction::apply(in.q_BHTK, in.k_BHTK, in.v_BHTK, in.sigma_BHT, in.scale_C, in.gain_HK, in.bias_HK,
-                            initial.w1, initial.b1, initial.w2, initial.b2, static_cast<std::int64_t>(kind),
-                            mini_batch_size, index);
+                            initial.w1, initial.b1, optional(initial.w2), optional(initial.b2),
+                            static_cast<std::int64_t>(kind), mini_batch_size, index);
 }
 
 }  // namespace ttt

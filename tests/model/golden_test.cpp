@@ -2,7 +2,8 @@
 // model's prefill and decode, and against Hugging Face's Llama. A right implementation in fp32 reaches 1e-6 (outputs)
 // and 4e-6 (gradients), relative to a tensor's largest value; the limits are ten times that.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cstdlib>
 #include <string>

@@ -1,7 +1,8 @@
 // The laws that hold for every mixer, backbone and pre_conv, in fp64: forward(T) = forward(k) then single steps =
 // chunks of any sizes; a token changes nothing before it; a sequence does not depend on the rest of its batch.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <string>
 #include <vector>
@@ -39,6 +40,7 @@ std::string case_name(const ::testing::TestParamInfo<Case>& instance) {
 class Law : public ::testing::TestWithParam<Case> {
  protected:
   void SetUp() override {
+    at::set_num_threads(1);  // tiny tensors
     torch::manual_seed(7);
     ModelConfig config;
     config.mixer = GetParam().mixer;
@@ -142,10 +144,11 @@ TEST_P(Law, StateBytesGrowOnlyWithAttention) {
   ModelState state = model_->initial_state(1);
   const auto fresh = state.bytes();
   model_->advance(tokens_.narrow(0, 0, 1), state);
-  if (GetParam().mixer == MixerKind::kAttention)
+  if (GetParam().mixer == MixerKind::kAttention) {
     EXPECT_GT(state.bytes(), fresh);
-  else
+  } else {
     EXPECT_EQ(state.bytes(), fresh);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Mixers, Law, ::testing::ValuesIn(all_cases()), case_name);

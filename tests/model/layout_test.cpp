@@ -1,6 +1,7 @@
 // Names, layouts, counts and initialisation of the model's parameters.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <functional>
 #include <set>
@@ -253,8 +254,9 @@ TEST(Device, ThreadsAndCpu) {
   set_cpu_threads(0);
   EXPECT_GE(at::get_num_threads(), 1);
   at::set_num_threads(threads);
-  if (!torch::cuda::is_available())
+  if (!torch::cuda::is_available()) {
     EXPECT_TRUE(contains(message_of([] { select_device(DeviceKind::kCuda); }), "train.device"));
+  }
 }
 
 }  // namespace

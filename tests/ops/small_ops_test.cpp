@@ -1,7 +1,9 @@
 // The small ops: the CPU's row loops against the same formulas as ATen calls (values and gradients), at odd sizes and
 // tails; cross-entropy against log_softmax and finite differences.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <functional>
 #include <string>
@@ -60,6 +62,7 @@ class SmallOps : public ::testing::TestWithParam<at::ScalarType> {
 
 TEST_P(SmallOps, RmsNorm) {
   for (const auto D : kWidths) {
+    if (D == 1) continue;  // one value over its own size: the gradient is all cancellation
     for (const std::int64_t N : {1, 5, 300}) {
       const auto fused = [](const auto& in) { return rms_norm(in[0], in[1]); };
       const auto composed = [](const auto& in) { return rms_norm_composed(in[0], in[1]); };

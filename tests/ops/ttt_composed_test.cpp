@@ -45,14 +45,16 @@ struct Case {
   std::int64_t head_dim;
 };
 
-class Rows : public ::testing::TestWithParam<Case> {};
+class Rows : public ::testing::TestWithParam<Case> {
+  const testing::SingleThread single_thread_;
+};
 INSTANTIATE_TEST_SUITE_P(TttKernels, Rows,
                          ::testing::Values(Case{TttKind::kLinear, 6}, Case{TttKind::kLinear, 64},
                                            Case{TttKind::kLinear, 96}, Case{TttKind::kMlp, 6}, Case{TttKind::kMlp, 64},
                                            Case{TttKind::kMlp, 96}),
-                         [](const auto& info) {
-                           return (info.param.kind == TttKind::kLinear ? "Linear" : "Mlp") +
-                                  std::to_string(info.param.head_dim);
+                         [](const auto& p) {
+                           return (p.param.kind == TttKind::kLinear ? "Linear" : "Mlp") +
+                                  std::to_string(p.param.head_dim);
                          });
 
 // fp64 to rounding; fp32 against the fp64 reference at 3e-5 of a tensor's largest value (about ten times what was seen:
@@ -86,9 +88,11 @@ TEST_P(Rows, AgreeWithTheReference) {
   }
 }
 
-class Composed : public ::testing::TestWithParam<TttKind> {};
+class Composed : public ::testing::TestWithParam<TttKind> {
+  const testing::SingleThread single_thread_;
+};
 INSTANTIATE_TEST_SUITE_P(TttKernels, Composed, ::testing::Values(TttKind::kLinear, TttKind::kMlp),
-                         [](const auto& info) { return info.param == TttKind::kLinear ? "Linear" : "Mlp"; });
+                         [](const auto& p) { return p.param == TttKind::kLinear ? "Linear" : "Mlp"; });
 
 // Any segment and group, loops or ATen, over several segments with a short last mini-batch, segment and group.
 TEST_P(Composed, AnyCutGivesTheSame) {
@@ -118,12 +122,9 @@ TEST_P(Composed, ThreadsDoNotChangeTheResult) {
   const Arguments a = testing::random_arguments(s);
   const at::Tensor grad_o = random_grad(s);
   const TttKernel& kernel = ttt_kernels().front();
-  const int threads = at::get_num_threads();
-  at::set_num_threads(1);
   const Result one = run(kernel, s, a, grad_o);
   at::set_num_threads(2);
   const Result two = run(kernel, s, a, grad_o);
-  at::set_num_threads(threads);
   EXPECT_TRUE(at::equal(one.o, two.o));
   const auto first = testing::named(one.gradients), second = testing::named(two.gradients);
   for (std::size_t i = 0; i < first.size(); ++i)

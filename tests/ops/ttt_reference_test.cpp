@@ -68,7 +68,7 @@ struct FlatCall {
 
 class Kinds : public ::testing::TestWithParam<TttKind> {};
 INSTANTIATE_TEST_SUITE_P(TttReference, Kinds, ::testing::Values(TttKind::kLinear, TttKind::kMlp),
-                         [](const auto& info) { return info.param == TttKind::kLinear ? "Linear" : "Mlp"; });
+                         [](const auto& p) { return p.param == TttKind::kLinear ? "Linear" : "Mlp"; });
 
 // Three chained mini-batches of 4 and a tail of 3 (so the gradient passes through the state), every single number.
 TEST_P(Kinds, BackwardMatchesFiniteDifferences) {
@@ -114,7 +114,7 @@ TEST_P(Kinds, BackwardMatchesFiniteDifferences) {
     worst = std::max(worst, difference / largest);
     begin += size;
   }
-  RecordProperty("worst_relative_error", std::to_string(worst));
+  RecordProperty("worst_relative_error", (std::ostringstream() << worst).str());
 }
 
 // Gradients of whole sequences through the primal form, whose inner gradients autograd finds from the loss: checks

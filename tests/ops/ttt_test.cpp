@@ -17,7 +17,7 @@ class Op : public ::testing::TestWithParam<TttKind> {
   ~Op() override { force_ttt_kernel(""); }
 };
 INSTANTIATE_TEST_SUITE_P(Ttt, Op, ::testing::Values(TttKind::kLinear, TttKind::kMlp),
-                         [](const auto& info) { return info.param == TttKind::kLinear ? "Linear" : "Mlp"; });
+                         [](const auto& p) { return p.param == TttKind::kLinear ? "Linear" : "Mlp"; });
 
 at::Tensor forward(const Sizes& s, const Arguments& a) {
   return ttt_forward(s.kind, a.inputs, a.weights, s.mini_batch);
@@ -108,7 +108,8 @@ TEST_P(Op, AnySplitOfDecodingGivesTheSame) {
   EXPECT_EQ(single.num_open, s.time % s.mini_batch);
   for (std::int64_t split = 1; split <= s.time; ++split) {
     TttState state = ttt_initial_state(a.weights, s.batch, s.mini_batch);
-    std::vector<at::Tensor> parts = {ttt_advance(s.kind, tokens(a.inputs, 0, split), state)};
+    std::vector<at::Tensor> parts;
+    parts.push_back(ttt_advance(s.kind, tokens(a.inputs, 0, split), state));
     EXPECT_EQ(state.num_open, split % s.mini_batch);
     if (split < s.time) parts.push_back(ttt_advance(s.kind, tokens(a.inputs, split, s.time - split), state));
     EXPECT_LE(testing::relative_error(at::cat(parts, 2), whole), 1e-12) << "split " << split;
@@ -221,7 +222,7 @@ TEST(Ttt, WrongArgumentsAreNamed) {
                        "k has shape [2, 3, 4, 6]"));
   EXPECT_TRUE(
       contains(message([](Arguments& a, Sizes&) { a.inputs.v_BHTK = a.inputs.v_BHTK.to(at::kFloat); }), "v is Float"));
-  EXPECT_TRUE(contains(message([](Arguments& a, Sizes&) { a.weights.w2 = {}; }), "w2 is not given"));
+  EXPECT_TRUE(contains(message([](Arguments& a, Sizes&) { a.weights.w2.reset(); }), "w2 is not given"));
   EXPECT_TRUE(contains(message([](Arguments&, Sizes& x) { x.mini_batch = 8; }), "scale has shape [4], it must be [8]"));
   EXPECT_TRUE(contains(message([](Arguments&, Sizes& x) { x.kind = TttKind::kLinear; }), "w1 has shape"));
   const auto bf16 = [](Arguments& a, Sizes&) { a.inputs.q_BHTK = a.inputs.q_BHTK.to(at::kBFloat16); };

@@ -4,7 +4,9 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <string>
 #include <utility>
@@ -100,6 +102,18 @@ class PoisonedMemory {
   ~PoisonedMemory() { at::globalContext().setDeterministicAlgorithms(false, false); }
   PoisonedMemory(const PoisonedMemory&) = delete;
   PoisonedMemory& operator=(const PoisonedMemory&) = delete;
+};
+
+// One CPU thread while it lives: small cases lose more to waiting for each other's threads than they gain.
+class SingleThread {
+ public:
+  SingleThread() { at::set_num_threads(1); }
+  ~SingleThread() { at::set_num_threads(threads_); }
+  SingleThread(const SingleThread&) = delete;
+  SingleThread& operator=(const SingleThread&) = delete;
+
+ private:
+  int threads_ = at::get_num_threads();
 };
 
 // The oracle: the primal form, token by token, with the inner gradients taken by autograd from the inner loss as the

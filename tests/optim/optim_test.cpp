@@ -1,6 +1,7 @@
 // AdamW, clipping and the schedules against plain loops in fp64 and against optax's numbers.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cmath>
 #include <vector>

@@ -1,6 +1,7 @@
 #include "support/golden.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 #include <zstd.h>
 
 #include <cstdint>

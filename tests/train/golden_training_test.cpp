@@ -2,7 +2,8 @@
 // convert`, `ttt train` with parity: ttt-lm-jax. A right implementation agrees to 2e-6 (relative); the limit is ten
 // times that.
 #include <gtest/gtest.h>
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cmath>
 #include <cstdlib>

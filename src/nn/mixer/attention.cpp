@@ -1,6 +1,7 @@
 #include "nn/mixer/attention.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <algorithm>
 
@@ -33,7 +34,9 @@ std::unique_ptr<MixerState> AttentionState::clone() const {
   return copy;
 }
 
-std::int64_t AttentionState::bytes() const { return static_cast<std::int64_t>(k_BHSK.nbytes() + v_BHSK.nbytes()); }
+std::int64_t AttentionState::bytes() const {
+  return static_cast<std::int64_t>(k_BHSK.nbytes() + v_BHSK.nbytes());
+}
 
 AttentionMixer::AttentionMixer(const ModelConfig& config)
     : num_heads_(config.num_heads), head_dim_(config.head_dim()), rope_theta_(config.rope_theta) {
@@ -46,7 +49,8 @@ AttentionMixer::AttentionMixer(const ModelConfig& config)
 
 const RopeTable& AttentionMixer::rope_table(std::int64_t positions, const torch::Tensor& x) {
   if (rope_table_.positions() < positions || !rope_table_.matches(x)) {
-    const auto rows = std::max(positions, 2 * rope_table_.positions());  // doubling: decoding asks for one more each token
+    const auto rows =
+        std::max(positions, 2 * rope_table_.positions());  // doubling: decoding asks for one more each token
     rope_table_ = make_rope_table(rows, head_dim_, rope_theta_, x.options());
   }
   return rope_table_;

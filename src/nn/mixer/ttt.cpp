@@ -1,6 +1,7 @@
 #include "nn/mixer/ttt.h"
 
-#include <torch/torch.h>
+#include <torch/types.h>
+#include <torch/utils.h>
 
 #include <cmath>
 
@@ -11,7 +12,9 @@
 namespace ttt {
 namespace {
 
-torch::Tensor copy_of(const torch::Tensor& tensor) { return tensor.defined() ? tensor.clone() : tensor; }
+torch::Tensor copy_of(const torch::Tensor& tensor) {
+  return tensor.defined() ? tensor.clone() : tensor;
+}
 
 std::int64_t bytes_of(const torch::Tensor& tensor) {
   return tensor.defined() ? static_cast<std::int64_t>(tensor.nbytes()) : 0;
@@ -43,8 +46,9 @@ std::unique_ptr<MixerState> TttMixerState::clone() const {
 
 std::int64_t TttMixerState::bytes() const {
   const TttWeights& w = inner.weights;
-  return bytes_of(w.w1) + bytes_of(w.b1) + bytes_of(w.w2) + bytes_of(w.b2) + bytes_of(inner.k_BHCK) + bytes_of(inner.g1) +
-         bytes_of(inner.x2) + bytes_of(inner.g2) + bytes_of(inner.sigma_BHC) + bytes_of(qk_window_BWD);
+  return bytes_of(w.w1) + bytes_of(w.b1) + bytes_of(w.w2) + bytes_of(w.b2) + bytes_of(inner.k_BHCK) +
+         bytes_of(inner.g1) + bytes_of(inner.x2) + bytes_of(inner.g2) + bytes_of(inner.sigma_BHC) +
+         bytes_of(qk_window_BWD);
 }
 
 TttMixer::TttMixer(const ModelConfig& config)

@@ -42,8 +42,9 @@ class TttMixer : public SequenceMixer {
   Backbone backbone_;
   std::int64_t num_heads_, head_dim_, mini_batch_;
   double base_lr_, rope_theta_;
-  std::shared_ptr<Linear> q_proj_, k_proj_, v_proj_, o_proj_, gate_proj_;  // k_proj_: transformer only; gate_proj_: mamba only
-  std::shared_ptr<CausalConv> conv_q_, conv_k_;                            // mamba only
+  std::shared_ptr<Linear> q_proj_, k_proj_, v_proj_, o_proj_,
+      gate_proj_;                                // k_proj_: transformer only; gate_proj_: mamba only
+  std::shared_ptr<CausalConv> conv_q_, conv_k_;  // mamba only
   std::shared_ptr<LayerNormParameters> post_norm_;
   torch::Tensor ttt_norm_weight_HK_, ttt_norm_bias_HK_;
   torch::Tensor lr_weight_H1D_, lr_bias_H1_;

@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# Wrong input to `ttt train`: exit code 2, one sentence that names the place, and nothing that was there is changed.
+# Environment: TTT, the binary; SOURCE, the checkout. The working directory is an empty scratch folder.
+set -euo pipefail
+failures=0
+
+fail() {
+  echo "FAILED: $*" >&2
+  failures=$((failures + 1))
+}
+
+# All files of the runs and the data with their contents, but not the lock and the log, which a refused start may touch.
+fingerprint() { find data run wide -type f ! -name .lock ! -name train.log -exec cksum {} + | sort -k 3; }
+
+# refused TEXT [key=value ...]: `ttt train run.yaml` with these keys exits with 2 and one line "error: ...TEXT...".
+refused() {
+  local text=$1 got=0 before
+  shift
+  before=$(fingerprint)
+  "$TTT" train run.yaml --quiet "$@" >out.txt 2>errors.txt </dev/null || got=$?
+  [ "$got" -eq 2 ] || { fail "exit code $got instead of 2: $*"; cat errors.txt >&2; }
+  [ "$(grep -c . errors.txt)" -eq 1 ] || { fail "not one line: $*"; cat errors.txt >&2; }
+  grep '^error: ' errors.txt | grep -qF -- "$text" || { fail "no '$text': $*"; cat errors.txt >&2; }
+  [ "$(fingerprint)" = "$before" ] || fail "files changed: $*"
+}
+
+# damage FILE: flips a bit in its middle; repair FILE: the copy made before.
+damage() {
+  cp "$1" "$1.whole"
+  local place=$(($(stat -c %s "$1") / 2)) byte
+  byte=$(od -An -tu1 -j "$place" -N 1 "$1")
+  printf "\\x$(printf %x $((byte ^ 4)))" | dd of="$1" bs=1 seek="$place" conv=notrunc status=none
+}
+repair() { mv "$1.whole" "$1"; }
+
+prepare() { "$TTT" prepare "$@" >out.txt 2>&1 || { cat out.txt; exit 1; }; }
+"$TTT" tokenizer train --input "$SOURCE/src/base" --output t.model --vocab-size 512 >out.txt 2>&1 || { cat out.txt; exit 1; }
+"$TTT" tokenizer train --input "$SOURCE/src/base" --output wide.model --vocab-size 520 >out.txt 2>&1 || { cat out.txt; exit 1; }
+head -c 6000 "$SOURCE/src/base/files.cpp" >text.cpp
+prepare --input text.cpp --tokenizer t.model --output data
+prepare --input text.cpp --tokenizer wide.model --output wide
+cat >run.yaml <<'YAML'
+model: {mixer: attention, vocab_size: 512, hidden_size: 16, num_layers: 1, num_heads: 2, intermediate_size: 32}
+data: {train: data, valid: data}
+train: {context: 64, batch_tokens: 128, steps: 8, threads: 1, device: cpu}
+checkpoint: {every: 4}
+output_dir: run
+YAML
+"$TTT" train run.yaml >out.txt 2>&1 || { cat out.txt; exit 1; }
+
+# --- the config ---
+refused "did you mean 'train.context'" train.contxt=32
+refused "train.steps" train.steps=many
+refused "train.steps" train.steps=-3
+refused "optim.beta1" optim.beta1=1.5
+refused "model.mixer" model.mixer=lstm
+refused "multiple of train.context" train.batch_tokens=100 output_dir=new
+refused "bf16" train.dtype=bf16
+cp run.yaml whole.yaml
+echo "optimm: {lr: 1}" >>run.yaml
+refused "run.yaml:6"
+printf 'model: {mixer: [\n' >run.yaml
+refused "not valid YAML"
+rm run.yaml
+refused "run.yaml"
+cp whole.yaml run.yaml
+
+# --- the data ---
+refused "no/such/data" data.train=no/such/data
+refused "vocabulary of 520" data.train=wide output_dir=new
+refused "data.valid" data.valid=wide
+refused "vocabulary of 512" model.vocab_size=513 output_dir=new
+refused "too few for one sample" train.context=65536 train.batch_tokens=65536 output_dir=new
+refused "no.model" tokenizer=no.model
+refused "another tokenizer" tokenizer=wide.model
+damage data/tokens-00000.bin
+refused "tokens-00000.bin"
+repair data/tokens-00000.bin
+cp data/tokens-00000.bin whole.bin
+head -c 100 whole.bin >data/tokens-00000.bin
+refused "tokens-00000.bin"
+cp whole.bin data/tokens-00000.bin
+damage data/manifest.json
+refused "manifest.json"
+repair data/manifest.json
+
+# --- the output folder ---
+touch a_file
+refused "choose another output folder" output_dir=a_file
+refused "choose another output folder" output_dir=a_file/below
+[ -e new ] && fail "a refused run left its output folder behind"
+if [ "$(id -u)" -ne 0 ]; then
+  mkdir locked && chmod 500 locked
+  refused "choose another output folder" output_dir=locked
+fi
+
+# --- resuming with another config ---
+refused "model.hidden_size (was 16, now 32)" model.hidden_size=32
+refused "train.seed (was 0, now 5)" train.seed=5 train.steps=12
+refused "data.order (was shuffled, now sequential)" data.order=sequential
+refused "train.context (was 64, now 32)" train.context=32
+refused "train.batch_tokens (was 128, now 256)" train.batch_tokens=256
+cp -r data other
+printf 'int main() { return 0; }\n%.0s' {1..200} >text.cpp
+prepare --input text.cpp --tokenizer t.model --output other --force
+refused "holds other data" data.train=other
+
+# --- damaged checkpoints: each file of the newest one, then what is wrong with the folder itself ---
+newest=run/checkpoints/step_00000008
+for file in "$newest"/*; do
+  damage "$file"
+  case $file in
+    */COMPLETE) refused "COMPLETE" train.steps=12 ;;
+    *) refused "$(basename "$file")" train.steps=12 ;;
+  esac
+  grep -q "resume from step_00000004" errors.txt || { fail "no way out: $file"; cat errors.txt >&2; }
+  repair "$file"
+done
+mv "$newest/COMPLETE" COMPLETE
+refused "COMPLETE" train.steps=12
+mv COMPLETE "$newest/COMPLETE"
+
+# --- init_from ---
+refused "no such folder" init_from=nowhere output_dir=fresh
+refused "model.num_heads" "init_from=$newest" output_dir=fresh model.num_heads=4
+damage "$newest/model.safetensors"
+refused "model.safetensors" "init_from=$newest" output_dir=fresh
+repair "$newest/model.safetensors"
+
+# After all of this the run still goes on.
+"$TTT" train run.yaml train.steps=12 >out.txt 2>&1 || { cat out.txt; fail "the run does not go on"; }
+[ -d run/checkpoints/step_00000012 ] || fail "no checkpoint of step 12"
+[ "$failures" -eq 0 ] || exit 1
+echo "ok"
