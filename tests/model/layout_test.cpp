@@ -1,5 +1,6 @@
 // Names, layouts, counts and initialisation of the model's parameters.
 #include <gtest/gtest.h>
+#include <torch/cuda.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 

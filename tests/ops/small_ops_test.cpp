@@ -1,7 +1,7 @@
 // The small ops: the CPU's row loops against the same formulas as ATen calls (values and gradients), at odd sizes and
 // tails; cross-entropy against log_softmax and finite differences.
 #include <gtest/gtest.h>
-#include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/autograd.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 

@@ -4,9 +4,8 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <torch/csrc/autograd/custom_function.h>
+#include <torch/csrc/autograd/autograd.h>
 #include <torch/types.h>
-#include <torch/utils.h>
 
 #include <string>
 #include <utility>
