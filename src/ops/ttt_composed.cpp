@@ -11,6 +11,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "ops/parallel.h"
 #include "ops/ttt_kernels.h"
 
 namespace ttt {
@@ -161,7 +162,7 @@ struct Call {
       body(begin, end);
     };
     if (plan.use_loops) {
-      at::parallel_for(0, groups, 1, run);
+      parallel_ranges(groups, 1, run);
     } else {
       run(0, groups);
     }

@@ -3,6 +3,8 @@
 // Shapes: B batch, H heads, T time, K head size, M hidden width of TTT-MLP, C mini-batch.
 #pragma once
 
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/types.h>
