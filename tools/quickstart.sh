@@ -63,6 +63,10 @@ else
   "$ttt" prepare --tokenizer "$run/tokenizer.model" --input "${texts[@]}" "${options[@]}" --output "$run/tokens" --valid-fraction 0.02 --force
 fi
 
+echo
+echo "what n-gram models of the same tokens reach on the validation text (bits per byte, lower is better):"
+"$ttt" baseline --train "$run/tokens/train" --valid "$run/tokens/valid" --context 512 | tee "$run/baseline.txt"
+
 say "4/5 training"
 overrides=(data.train="$run/tokens/train" data.valid="$run/tokens/valid" output_dir="$run/model" model.vocab_size=$vocab)
 [ -z "${STEPS:-}" ] || overrides+=(train.steps="$STEPS")
@@ -73,10 +77,10 @@ if [ $status = 75 ]; then echo "stopped and saved; call tools/quickstart.sh agai
 [ $status = 0 ] || exit $status
 
 say "5/5 results"
-context=$(awk '$1 == "context:" {print $2; exit}' "$run/model/config.yaml")
-echo "on the validation text ($run/tokens/valid), bits per byte, lower is better:"
-"$ttt" baseline --train "$run/tokens/train" --valid "$run/tokens/valid" --context "$context"
-"$ttt" eval --checkpoint "$run/model" --data "$run/tokens/valid" --context "$context" --batch 8
+echo "n-gram models on the whole validation text:"
+cat "$run/baseline.txt"
+echo "this model on the same targets:"
+"$ttt" eval --checkpoint "$run/model" --data "$run/tokens/valid" --context 512 --batch 8
 
 printf '\na sample (temperature 0.8):\n----------------------------------------------------------------\n%s' "$prompt"
 "$ttt" generate --checkpoint "$run/model" "$prompt" --max-tokens 200 --temperature 0.8 --top-p 0.95 --seed 1

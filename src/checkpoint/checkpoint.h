@@ -3,7 +3,8 @@
 //     model.safetensors, config.json           the model in Hugging Face's layout
 //     optimizer-00000-of-00001.safetensors     fp32 moments, by parameter
 //     state.json                               step, data cursor, everything else that affects numbers
-//     config.yaml, tokenizer.model (if any), manifest.json (format version; every file's size and xxh3; every tensor's xxh3), COMPLETE
+//     config.yaml, tokenizer.model (if any), manifest.json (format version; every file's size and xxh3; every tensor's
+//     xxh3), COMPLETE
 #pragma once
 
 #include <cstdint>
@@ -24,14 +25,15 @@ struct Checkpoint {
   Json hf_config;          // config.json
   Json state;              // null: model only
   std::string config_yaml;
-  std::string tokenizer;   // bytes of tokenizer.model, or ""
+  std::string tokenizer;  // bytes of tokenizer.model, or ""
 };
 
-// Writes `directory` atomically; what stood there before is replaced. Checks the free space first (throws Error naming what is
-// needed and what is there).
+// Writes `directory` atomically; what stood there before is replaced. Checks the free space first (throws Error naming
+// what is needed and what is there).
 void write_checkpoint(const std::filesystem::path& directory, const Checkpoint& checkpoint);
 
-// Reads and verifies (COMPLETE, manifest, sizes, every hash). Throws UserError naming the file and what is wrong with it.
+// Reads and verifies (COMPLETE, manifest, sizes, every hash). Throws UserError naming the file and what is wrong with
+// it.
 enum class CheckpointParts { kModel, kAll };
 Checkpoint read_checkpoint(const std::filesystem::path& directory, CheckpointParts parts);
 
@@ -46,7 +48,8 @@ CheckpointReport verify_checkpoint(const std::filesystem::path& directory);
 std::filesystem::path checkpoint_path(const std::filesystem::path& root, std::int64_t step);
 // Complete checkpoints below `root`, oldest first: (step, folder). Folders without COMPLETE are ignored.
 std::vector<std::pair<std::int64_t, std::filesystem::path>> list_checkpoints(const std::filesystem::path& root);
-// Deletes checkpoints beyond the newest keep_last (0: none are deleted) except multiples of keep_every, and leftover .tmp folders.
+// Deletes checkpoints beyond the newest keep_last (0: none are deleted) except multiples of keep_every, and leftover
+// .tmp folders.
 void apply_retention(const std::filesystem::path& root, std::int64_t keep_last, std::int64_t keep_every);
 
 }  // namespace ttt

@@ -14,7 +14,8 @@ namespace ttt {
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
 struct SafetensorsFile {
-  std::map<std::string, at::Tensor> tensors;  // CPU, contiguous, copies (not views of the file); F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL
+  std::map<std::string, at::Tensor>
+      tensors;  // CPU, contiguous, copies (not views of the file); F64 F32 F16 BF16 I64 I32 I16 I8 U8 BOOL
   std::map<std::string, std::string> metadata;
 
   // Throws UserError naming the tensor and the file's path when it is absent.
@@ -23,12 +24,15 @@ struct SafetensorsFile {
   std::string path;
 };
 
-// Throws UserError naming the file, the tensor and what is wrong (truncated, overlapping or out-of-range offsets, unknown type).
+// Throws UserError naming the file, the tensor and what is wrong (truncated, overlapping or out-of-range offsets,
+// unknown type).
 SafetensorsFile read_safetensors(const std::filesystem::path& path);
 // The same from bytes in memory; `path` is for messages.
 SafetensorsFile parse_safetensors(std::string_view bytes, const std::string& path);
 
-// Writes in the order given, names unique, with the header padded so that the data start at a multiple of 64 bytes; the file is fsynced.
-void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors, const std::map<std::string, std::string>& metadata = {});
+// Writes in the order given, names unique, with the header padded so that the data start at a multiple of 64 bytes; the
+// file is fsynced.
+void write_safetensors(const std::filesystem::path& path, const NamedTensors& tensors,
+                       const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace ttt

@@ -64,7 +64,7 @@ struct RunConfig {
   CheckpointConfig checkpoint;
   std::string output_dir;
   std::string init_from;  // a checkpoint folder whose model starts the run; empty: fresh initialisation
-  std::string tokenizer;  // a SentencePiece model to keep with the checkpoints; empty: the training set's, if it has one
+  std::string tokenizer;  // a SentencePiece model to keep with the checkpoints; empty: the training set's own
   Parity parity = Parity::kNone;
 
   std::int64_t sequences_per_step() const { return train.batch_tokens / train.context; }

@@ -225,9 +225,10 @@ TEST_F(LoadTest, CrossFieldRulesNameKeysAndRemedy) {
             "run.yaml: a step has 10 sequences (train.batch_tokens / train.context), which train.micro_batch 4 does "
             "not divide; "
             "use a divisor of 10, or 0 to let the program choose");
-  EXPECT_EQ(error("train: {steps: 50}\noptim: {warmup_steps: 60}\n"),
-            "run.yaml: optim.warmup_steps 60 is more than the 50 steps after which the decay ends (train.steps); use a "
-            "shorter warm-up");
+  EXPECT_EQ(
+      error("train: {steps: 50}\noptim: {warmup_steps: 60}\n"),
+      "run.yaml: optim.warmup_steps 60 is more than the 50 steps after which the decay ends (train.steps); shorten "
+      "the warm-up");
   EXPECT_EQ(error("optim: {lr: 1e-4, end_lr: 1e-3}\n"),
             "run.yaml: optim.end_lr 0.001 is above the peak, optim.lr 0.0001; lower it");
   EXPECT_EQ(error("train: {dtype: bf16}\n"), "run.yaml: train.dtype bf16 comes in a later version; use fp32 or auto");

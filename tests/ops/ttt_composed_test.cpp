@@ -57,8 +57,8 @@ INSTANTIATE_TEST_SUITE_P(TttKernels, Rows,
                                   std::to_string(p.param.head_dim);
                          });
 
-// fp64 to rounding; fp32 against the fp64 reference at 3e-5 of a tensor's largest value (about ten times what was seen:
-// sums of up to 400 products of order 1, chained over mini-batches).
+// fp64 to rounding: it holds the mathematics. fp32 against the fp64 reference: 3e-6 of a tensor's largest value was
+// seen, but 2.5e-5 where a gradient is one number that nearly cancels (scale at T = 1); the limit is four times that.
 TEST_P(Rows, AgreeWithTheReference) {
   const testing::PoisonedMemory poison;
   const std::int64_t K = GetParam().head_dim;
@@ -76,7 +76,7 @@ TEST_P(Rows, AgreeWithTheReference) {
         const std::string what = (std::ostringstream() << kernel.name << ", " << s).str();
         const TttShape shape{1, s.heads, time, K, mini_batch, at::kFloat, at::kCPU};
         if (kernel.unsupported(s.kind, shape).empty()) {
-          expect_close(run(kernel, s32, a32, grad_o.to(at::kFloat)), expected, 3e-5, what + " fp32");
+          expect_close(run(kernel, s32, a32, grad_o.to(at::kFloat)), expected, 1e-4, what + " fp32");
         }
         TttShape shape64 = shape;
         shape64.dtype = at::kDouble;
