@@ -1,4 +1,5 @@
-// Errors, and how they become exit codes: a UserError (bad usage, config or input) ends the program with 2, any other with 1.
+// Errors, and how they become exit codes: a UserError (bad usage, config or input) ends the program with 2, any other
+// with 1.
 #pragma once
 
 #include <sstream>
@@ -41,8 +42,8 @@ template <class... Args>
 }
 
 // An invariant of the program, not of its input: throws Error with the place and the values given.
-#define TTT_CHECK(condition, ...)                                                                     \
-  do {                                                                                                \
+#define TTT_CHECK(condition, ...)                                                                            \
+  do {                                                                                                       \
     if (!(condition)) ::ttt::fail(__FILE__, ":", __LINE__, ": ", #condition, ": ", ::ttt::cat(__VA_ARGS__)); \
   } while (false)
 

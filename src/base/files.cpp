@@ -16,7 +16,9 @@
 namespace ttt {
 namespace {
 
-std::string reason() { return std::strerror(errno); }
+std::string reason() {
+  return std::strerror(errno);
+}
 
 // Owns a descriptor for the length of a scope.
 struct Descriptor {
@@ -64,7 +66,8 @@ void write_file_atomically(const fs::path& path, std::string_view content) {
 void make_writable_directory(const fs::path& path) {
   std::error_code error;
   fs::create_directories(path, error);
-  if (error) user_error("cannot make the folder '", path.string(), "': ", error.message(), "; choose another output folder");
+  if (error)
+    user_error("cannot make the folder '", path.string(), "': ", error.message(), "; choose another output folder");
   if (!fs::is_directory(path)) user_error("'", path.string(), "' is not a folder; choose another output folder");
   if (access(path.c_str(), W_OK | X_OK) != 0) {
     user_error("cannot write to the folder '", path.string(), "': ", reason(), "; choose another output folder");
@@ -87,7 +90,8 @@ std::vector<fs::path> list_files(const fs::path& path) {
 
 std::uint64_t free_disk_bytes(const fs::path& path) {
   fs::path existing = fs::absolute(path);
-  while (!fs::exists(existing) && existing.has_parent_path() && existing != existing.root_path()) existing = existing.parent_path();
+  while (!fs::exists(existing) && existing.has_parent_path() && existing != existing.root_path())
+    existing = existing.parent_path();
   return fs::space(existing).available;
 }
 

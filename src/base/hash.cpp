@@ -14,12 +14,20 @@ struct Xxh3Stream::State {
   ~State() { XXH3_freeState(xxh); }
 };
 
-Xxh3Stream::Xxh3Stream() : state_(std::make_unique<State>()) { XXH3_64bits_reset(state_->xxh); }
+Xxh3Stream::Xxh3Stream() : state_(std::make_unique<State>()) {
+  XXH3_64bits_reset(state_->xxh);
+}
 Xxh3Stream::~Xxh3Stream() = default;
-void Xxh3Stream::update(const void* data, std::size_t size) { XXH3_64bits_update(state_->xxh, data, size); }
-std::uint64_t Xxh3Stream::digest() const { return XXH3_64bits_digest(state_->xxh); }
+void Xxh3Stream::update(const void* data, std::size_t size) {
+  XXH3_64bits_update(state_->xxh, data, size);
+}
+std::uint64_t Xxh3Stream::digest() const {
+  return XXH3_64bits_digest(state_->xxh);
+}
 
-std::uint64_t xxh3(const void* data, std::size_t size, std::uint64_t seed) { return XXH3_64bits_withSeed(data, size, seed); }
+std::uint64_t xxh3(const void* data, std::size_t size, std::uint64_t seed) {
+  return XXH3_64bits_withSeed(data, size, seed);
+}
 
 std::string hex64(std::uint64_t value) {
   char text[17];

@@ -12,7 +12,9 @@ namespace ttt {
 
 // XXH3 64-bit of a block of bytes.
 std::uint64_t xxh3(const void* data, std::size_t size, std::uint64_t seed = 0);
-inline std::uint64_t xxh3(std::string_view bytes, std::uint64_t seed = 0) { return xxh3(bytes.data(), bytes.size(), seed); }
+inline std::uint64_t xxh3(std::string_view bytes, std::uint64_t seed = 0) {
+  return xxh3(bytes.data(), bytes.size(), seed);
+}
 
 // 16 lower-case hex digits, as manifests hold it.
 std::string hex64(std::uint64_t value);

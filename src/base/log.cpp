@@ -51,13 +51,23 @@ void write_line(spdlog::level::level_enum level, std::string_view message) {
 
 }  // namespace
 
-bool stderr_is_terminal() { return isatty(STDERR_FILENO) == 1; }
+bool stderr_is_terminal() {
+  return isatty(STDERR_FILENO) == 1;
+}
 
-void log_info(std::string_view message) { write_line(spdlog::level::info, message); }
-void log_warn(std::string_view message) { write_line(spdlog::level::warn, message); }
-void log_error(std::string_view message) { write_line(spdlog::level::err, message); }
+void log_info(std::string_view message) {
+  write_line(spdlog::level::info, message);
+}
+void log_warn(std::string_view message) {
+  write_line(spdlog::level::warn, message);
+}
+void log_error(std::string_view message) {
+  write_line(spdlog::level::err, message);
+}
 
-void set_log_verbose(bool verbose) { state().verbose = verbose; }
+void set_log_verbose(bool verbose) {
+  state().verbose = verbose;
+}
 
 void log_to_file(const std::string& path) {
   try {

@@ -1,4 +1,5 @@
-// Counter-based random numbers: a value is a pure function of (key, counter), so that nothing depends on the order of draws.
+// Counter-based random numbers: a value is a pure function of (key, counter), so that nothing depends on the order of
+// draws.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,9 @@ constexpr std::uint64_t mix64(std::uint64_t x) {
 }
 
 // A seed for the stream `name` of the run seeded by `seed` (parameter initialisation, data order, sampling, ...).
-inline std::uint64_t stream_seed(std::uint64_t seed, std::string_view name) { return xxh3(name, mix64(seed)); }
+inline std::uint64_t stream_seed(std::uint64_t seed, std::string_view name) {
+  return xxh3(name, mix64(seed));
+}
 
 // A pseudo-random permutation of [0, size): a four-round Feistel network on the smallest even number of bits that holds
 // size, cycle-walked back into the range. O(1) memory and expected O(1) time a value.

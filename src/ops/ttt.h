@@ -1,7 +1,8 @@
-// The TTT layers' inner loops as ops (arXiv 2407.04620; section "Forward, dual form" of the paper, equations in ttt_linear.h
-// and ttt_mlp.h). This header: what both share.
+// The TTT layers' inner loops as ops (arXiv 2407.04620; section "Forward, dual form" of the paper, equations in
+// ttt_linear.h and ttt_mlp.h). This header: what both share.
 //
-// Shapes: B batch, H heads, T time, K head size (f in the equations), C mini-batch (b), M = 4K the inner MLP's hidden width.
+// Shapes: B batch, H heads, T time, K head size (f in the equations), C mini-batch (b), M = 4K the inner MLP's hidden
+// width.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,8 +16,9 @@ namespace ttt {
 // What the inner loop takes from a layer. All tensors of one floating-point type (fp32 or fp64) on one device.
 struct TttInputs {
   at::Tensor q_BHTK, k_BHTK, v_BHTK;  // after convolutions and RoPE
-  at::Tensor sigma_BHT;  // base_lr * mult * sigmoid(w . x + bias) / K: the inner learning rate of each token (key column)
-  at::Tensor scale_C;    // s_i = max(0, 1/(i+1) + delta_i): the factor of each position of a mini-batch (query row)
+  at::Tensor
+      sigma_BHT;       // base_lr * mult * sigmoid(w . x + bias) / K: the inner learning rate of each token (key column)
+  at::Tensor scale_C;  // s_i = max(0, 1/(i+1) + delta_i): the factor of each position of a mini-batch (query row)
   at::Tensor gain_HK, bias_HK;  // the inner LayerNorm's scale and shift, eps 1e-6
 };
 
@@ -29,20 +31,20 @@ struct TttWeights {
 // The state of decoding: fast weights as of the last finished mini-batch, and the rows of the open one.
 // TTT-Linear keeps K, G and sigma; TTT-MLP keeps K, X2, G1, G2 and sigma. Rows 0..num_open-1 are valid.
 struct TttState {
-  TttWeights weights;             // with a leading B: [B,H,K,K], ...; fp32 (fp64 for fp64 inputs)
-  std::int64_t num_open = 0;      // tokens in the open mini-batch, in [0, C)
-  at::Tensor k_BHCK;              // keys
-  at::Tensor g1;                  // TTT-Linear: G [B,H,C,K]; TTT-MLP: G1 [B,H,C,M]
-  at::Tensor x2, g2;              // TTT-MLP: X2 [B,H,C,M], G2 [B,H,C,K]
+  TttWeights weights;         // with a leading B: [B,H,K,K], ...; fp32 (fp64 for fp64 inputs)
+  std::int64_t num_open = 0;  // tokens in the open mini-batch, in [0, C)
+  at::Tensor k_BHCK;          // keys
+  at::Tensor g1;              // TTT-Linear: G [B,H,C,K]; TTT-MLP: G1 [B,H,C,M]
+  at::Tensor x2, g2;          // TTT-MLP: X2 [B,H,C,M], G2 [B,H,C,K]
   at::Tensor sigma_BHC;
 };
 
 // A fresh state: the initial weights repeated over the batch, an empty mini-batch of size C.
 TttState ttt_initial_state(const TttWeights& initial, std::int64_t batch, std::int64_t mini_batch_size);
 
-// Inner-loop statistics of one layer, one value a mini-batch (full ones and a short last one), averaged over batch and heads:
-// the inner loss (mean over K, no 1/2) of the mini-batch's last token at W0, before the step (W_{t-C}) and after it (W_t),
-// and ||W_t - W_0|| (Frobenius, weights without biases).
+// Inner-loop statistics of one layer, one value a mini-batch (full ones and a short last one), averaged over batch and
+// heads: the inner loss (mean over K, no 1/2) of the mini-batch's last token at W0, before the step (W_{t-C}) and after
+// it (W_t), and ||W_t - W_0|| (Frobenius, weights without biases).
 struct TttStats {
   at::Tensor loss_w0, loss_before, loss_after, weight_change;  // [ceil(T/C)] fp32
 };
@@ -53,8 +55,9 @@ enum class TttKind { kLinear, kMlp };
 // Differentiable in every tensor of `inputs` and `initial` by the hand-written backward pass of the chosen kernel row.
 at::Tensor ttt_forward(TttKind kind, const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch_size);
 
-// The op in decoding: the same outputs for T further tokens, advancing `state` (no gradients). Starts at any place inside the
-// mini-batch and may end at any: splitting a sequence anywhere gives the same outputs. scale_C holds the whole C factors.
+// The op in decoding: the same outputs for T further tokens, advancing `state` (no gradients). Starts at any place
+// inside the mini-batch and may end at any: splitting a sequence anywhere gives the same outputs. scale_C holds the
+// whole C factors.
 at::Tensor ttt_advance(TttKind kind, const TttInputs& inputs, TttState& state);
 
 // The statistics, by running the inner loop once more without gradients.
@@ -72,26 +75,28 @@ struct TttShape {
 using TttSaved = std::vector<at::Tensor>;
 
 struct TttGradients {
-  TttInputs inputs;     // gradients in the shapes of the inputs
-  TttWeights initial;   // gradients in the shapes of the weights
+  TttInputs inputs;    // gradients in the shapes of the inputs
+  TttWeights initial;  // gradients in the shapes of the weights
 };
 
-// One implementation. Rows stand in the table best first; `composed` (batched ATen calls, any device) and `reference` (plain
-// loops, CPU, the specification) come last.
+// One implementation. Rows stand in the table best first; `composed` (batched ATen calls, any device) and `reference`
+// (plain loops, CPU, the specification) come last.
 struct TttKernel {
   std::string name;
   // "" when the row can take the call, else the reason why not.
   std::string (*unsupported)(TttKind, const TttShape&);
   // Returns O; fills `saved` when it is not null.
-  at::Tensor (*forward)(TttKind, const TttInputs&, const TttWeights& initial, std::int64_t mini_batch_size, TttSaved* saved);
+  at::Tensor (*forward)(TttKind, const TttInputs&, const TttWeights& initial, std::int64_t mini_batch_size,
+                        TttSaved* saved);
   TttGradients (*backward)(TttKind, const at::Tensor& grad_o_BHTK, const TttInputs&, const TttWeights& initial,
                            std::int64_t mini_batch_size, const TttSaved& saved);
 };
 
 const std::vector<TttKernel>& ttt_kernels();
 
-// Forces a row by name for every later call ("" lifts it); the environment variable TTT_KERNEL does the same. A name that no
-// row has throws UserError listing the rows; a forced row that cannot take a call throws UserError with its reason.
+// Forces a row by name for every later call ("" lifts it); the environment variable TTT_KERNEL does the same. A name
+// that no row has throws UserError listing the rows; a forced row that cannot take a call throws UserError with its
+// reason.
 void force_ttt_kernel(const std::string& name);
 
 // The first row that takes the call (or the forced one). Logs the choice once per (kind, row). Throws UserError listing
