@@ -7,9 +7,9 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "kernels/cpu/rows.h"
 #include "ops/parallel.h"
 #include "ops/row_dispatch.h"
-#include "ops/rows.h"
 
 namespace ttt {
 namespace {

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "base/error.h"
+#include "kernels/cpu/rows.h"
 #include "ops/parallel.h"
 #include "ops/row_dispatch.h"
-#include "ops/rows.h"
 
 namespace ttt {
 namespace {

@@ -5,9 +5,9 @@
 #include <torch/utils.h>
 
 #include "base/error.h"
+#include "kernels/cpu/rows.h"
 #include "ops/parallel.h"
 #include "ops/row_dispatch.h"
-#include "ops/rows.h"
 
 namespace ttt {
 namespace {

@@ -5,11 +5,9 @@
 #include <cstdint>
 #include <cstring>
 
-#pragma GCC diagnostic ignored "-Wpsabi"  // vectors are passed between inlined functions only
-
 // Compiles a function once per instruction set; the loader chooses.
 #if defined(__x86_64__) && defined(__gnu_linux__)
-#define TTT_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+#define TTT_CLONES __attribute__((target_clones("avx512f", "arch=haswell", "default")))
 #else
 #define TTT_CLONES
 #endif
@@ -29,6 +27,10 @@ struct LanesOf<double> {
 };
 template <class T>
 using Lanes = typename LanesOf<T>::Type;
+typedef std::int32_t IntLanes __attribute__((vector_size(64)));
+
+template <class T>
+constexpr std::int64_t kLanes = 64 / static_cast<std::int64_t>(sizeof(T));
 
 template <class X>
 struct Tag {
@@ -50,9 +52,8 @@ TTT_INLINE inline void save(T* p, const X& x) {
 // body(k, Tag<X>): X = vector while a whole one fits, then X = T for the rest.
 template <class T, class Body>
 TTT_INLINE inline void columns(std::int64_t cols, const Body& body) {
-  constexpr std::int64_t kWidth = 64 / sizeof(T);
   std::int64_t k = 0;
-  for (; k + kWidth <= cols; k += kWidth) body(k, Tag<Lanes<T>>());
+  for (; k + kLanes<T> <= cols; k += kLanes<T>) body(k, Tag<Lanes<T>>());
   for (; k < cols; ++k) body(k, Tag<T>());
 }
 
@@ -65,7 +66,7 @@ struct Sum {
   TTT_INLINE void add(T x) { rest += x; }
   TTT_INLINE T total() const {
     T sum = rest;
-    for (std::size_t i = 0; i < 64 / sizeof(T); ++i) sum += lanes[i];
+    for (std::int64_t i = 0; i < kLanes<T>; ++i) sum += lanes[i];
     return sum;
   }
 };

@@ -1,85 +1,32 @@
 // Vectors of 64 bytes by GCC's and Clang's vector extension, lowered to what the instruction set has; each public
 // function is compiled once per instruction set and chosen when the program is loaded.
-#include "ops/rows.h"
+#include "kernels/cpu/rows.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
-#pragma GCC diagnostic ignored "-Wpsabi"  // vectors are passed between inlined functions only
-
-#if defined(__x86_64__) && defined(__gnu_linux__)
-#define TTT_CLONES __attribute__((target_clones("avx512f", "arch=haswell", "default")))
-#else
-#define TTT_CLONES
-#endif
-#define TTT_INLINE __attribute__((always_inline)) inline
+#include "kernels/cpu/lanes.h"
 
 namespace ttt::rows {
 namespace {
 
-template <class T>
-struct LanesOf;
-template <>
-struct LanesOf<float> {
-  typedef float Type __attribute__((vector_size(64)));
-};
-template <>
-struct LanesOf<double> {
-  typedef double Type __attribute__((vector_size(64)));
-};
-template <class T>
-using Lanes = typename LanesOf<T>::Type;
-typedef std::int32_t IntLanes __attribute__((vector_size(64)));
+using kernels::columns;
+using kernels::IntLanes;
+using kernels::kLanes;
+using kernels::Lanes;
+using kernels::load;
+using kernels::save;
+using kernels::Sum;
 
-template <class T>
-constexpr std::int64_t kLanes = 64 / static_cast<std::int64_t>(sizeof(T));
-
-template <class X>
-struct Tag {
-  using Type = X;
-};
-
-template <class X, class T>
-TTT_INLINE X load(const T* p) {
-  X x;
-  std::memcpy(&x, p, sizeof(X));
-  return x;
-}
-template <class X, class T>
-TTT_INLINE void save(T* p, const X& x) {
-  std::memcpy(p, &x, sizeof(X));
-}
-
-// body(k, Tag<X>): X = a vector while a whole one fits, then X = T for the rest.
-template <class T, class Body>
-TTT_INLINE void columns(std::int64_t n, const Body& body) {
-  std::int64_t k = 0;
-  for (; k + kLanes<T> <= n; k += kLanes<T>) body(k, Tag<Lanes<T>>());
-  for (; k < n; ++k) body(k, Tag<T>());
-}
 #define TTT_BODY [&](std::int64_t k, auto tag) __attribute__((always_inline))
 #define TTT_X typename decltype(tag)::Type
 #define TTT_LOAD(p) load<TTT_X>((p) + k)
 
-// A sum over columns.
-template <class T>
-struct Sum {
-  Lanes<T> lanes = {};
-  T rest = 0;
-  TTT_INLINE void add(const Lanes<T>& x) { lanes += x; }
-  TTT_INLINE void add(T x) { rest += x; }
-  TTT_INLINE T total() const {
-    T sum = rest;
-    for (std::int64_t i = 0; i < kLanes<T>; ++i) sum += lanes[i];
-    return sum;
-  }
-};
-
 // exp by 2^n p(r), r = x - n ln 2 in [-ln2/2, ln2/2], a polynomial of degree 6 (about 1 ulp). Below -87 it stays at
 // exp(-87), about 1e-38; above 88.37, where n would be 128, it is infinite (floats end at exp(88.72)). NaN stays NaN.
-TTT_INLINE Lanes<float> exp_of(Lanes<float> x) {
+TTT_INLINE inline Lanes<float> exp_of(Lanes<float> x) {
   const Lanes<float> zeros = {};
   const auto overflow = x > 88.37f;
   x = x < -87.0f ? zeros - 87.0f : x;
@@ -99,21 +46,21 @@ TTT_INLINE Lanes<float> exp_of(Lanes<float> x) {
   std::memcpy(&power, &bits, sizeof(power));
   return overflow ? zeros + std::numeric_limits<float>::infinity() : p * power;
 }
-TTT_INLINE Lanes<double> exp_of(Lanes<double> x) {
+TTT_INLINE inline Lanes<double> exp_of(Lanes<double> x) {
   for (std::int64_t i = 0; i < kLanes<double>; ++i) x[i] = std::exp(x[i]);
   return x;
 }
-TTT_INLINE float exp_of(float x) {
+TTT_INLINE inline float exp_of(float x) {
   Lanes<float> lanes = {};
   lanes += x;
   return exp_of(lanes)[0];
 }
-TTT_INLINE double exp_of(double x) {
+TTT_INLINE inline double exp_of(double x) {
   return std::exp(x);
 }
 
 template <class T, class X>
-TTT_INLINE X sigmoid(X x) {
+TTT_INLINE inline X sigmoid(X x) {
   return T(1) / (T(1) + exp_of(-x));
 }
 
@@ -123,12 +70,13 @@ constexpr T kTwoK = T(1.5957691216057307117597842397375);  // 2 sqrt(2/pi)
 template <class T>
 constexpr T kA = T(0.044715);
 template <class T, class X>
-TTT_INLINE X gelu_sigmoid(X x) {
+TTT_INLINE inline X gelu_sigmoid(X x) {
   return sigmoid<T>(kTwoK<T> * (x + kA<T> * x * x * x));
 }
 
 template <class T>
-TTT_INLINE void rms_norm_impl(std::int64_t rows, std::int64_t D, const T* x, const T* weight, T eps, T* y, T* rs) {
+TTT_INLINE inline void rms_norm_impl(std::int64_t rows, std::int64_t D, const T* x, const T* weight, T eps, T* y,
+                                     T* rs) {
   for (std::int64_t r = 0; r < rows; ++r, x += D, y += D) {
     Sum<T> squares;
     columns<T>(
@@ -144,8 +92,8 @@ TTT_INLINE void rms_norm_impl(std::int64_t rows, std::int64_t D, const T* x, con
 }
 
 template <class T>
-TTT_INLINE void rms_norm_backward_impl(std::int64_t rows, std::int64_t D, const T* dy, const T* x, const T* weight,
-                                       const T* rs, T* dx, T* dweight) {
+TTT_INLINE inline void rms_norm_backward_impl(std::int64_t rows, std::int64_t D, const T* dy, const T* x,
+                                              const T* weight, const T* rs, T* dx, T* dweight) {
   for (std::int64_t r = 0; r < rows; ++r, x += D, dy += D, dx += D) {
     const T scale = rs[r];
     Sum<T> dot;
@@ -162,7 +110,7 @@ TTT_INLINE void rms_norm_backward_impl(std::int64_t rows, std::int64_t D, const 
 }
 
 template <class T>
-TTT_INLINE void swiglu_impl(std::int64_t n, const T* gate, const T* up, T* y) {
+TTT_INLINE inline void swiglu_impl(std::int64_t n, const T* gate, const T* up, T* y) {
   columns<T>(
       n, TTT_BODY {
         const auto g = TTT_LOAD(gate);
@@ -171,7 +119,7 @@ TTT_INLINE void swiglu_impl(std::int64_t n, const T* gate, const T* up, T* y) {
 }
 
 template <class T>
-TTT_INLINE void swiglu_backward_impl(std::int64_t n, const T* dy, const T* gate, const T* up, T* dgate, T* dup) {
+TTT_INLINE inline void swiglu_backward_impl(std::int64_t n, const T* dy, const T* gate, const T* up, T* dgate, T* dup) {
   columns<T>(
       n, TTT_BODY {
         const auto g = TTT_LOAD(gate), d = TTT_LOAD(dy), s = sigmoid<T>(g);
@@ -180,16 +128,16 @@ TTT_INLINE void swiglu_backward_impl(std::int64_t n, const T* dy, const T* gate,
       });
 }
 
-TTT_INLINE Lanes<float> swap_pairs(const Lanes<float>& x) {
+TTT_INLINE inline Lanes<float> swap_pairs(const Lanes<float>& x) {
   return __builtin_shuffle(x, IntLanes{1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14});
 }
-TTT_INLINE Lanes<double> swap_pairs(const Lanes<double>& x) {
+TTT_INLINE inline Lanes<double> swap_pairs(const Lanes<double>& x) {
   typedef std::int64_t LongLanes __attribute__((vector_size(64)));
   return __builtin_shuffle(x, LongLanes{1, 0, 3, 2, 5, 4, 7, 6});
 }
 
 template <class T>
-TTT_INLINE void rotate_impl(std::int64_t K, const T* x, const T* cos, const T* sin, T direction, T* y) {
+TTT_INLINE inline void rotate_impl(std::int64_t K, const T* x, const T* cos, const T* sin, T direction, T* y) {
   std::int64_t k = 0;
   for (; k + kLanes<T> <= K; k += kLanes<T>) {
     const auto v = load<Lanes<T>>(x + k);
@@ -203,7 +151,7 @@ TTT_INLINE void rotate_impl(std::int64_t K, const T* x, const T* cos, const T* s
 }
 
 template <class T>
-TTT_INLINE void conv_impl(std::int64_t D, const T* const* taps, const T* weight, const T* bias, T* y) {
+TTT_INLINE inline void conv_impl(std::int64_t D, const T* const* taps, const T* weight, const T* bias, T* y) {
   columns<T>(
       D, TTT_BODY {
         auto sum = TTT_LOAD(bias) + TTT_LOAD(weight) * TTT_LOAD(taps[0]);
@@ -215,8 +163,8 @@ TTT_INLINE void conv_impl(std::int64_t D, const T* const* taps, const T* weight,
 }
 
 template <class T>
-TTT_INLINE void conv_backward_impl(std::int64_t D, const T* const* taps, const T* const* dy_later, const T* dy,
-                                   const T* weight, T* dx, T* dweight, T* dbias) {
+TTT_INLINE inline void conv_backward_impl(std::int64_t D, const T* const* taps, const T* const* dy_later, const T* dy,
+                                          const T* weight, T* dx, T* dweight, T* dbias) {
   columns<T>(
       D, TTT_BODY {
         const auto d = TTT_LOAD(dy);
@@ -229,9 +177,9 @@ TTT_INLINE void conv_backward_impl(std::int64_t D, const T* const* taps, const T
 }
 
 template <class T>
-TTT_INLINE void layer_norm_gate_impl(std::int64_t heads, std::int64_t K, std::int64_t stride, const T* o,
-                                     const T* weight, const T* bias, const T* gate, T eps, T* y, T* mean_out,
-                                     T* rs_out) {
+TTT_INLINE inline void layer_norm_gate_impl(std::int64_t heads, std::int64_t K, std::int64_t stride, const T* o,
+                                            const T* weight, const T* bias, const T* gate, T eps, T* y, T* mean_out,
+                                            T* rs_out) {
   const T width = static_cast<T>(heads * K);
   Sum<T> sum;
   for (std::int64_t h = 0; h < heads; ++h) {
@@ -267,9 +215,10 @@ TTT_INLINE void layer_norm_gate_impl(std::int64_t heads, std::int64_t K, std::in
 }
 
 template <class T>
-TTT_INLINE void layer_norm_gate_backward_impl(std::int64_t heads, std::int64_t K, std::int64_t stride, const T* dy,
-                                              const T* o, const T* weight, const T* bias, const T* gate, T mean, T rs,
-                                              T* d_o, T* dgate, T* dweight, T* dbias, T* scratch) {
+TTT_INLINE inline void layer_norm_gate_backward_impl(std::int64_t heads, std::int64_t K, std::int64_t stride,
+                                                     const T* dy, const T* o, const T* weight, const T* bias,
+                                                     const T* gate, T mean, T rs, T* d_o, T* dgate, T* dweight,
+                                                     T* dbias, T* scratch) {
   const std::int64_t D = heads * K;
   T *xh = scratch, *dxh = scratch + D;
   Sum<T> sum, dot;
@@ -305,7 +254,7 @@ TTT_INLINE void layer_norm_gate_backward_impl(std::int64_t heads, std::int64_t K
 }
 
 template <class T>
-TTT_INLINE T log_sum_exp_impl(std::int64_t V, const T* x) {
+TTT_INLINE inline T log_sum_exp_impl(std::int64_t V, const T* x) {
   T largest = x[0];
   Lanes<T> top = {};
   top += largest;
@@ -326,7 +275,7 @@ TTT_INLINE T log_sum_exp_impl(std::int64_t V, const T* x) {
 }
 
 template <class T>
-TTT_INLINE void scaled_softmax_impl(std::int64_t V, T* x, T log_sum, T g) {
+TTT_INLINE inline void scaled_softmax_impl(std::int64_t V, T* x, T log_sum, T g) {
   columns<T>(
       V, TTT_BODY { save(x + k, g * exp_of(TTT_LOAD(x) - log_sum)); });
 }
