@@ -21,12 +21,13 @@ cd "$here"
 
 if [ ${#texts[@]} = 0 ]; then name=quickstart; else name=quickstart-$(printf '%s\n' "${texts[@]}" | cksum | cut -d' ' -f1); fi
 run=${RUN_DIR:-runs/$name}
+again=$(printf ' %q' "$@"); [ $# -gt 0 ] || again=
 say() { printf '\n== %s\n' "$*"; }
 
 cat <<EOF
 ttt.cpp quickstart
   disk   1.5 GB for LibTorch (2.5 GB while it is unpacked) in ${TTT_CACHE:-~/.cache/ttt.cpp}, 0.5 GB for packages, 0.7 GB here
-  time   on two CPU cores: about 2 minutes of downloads and 8 minutes of building (once), 2 minutes for tokenizer and data, 10 minutes of training
+  time   on two CPU cores: about 2 minutes of downloads and 5 minutes of building (once), half a minute for tokenizer and data, 10 minutes of training
   memory 4 GB
   Stop it at any time (Ctrl-C) and call it again: it goes on from there.
 EOF
@@ -95,6 +96,6 @@ where things are
 what to try next
   $ttt generate --checkpoint $run/model "your prompt" --max-tokens 300
   $ttt inspect $run/model
-  $ttt train configs/run/quickstart.yaml ${overrides[*]} train.steps=4000      # train on from here
-  tools/quickstart.sh MY_TEXT.txt                                              # your own text
+  STEPS=2000 tools/quickstart.sh$again      # train on from here
+  tools/quickstart.sh MY_TEXT.txt           # your own text
 EOF

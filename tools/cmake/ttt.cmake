@@ -27,7 +27,9 @@ endif()
 
 # One precompiled header that every target built on torch reuses. Not <torch/torch.h>: its many module templates would be
 # instantiated again in every file (17 s a file instead of 4).
-file(WRITE ${CMAKE_BINARY_DIR}/torch_pch.cpp "")
+if(NOT EXISTS ${CMAKE_BINARY_DIR}/torch_pch.cpp)
+  file(WRITE ${CMAKE_BINARY_DIR}/torch_pch.cpp "")
+endif()
 add_library(ttt_torch_pch OBJECT ${CMAKE_BINARY_DIR}/torch_pch.cpp)
 target_link_libraries(ttt_torch_pch PRIVATE ttt_options ttt_torch)
 target_precompile_headers(ttt_torch_pch PRIVATE <ATen/ATen.h> <torch/csrc/autograd/custom_function.h> <torch/nn/module.h>
