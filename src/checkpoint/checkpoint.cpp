@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstring>
 #include <map>
+#include <set>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -56,6 +57,21 @@ void check_replaceable(const fs::path& directory) {
   if (!fs::exists(directory)) return;
   if (fs::is_directory(directory) && (fs::is_empty(directory) || fs::exists(directory / kManifestFile))) return;
   user_error("'", directory.string(), "' is there already and is no checkpoint; choose another place for this one");
+}
+
+// A save that was killed leaves step_N.tmp with some of the files, the last of them cut short. It is cleared away when
+// it holds nothing but files that a save writes.
+void check_leftover(const fs::path& temporary) {
+  const std::set<std::string> own = {kModelFile,     kModelConfigFile, kOptimizerFile, kStateFile,
+                                     kRunConfigFile, kTokenizerFile,   kManifestFile,  kCompleteFile};
+  if (!fs::exists(temporary)) return;
+  if (fs::is_directory(temporary)) {
+    const auto is_own = [&](const fs::directory_entry& entry) {
+      return own.count(entry.path().filename().string()) != 0;
+    };
+    if (std::all_of(fs::directory_iterator(temporary), fs::directory_iterator(), is_own)) return;
+  }
+  user_error("'", temporary.string(), "' is in the way of a checkpoint and holds something else; move it away");
 }
 
 void write_text(const fs::path& path, const std::string& text) {
@@ -227,7 +243,7 @@ void write_checkpoint(const std::filesystem::path& directory, const Checkpoint& 
   const fs::path target = place.has_filename() ? place : place.parent_path();
   const fs::path temporary = target.string() + ".tmp";
   make_writable_directory(parent);
-  if (fs::exists(temporary)) check_replaceable(temporary);
+  check_leftover(temporary);
   try {
     fs::remove_all(temporary);
     fs::create_directory(temporary);

@@ -164,6 +164,21 @@ TEST_F(CheckpointFolder, ACheckpointIsReplacedAndNothingElseIs) {
   EXPECT_THROW(write_checkpoint(root_ / "file" / "below", example(1)), UserError);
 }
 
+TEST_F(CheckpointFolder, WhatAKilledSaveLeftIsClearedAway) {
+  const fs::path directory = root_ / "step_00000004";
+  const fs::path leftover = root_ / "step_00000004.tmp";
+  fs::create_directories(leftover);
+  write_bytes(leftover / "model.safetensors", "cut sho");
+  write_checkpoint(directory, example(1));
+  EXPECT_FALSE(fs::exists(leftover));
+  EXPECT_TRUE(verify_checkpoint(directory).problems.empty());
+
+  fs::create_directories(leftover);
+  write_bytes(leftover / "thesis.txt", "text");
+  EXPECT_THROW(write_checkpoint(directory, example(2)), UserError);
+  EXPECT_EQ(read_file(leftover / "thesis.txt"), "text");
+}
+
 TEST_F(CheckpointFolder, RetentionKeepsTheNewestAndTheMultiples) {
   for (int step = 10; step <= 70; step += 10) write_checkpoint(checkpoint_path(root_, step), example(1));
   fs::create_directories(root_ / "step_00000080.tmp");

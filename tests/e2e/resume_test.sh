@@ -70,10 +70,10 @@ for ((i = 0; i < 40; ++i)); do
     if kill -9 "$pid" 2>/dev/null; then kills=$((kills + 1)); fi
   fi
   code=0
-  wait "$pid" || code=$?
+  wait "$pid" 2>/dev/null || code=$?
   [ "$code" -eq 0 ] && break
   [ "$code" -eq 137 ] || { cat killed.txt >&2; die "exit code $code"; }
-done 2>/dev/null
+done
 [ "$kills" -ge 1 ] || die "the run was never killed"
 same_end straight killed
 grep -q 'resuming from' killed/train.log || die "no run resumed"
