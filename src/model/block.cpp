@@ -18,7 +18,7 @@ Block::Block(const ModelConfig& config) {
 
 torch::Tensor Block::forward(const torch::Tensor& x_BTD, const ForwardContext& context, ModelState::BlockState* state) {
   torch::Tensor y_BTD = x_BTD;
-  if (pre_conv_) y_BTD = y_BTD + pre_conv_->forward(y_BTD, state ? &state->pre_conv_window_BDW : nullptr);
+  if (pre_conv_) y_BTD = y_BTD + pre_conv_->forward(y_BTD, state ? &state->pre_conv_window_BWD : nullptr);
   y_BTD = y_BTD + mixer_->forward(mixer_norm_->forward(y_BTD), context, state ? state->mixer.get() : nullptr);
   return y_BTD + mlp_->forward(mlp_norm_->forward(y_BTD));
 }
@@ -28,7 +28,7 @@ ModelState::BlockState Block::initial_state(std::int64_t batch) const {
   state.mixer = mixer_->initial_state(batch);
   const torch::Tensor& weight_D = mixer_norm_->weight;
   if (pre_conv_)
-    state.pre_conv_window_BDW =
+    state.pre_conv_window_BWD =
         torch::zeros({batch, kConvWidth - 1, weight_D.size(0)}, weight_D.options().requires_grad(false));
   return state;
 }

@@ -18,7 +18,7 @@ ModelState ModelState::clone() const {
   ModelState copy;
   copy.position = position;
   for (const BlockState& block : blocks) {
-    const torch::Tensor& window_BDW = block.pre_conv_window_BDW;
+    const torch::Tensor& window_BDW = block.pre_conv_window_BWD;
     copy.blocks.push_back({block.mixer->clone(), window_BDW.defined() ? window_BDW.clone() : window_BDW});
   }
   return copy;
@@ -28,7 +28,7 @@ std::int64_t ModelState::bytes() const {
   std::int64_t sum = 0;
   for (const BlockState& block : blocks) {
     sum += block.mixer->bytes();
-    if (block.pre_conv_window_BDW.defined()) sum += static_cast<std::int64_t>(block.pre_conv_window_BDW.nbytes());
+    if (block.pre_conv_window_BWD.defined()) sum += static_cast<std::int64_t>(block.pre_conv_window_BWD.nbytes());
   }
   return sum;
 }

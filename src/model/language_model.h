@@ -24,7 +24,7 @@ class ModelState {
  public:
   struct BlockState {
     std::unique_ptr<MixerState> mixer;
-    torch::Tensor pre_conv_window_BDW;  // undefined without pre_conv
+    torch::Tensor pre_conv_window_BWD;  // the last W = 3 inputs; undefined without pre_conv
   };
   std::vector<BlockState> blocks;
   std::int64_t position = 0;  // tokens consumed
