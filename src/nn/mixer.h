@@ -20,6 +20,7 @@ struct InnerLoopStats {
   torch::Tensor target_variance;  // [ceil(T/C)]: of each mini-batch's first token, K before RoPE
   torch::Tensor loss_w0, loss_before, loss_after, weight_change;  // [ceil(T/C)]
   torch::Tensor sigma_quantiles;  // [5]: 0, 25, 50, 75, 100 % of the inner learning rates sigma
+  torch::Tensor sigma;            // [B*H*T]: all of them
 };
 
 // What a forward pass is told beside its input.

@@ -143,6 +143,7 @@ InnerLoopStats TttMixer::statistics(const TttInputs& inputs, const torch::Tensor
   const torch::Tensor first_of_each = deviation.slice(2, 0, std::nullopt, mini_batch_);
   stats.target_variance = first_of_each.square().mean({0, 1, 3}).to(torch::kFloat);
   stats.sigma_quantiles = five_quantiles(inputs.sigma_BHT);
+  stats.sigma = inputs.sigma_BHT.detach().flatten();
   return stats;
 }
 
