@@ -181,6 +181,9 @@ void declare(Declarations& d, TrainConfig& t) {
   d.integer("train.eval_batches", t.eval_batches, {0}, "micro-batches",
             "in a validation, always the same; 0: the whole set");
   d.integer("train.stats_every", t.stats_every, {0}, "steps", "between two records of inner-loop statistics; 0: never");
+  d.boolean("train.tensorboard", t.tensorboard, "write TensorBoard event files to output_dir/tensorboard");
+  d.integer("train.sample_tokens", t.sample_tokens, {0, 100000}, "tokens",
+            "of text that the model writes at each validation, after the first words of data.valid; 0: none");
 }
 
 void declare(Declarations& d, OptimConfig& o) {

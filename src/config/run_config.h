@@ -35,6 +35,8 @@ struct TrainConfig {
   std::int64_t eval_every = 0;     // steps between two validations; 0: only at the end
   std::int64_t eval_batches = 16;  // micro-batches in a validation, always the same ones; 0: the whole set
   std::int64_t stats_every = 0;    // steps between two records of inner-loop statistics; 0: never
+  bool tensorboard = true;         // write event files
+  std::int64_t sample_tokens = 0;  // of text that the model writes at each validation; 0: none
 };
 
 struct OptimConfig {

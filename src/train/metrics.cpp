@@ -47,7 +47,8 @@ Json rounded_list(const at::Tensor& values) {
 
 }  // namespace
 
-MetricsWriter::MetricsWriter(const std::filesystem::path& path, std::int64_t last_step) : path_(path) {
+MetricsWriter::MetricsWriter(const std::filesystem::path& path, std::int64_t last_step, TensorboardWriter* tensorboard)
+    : path_(path), tensorboard_(tensorboard) {
   if (fs::exists(path)) {
     const std::string content = read_file(path);
     const std::string kept = keep_until(content, last_step);
@@ -67,6 +68,7 @@ void MetricsWriter::write(const Json& line) {
   if (std::fwrite(text.data(), 1, text.size(), file_) != text.size() || std::fflush(file_) != 0) {
     fail("cannot write '", path_.string(), "': ", std::strerror(errno));
   }
+  if (tensorboard_ != nullptr) tensorboard_->scalars(line);
 }
 
 void MetricsWriter::sync() {

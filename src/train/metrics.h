@@ -6,6 +6,7 @@
 //     {"kind": "inner_loop", "step", "layer", "target_variance", "loss_w0", "loss_before", "loss_after",
 //     "weight_change",
 //      "sigma_quantiles"}    lists with one value a mini-batch of the inner loop (quantiles: 0, 25, 50, 75, 100 %)
+//     {"kind": "sample", "step", "prompt", "text"}    with train.sample_tokens
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,7 @@
 
 #include "base/json.h"
 #include "nn/mixer.h"
+#include "train/tensorboard.h"
 
 namespace ttt {
 
@@ -22,7 +24,8 @@ class MetricsWriter {
  public:
   // Appends to `path`. Lines of steps after `last_step` are removed first: the run that resumes from there writes them
   // again. So is a last line that was cut off. Throws UserError when the file cannot be written.
-  MetricsWriter(const std::filesystem::path& path, std::int64_t last_step);
+  // `tensorboard`, where there is one, gets the numbers of each line too.
+  MetricsWriter(const std::filesystem::path& path, std::int64_t last_step, TensorboardWriter* tensorboard = nullptr);
   ~MetricsWriter();
   MetricsWriter(const MetricsWriter&) = delete;
   MetricsWriter& operator=(const MetricsWriter&) = delete;
@@ -33,6 +36,7 @@ class MetricsWriter {
  private:
   std::filesystem::path path_;
   std::FILE* file_ = nullptr;
+  TensorboardWriter* tensorboard_;
 };
 
 Json to_json(const InnerLoopStats& stats, std::int64_t step);

@@ -11,9 +11,24 @@ namespace {
 
 // A key, or a whole section where it ends with a dot.
 constexpr std::string_view kMayChange[] = {
-    "optim.",       "checkpoint.",     "train.steps",      "train.micro_batch",  "train.threads",     "train.dtype",
-    "train.device", "train.log_every", "train.eval_every", "train.eval_batches", "train.stats_every", "data.train",
-    "data.valid",   "output_dir",      "init_from",        "tokenizer",
+    "optim.",
+    "checkpoint.",
+    "train.steps",
+    "train.micro_batch",
+    "train.threads",
+    "train.dtype",
+    "train.device",
+    "train.log_every",
+    "train.eval_every",
+    "train.eval_batches",
+    "train.stats_every",
+    "train.tensorboard",
+    "train.sample_tokens",
+    "data.train",
+    "data.valid",
+    "output_dir",
+    "init_from",
+    "tokenizer",
 };
 
 bool may_change(const std::string& key) {

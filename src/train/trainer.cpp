@@ -10,6 +10,7 @@
 #include "base/timer.h"
 #include "config/load.h"
 #include "infer/evaluate.h"
+#include "infer/text_sample.h"
 #include "model/layout.h"
 #include "train/loss_weights.h"
 #include "train/progress.h"
@@ -39,7 +40,10 @@ ExitCode Trainer::run() {
     progress.update(result.step, result.loss, result.seconds, is_due(result.step, config_.train.log_every));
     const bool last = state_.step == config_.train.steps;
     const bool stop = signals.stop_requested();
-    if (last || is_due(state_.step, config_.train.eval_every)) validate_model();
+    if (last || is_due(state_.step, config_.train.eval_every)) {
+      validate_model();
+      write_sample();
+    }
     if (last || stop || is_due(state_.step, config_.checkpoint.every)) save();
     if (stop && !last) {
       log_info(cat("stopped by ", signals.name(), " after step ", state_.step,
@@ -108,6 +112,7 @@ void Trainer::record(const StepResult& result) {
                    {"tokens_per_second", static_cast<double>(config_.train.batch_tokens) / result.seconds}});
   for (const InnerLoopStats& stats : result.stats) {
     metrics_->write(to_json(stats, result.step));
+    if (tensorboard_) tensorboard_->histograms(stats, result.step);
     for (const torch::Tensor& values : {stats.loss_w0, stats.loss_before, stats.loss_after, stats.weight_change}) {
       if (!values.defined() || at::isfinite(values).all().item<bool>()) continue;
       log_warn(cat("layer ", stats.layer, ", step ", result.step,
@@ -136,6 +141,14 @@ void Trainer::validate_model() {
   line["seconds"] = timer.seconds();
   metrics_->write(line);
   log_info(text);
+}
+
+void Trainer::write_sample() {
+  if (config_.train.sample_tokens == 0) return;
+  const TextSample sample = sample_text(*model_, *valid_data_, tokenizer_, config_.train.sample_tokens,
+                                        static_cast<std::uint64_t>(config_.train.seed), device_);
+  metrics_->write({{"kind", "sample"}, {"step", state_.step}, {"prompt", sample.prompt}, {"text", sample.text}});
+  if (tensorboard_) tensorboard_->text("sample", state_.step, sample.prompt + "\n>>>\n" + sample.text);
 }
 
 void Trainer::save() {

@@ -2,7 +2,7 @@
 //
 //     OUTPUT_DIR/config.yaml    resolved        OUTPUT_DIR/metrics.jsonl    see train/metrics.h
 //     OUTPUT_DIR/train.log                      OUTPUT_DIR/checkpoints/     see checkpoint/checkpoint.h
-//     OUTPUT_DIR/.lock          held while a training runs here
+//     OUTPUT_DIR/.lock          held while a training runs here  OUTPUT_DIR/tensorboard/    see train/tensorboard.h
 //
 // Shapes: B sequences of a step, T context.
 #pragma once
@@ -23,6 +23,7 @@
 #include "optim/adamw.h"
 #include "optim/schedule.h"
 #include "train/metrics.h"
+#include "train/tensorboard.h"
 #include "train/train_state.h"
 
 namespace ttt {
@@ -68,6 +69,7 @@ class Trainer {
   Batch next_batch() const;
   void record(const StepResult& result);
   void validate_model();
+  void write_sample();
   void save();
 
   RunConfig config_;
@@ -82,6 +84,7 @@ class Trainer {
   std::unique_ptr<AdamW> optimizer_;
   WarmupCosine schedule_;
   TrainState state_;
+  std::unique_ptr<TensorboardWriter> tensorboard_;  // null without train.tensorboard
   std::unique_ptr<MetricsWriter> metrics_;
 };
 

@@ -82,7 +82,10 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   } else if (!config_.init_from.empty()) {
     start_from(config_.init_from);
   }
-  metrics_ = std::make_unique<MetricsWriter>(output / "metrics.jsonl", state_.step);
+  if (config_.train.tensorboard) {
+    tensorboard_ = std::make_unique<TensorboardWriter>(output / "tensorboard", state_.step + 1, to_yaml(config_));
+  }
+  metrics_ = std::make_unique<MetricsWriter>(output / "metrics.jsonl", state_.step, tensorboard_.get());
   write_file_atomically(output / "config.yaml", to_yaml(config_));
 }
 
@@ -117,6 +120,10 @@ void Trainer::read_tokenizer() {
   if (!data_bytes.empty() && tokenizer_ != data_bytes) {
     user_error("data.train '", config_.data.train, "' was prepared with another tokenizer than '", config_.tokenizer,
                "'; leave out the key tokenizer, or prepare the data with that one");
+  }
+  if (config_.train.sample_tokens > 0 && (tokenizer_.empty() || !valid_data_)) {
+    user_error("train.sample_tokens needs data.valid and a tokenizer, and this run has no ",
+               tokenizer_.empty() ? "tokenizer" : "data.valid", "; set it to 0");
   }
 }
 

@@ -107,7 +107,8 @@ TEST_F(TrainerTest, LearnsAndLeavesEverythingBehind) {
   ASSERT_EQ(inner.size(), 4u);  // 2 layers, steps 20 and 40
   EXPECT_EQ(inner[1].at("layer"), 1);
   EXPECT_EQ(inner[0].at("loss_w0").size(), 2u);  // 24 tokens are a mini-batch of 16 and a short one
-  for (const char* name : {"config.yaml", "train.log", ".lock"}) EXPECT_TRUE(fs::exists(output / name)) << name;
+  for (const char* name : {"config.yaml", "train.log", ".lock", "tensorboard"})
+    EXPECT_TRUE(fs::exists(output / name)) << name;
   EXPECT_TRUE(verify_checkpoint(newest(c)).problems.empty());
   EXPECT_EQ(run(c), ExitCode::kOk);  // finished: nothing more is written
   EXPECT_EQ(read_metrics(output / "metrics.jsonl", "train").size(), 40u);
