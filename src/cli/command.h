@@ -21,9 +21,8 @@ const std::vector<Command>& commands();
 // The program after its name: a command and its arguments, or --help, --version.
 ExitCode run_command_line(const std::vector<std::string>& arguments);
 
-inline constexpr const char* kVersion = "0.1.0";
-
 ExitCode run_train(const std::vector<std::string>& args);
+ExitCode run_config(const std::vector<std::string>& args);
 ExitCode run_tokenizer(const std::vector<std::string>& args);
 ExitCode run_prepare(const std::vector<std::string>& args);
 ExitCode run_eval(const std::vector<std::string>& args);

@@ -3,27 +3,22 @@
 #include <iostream>
 
 #include "cli/command.h"
+#include "cli/version.h"
 #include "config/load.h"
 
 namespace ttt {
 namespace {
 
-void print_help() {
-  std::cout << "ttt: pretraining language models with Test-Time-Training layers (arXiv 2407.04620)\n\n"
-               "usage: ttt COMMAND [arguments]        `ttt COMMAND --help` explains a command\n\n";
-  for (const Command& command : commands()) {
+void print_help() {  // fits a terminal of 80 x 24
+  std::cout << "ttt: pretraining language models with Test-Time-Training layers\n"
+               "usage: ttt COMMAND [arguments]          `ttt COMMAND --help` explains a command\n\n";
+  for (const Command& command : commands())
     std::cout << "  " << std::left << std::setw(11) << command.name << command.summary << "\n";
-  }
   std::cout << "\n"
-               "  --help     this page\n"
-               "  --version  the version\n"
-               "\n"
-               "exit codes: 0 done; 1 failed; 2 wrong usage, config or input; 75 stopped by a signal, checkpoint "
-               "saved, run again\n"
-               "\n"
-               "examples:\n"
-               "  ttt train configs/run/quickstart.yaml train.steps=200 output_dir=runs/try\n"
-               "  ttt generate --checkpoint runs/try 'class Tensor' --max-tokens 100\n";
+               "options: --help; --version, what it was built from (with --json for scripts)\n"
+               "exit codes: 0 done; 1 failed; 2 wrong usage, config or input;\n"
+               "            75 stopped by a signal with a checkpoint saved: run it again\n"
+               "example: ttt train configs/run/quickstart.yaml train.steps=200\n";
 }
 
 }  // namespace
@@ -31,6 +26,7 @@ void print_help() {
 const std::vector<Command>& commands() {
   static const std::vector<Command> table = {
       {"train", "train a model from a config, or resume it", run_train},
+      {"config", "a config's resolved values, and where each comes from", run_config},
       {"tokenizer", "train a SentencePiece tokenizer, encode and decode with it", run_tokenizer},
       {"prepare", "text files or token arrays to token shards", run_prepare},
       {"eval", "loss, perplexity and bits per byte of a checkpoint on a data set", run_eval},
@@ -53,7 +49,9 @@ ExitCode run_command_line(const std::vector<std::string>& arguments) {
     return ExitCode::kOk;
   }
   if (name == "--version") {
-    std::cout << "ttt " << kVersion << "\n";
+    const bool json = arguments.size() > 1 && arguments[1] == "--json";
+    if (arguments.size() > (json ? 2 : 1)) user_error("--version takes nothing behind it but --json");
+    std::cout << (json ? version_json().dump() + "\n" : version_text());
     return ExitCode::kOk;
   }
   std::vector<std::string> names = {"--help", "--version"};

@@ -1,36 +1,21 @@
 // ttt train CONFIG.yaml [key=value ...]
+#include <algorithm>
 #include <iostream>
 
 #include "cli/command.h"
+#include "cli/help_config.h"
 #include "cli/parse.h"
-#include "config/fields.h"
 #include "config/load.h"
 #include "train/trainer.h"
 
 namespace ttt {
-namespace {
-
-// The keys of a config, from their one declaration.
-std::string keys_help() {
-  RunConfig config;
-  std::string text = "Keys of a config, their defaults and meaning:\n";
-  for (const Field& field : fields_of(config)) {
-    std::string declared = cat("  ", field.key, "  [", field.type, "]");
-    if (declared.size() < 46) declared.resize(46, ' ');
-    const std::string value = field.get();
-    text += cat(declared, "  ", field.help, field.unit.empty() ? "" : cat(" (", field.unit, ")"),
-                value.empty() || field.help.find("default") != std::string::npos ? "" : cat("; default ", value), "\n");
-  }
-  return text;
-}
-
-}  // namespace
 
 ExitCode run_train(const std::vector<std::string>& args) {
   CLI::App app(
       "Trains a model from a config, or resumes it: the same command goes on from the newest checkpoint in "
       "output_dir.\n"
-      "Metrics go to output_dir/metrics.jsonl. SIGTERM and Ctrl-C save and exit with 75.",
+      "Metrics go to output_dir/metrics.jsonl. SIGTERM and Ctrl-C save and exit with 75.\n"
+      "`ttt plan CONFIG.yaml` says beforehand what it costs, `ttt config CONFIG.yaml` what its values are.",
       "ttt train");
   std::string file;
   std::vector<std::string> overrides;
@@ -39,7 +24,17 @@ ExitCode run_train(const std::vector<std::string>& args) {
   app.add_option("overrides", overrides, "keys set on the command line, e.g. train.steps=100")
       ->option_text("[key=value ...]");
   app.add_flag("--quiet", options.quiet, "only warnings and errors on stderr");
-  app.footer(keys_help);
+  bool help_config = false, json = false;
+  app.add_flag("--help-config", help_config, "print every key of a config: type, default, unit, meaning");
+  app.add_flag("--json", json, "--help-config as JSON");
+  if (std::find(args.begin(), args.end(), "--help-config") != args.end()) {  // needs no config
+    if (std::find(args.begin(), args.end(), "--json") != args.end()) {
+      std::cout << config_keys_json().dump() << "\n";
+    } else {
+      std::cout << config_keys_text();
+    }
+    return ExitCode::kOk;
+  }
   if (!parse_arguments(app, args)) return ExitCode::kOk;
   return Trainer(load_run_config(file, overrides), options).run();
 }

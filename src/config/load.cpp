@@ -52,7 +52,7 @@ class KnownKeys {
   [[noreturn]] void unknown(const std::string& place, const std::string& key) const {
     const std::string suggestion = suggest(key);
     user_error(place, ": unknown key '", key, "'",
-               suggestion.empty() ? std::string("; `ttt train --help` lists the keys")
+               suggestion.empty() ? std::string("; `ttt train --help-config` lists the keys")
                                   : cat("; did you mean '", suggestion, "'?"));
   }
 
@@ -88,9 +88,10 @@ class FileReader {
   // `named_at`: where the file is named ("FILE:LINE: " of the extends key), "" for the first one.
   void read(const fs::path& file, const std::string& named_at, GivenKeys& given) {
     if (!fs::is_regular_file(file)) {
+      const std::string near = nearest_path(file);
       user_error(named_at,
                  named_at.empty() ? "there is no config file '" : "'extends' names a file that does not exist, '",
-                 file.string(), "'; check the path");
+                 file.string(), near.empty() ? "'; check the path" : cat("'; did you mean '", near, "'?"));
     }
     const std::string identity = fs::canonical(file).string();
     if (std::find(chain_.begin(), chain_.end(), identity) != chain_.end()) {
@@ -105,6 +106,7 @@ class FileReader {
     }
     read_extends(file, root, given);
     GivenKeys own;
+    sections_seen_.clear();
     for (const auto& item : root) read_top_level(file, item.first, item.second, own);
     for (auto& [key, value] : own) given[key] = std::move(value);
     chain_.pop_back();
@@ -133,11 +135,19 @@ class FileReader {
     for (const auto& item : root) {
       if (!item.first.IsScalar() || item.first.Scalar() != "extends") continue;
       const std::string at = place(file, item.first);
-      if (seen) user_error(at, ": 'extends' is given twice; a file extends one other");
+      if (seen) user_error(at, ": 'extends' is given twice; give several files as a list, [a.yaml, b.yaml]");
       seen = true;
-      if (!item.second.IsScalar() || item.second.Scalar().empty())
-        user_error(at, ": 'extends' must be the path of one file");
-      read(file.parent_path() / item.second.Scalar(), at + ": ", given);
+      std::vector<YAML::Node> bases;
+      if (item.second.IsSequence()) {
+        for (const auto& base : item.second) bases.push_back(base);
+      } else {
+        bases.push_back(item.second);
+      }
+      for (const YAML::Node& base : bases) {
+        if (!base.IsScalar() || base.Scalar().empty())
+          user_error(at, ": 'extends' must be the path of a file, or a list of paths");
+        read((file.parent_path() / base.Scalar()).lexically_normal(), at + ": ", given);
+      }
     }
   }
 
@@ -151,8 +161,7 @@ class FileReader {
       read_value(at, key, value, own);
       return;
     }
-    if (!sections_seen_.insert(file.string() + "\n" + key).second)
-      user_error(at, ": section '", key, "' is given twice; join the two");
+    if (!sections_seen_.insert(key).second) user_error(at, ": section '", key, "' is given twice; join the two");
     if (value.IsNull()) return;
     if (!value.IsMap()) user_error(at, ": '", key, "' is a section and takes keys below it, not a value");
     for (const auto& item : value) {
@@ -181,27 +190,39 @@ class FileReader {
   }
 
   const KnownKeys& known_;
-  std::vector<std::string> chain_;  // files being read, base last
-  std::set<std::string> sections_seen_;
+  std::vector<std::string> chain_;       // files being read, base last
+  std::set<std::string> sections_seen_;  // in the file whose keys are being read
 };
 
-GivenKeys read_keys(const fs::path& file, const std::vector<std::string>& overrides) {
+constexpr const char* kCommandLine = "command line";
+
+std::vector<Override> parse_overrides(const std::vector<std::string>& texts) {
+  std::vector<Override> overrides;
+  for (const std::string& text : texts) {
+    const auto equals = text.find('=');
+    if (equals == std::string::npos || equals == 0)
+      user_error("command line: '", text, "' is not an override; write key=value, such as train.steps=1000");
+    overrides.push_back({text.substr(0, equals), text.substr(equals + 1), kCommandLine});
+  }
+  return overrides;
+}
+
+GivenKeys read_keys(const std::vector<fs::path>& files, const std::vector<Override>& overrides) {
   const KnownKeys known;
   GivenKeys given;
-  FileReader(known).read(file, "", given);
-  for (const std::string& text : overrides) {
-    const auto equals = text.find('=');
-    if (equals == std::string::npos || equals == 0) {
-      user_error("command line: '", text, "' is not an override; write key=value, such as train.steps=1000");
-    }
-    const std::string key = text.substr(0, equals);
-    if (key == "extends") user_error("command line: 'extends' is for files; name the other file as the config instead");
+  for (const fs::path& file : files) FileReader(known).read(file, "", given);
+  for (const auto& [key, value, place] : overrides) {
+    if (key == "extends") user_error(place, ": 'extends' is for files; name the other file as the config instead");
     if (known.is_section(key))
-      user_error("command line: '", key, "' is a section; name one of its keys, '", key, ".KEY=VALUE'");
-    if (!known.is_key(key)) known.unknown("command line", key);
-    given[key] = {text.substr(equals + 1), "command line"};
+      user_error(place, ": '", key, "' is a section; name one of its keys, '", key, ".KEY=VALUE'");
+    if (!known.is_key(key)) known.unknown(place, key);
+    given[key] = {value, place};
   }
   return given;
+}
+
+GivenKeys read_keys(const fs::path& file, const std::vector<std::string>& overrides) {
+  return read_keys(std::vector<fs::path>{file}, parse_overrides(overrides));
 }
 
 void set_field(const Field& field, const Given& given) {
@@ -227,6 +248,17 @@ void apply_parity_defaults(RunConfig& config) {
   config.model.mini_batch_size = 16;
   config.model.rope_theta = 10000.0;
 }
+
+// The rules below and RunConfig::micro_batch(), in words, for explain_config.
+const std::map<std::string, std::string> kDerived = {
+    {"model.backbone", "by model.mixer"},
+    {"model.pre_conv", "by model.mixer and model.backbone"},
+    {"model.ttt_base_lr", "the paper's for model.mixer"},
+    {"model.ttt_base_lr_init", "the paper's for model.mixer"},
+    {"train.micro_batch", "the largest divisor of a step's sequences with at most 8192 tokens"},
+    {"optim.warmup_steps", "a tenth of the decay"},
+    {"optim.end_lr", "at most optim.lr"},
+};
 
 // Defaults that depend on other fields, for keys that were not given.
 void resolve_model(ModelConfig& model, const GivenKeys& given) {
@@ -302,6 +334,49 @@ RunConfig load_run_config(const fs::path& file, const std::vector<std::string>& 
   check_in(file, [&] { validate(config); });
   config.train.micro_batch = config.micro_batch();
   return config;
+}
+
+RunConfig load_run_config(const std::vector<fs::path>& files, const std::vector<Override>& overrides) {
+  RunConfig config = assemble(read_keys(files, overrides));
+  validate(config);
+  config.train.micro_batch = config.micro_batch();
+  return config;
+}
+
+RunConfig load_partial_config(const fs::path& file, const std::vector<std::string>& overrides) {
+  RunConfig config = assemble(read_keys(file, overrides));
+  check_in(file, [&] { validate_settings(config); });
+  config.train.micro_batch = config.micro_batch();
+  return config;
+}
+
+std::vector<ResolvedKey> explain_config(const fs::path& file, const std::vector<std::string>& overrides) {
+  const GivenKeys given = read_keys(file, overrides);
+  RunConfig config = load_partial_config(file, overrides);
+  RunConfig defaults, with_parity;
+  with_parity.parity = config.parity;
+  apply_parity_defaults(with_parity);
+  const std::vector<Field> fields = fields_of(config), parity_fields = fields_of(with_parity),
+                           default_fields = fields_of(defaults);
+  std::vector<ResolvedKey> keys;
+  for (std::size_t i = 0; i < fields.size(); ++i) {
+    const std::string value = fields[i].get(), by_parity = parity_fields[i].get(), by_default = default_fields[i].get();
+    const auto found = given.find(fields[i].key);
+    const auto derived = kDerived.find(fields[i].key);
+    const std::string rule = derived == kDerived.end() ? "" : cat("derived: ", derived->second);
+    std::string origin = "default";
+    if (found != given.end()) {
+      default_fields[i].set(found->second.value);
+      const bool as_given = value == default_fields[i].get();
+      origin = as_given ? found->second.place : cat(rule, " (", found->second.place, " leaves it open)");
+    } else if (value == by_parity && by_parity != by_default) {
+      origin = "parity: ttt-lm-jax";
+    } else if (!rule.empty() && (value != by_default || fields[i].key != "optim.end_lr")) {
+      origin = rule;
+    }
+    keys.push_back({fields[i].key, value, origin});
+  }
+  return keys;
 }
 
 ModelConfig load_model_config(const fs::path& file, const std::vector<std::string>& overrides) {

@@ -1,6 +1,8 @@
-// Did-you-mean: the nearest word by edit distance (insertions, deletions, substitutions, swaps of neighbours).
+// Did-you-mean: the nearest word by edit distance (insertions, deletions, substitutions, swaps of neighbours), and the
+// nearest file.
 #include <algorithm>
 
+#include "base/files.h"
 #include "config/load.h"
 
 namespace ttt {
@@ -34,6 +36,29 @@ std::string nearest(const std::string& word, const std::vector<std::string>& can
     }
   }
   return best;
+}
+
+std::string nearest_path(const fs::path& path) {
+  fs::path found;
+  for (const fs::path& part : path) {
+    std::error_code error;
+    if (fs::exists(found / part, error)) {
+      found /= part;
+      continue;
+    }
+    // Names are compared without ".yaml", which would make any two short ones alike.
+    const auto bare = [](const fs::path& name) { return name.extension() == ".yaml" ? name.stem() : name; };
+    std::vector<std::string> names;
+    for (const auto& entry : fs::directory_iterator(found.empty() ? "." : found, error))
+      names.push_back(bare(entry.path().filename()).string());
+    std::sort(names.begin(), names.end());
+    const std::string word = bare(part).string();
+    const bool only_the_ending = std::find(names.begin(), names.end(), word) != names.end();
+    const std::string near = only_the_ending ? word : nearest(word, names);
+    if (near.empty()) return "";
+    found /= fs::exists(found / near, error) ? near : near + ".yaml";
+  }
+  return fs::is_regular_file(found) ? found.string() : "";
 }
 
 }  // namespace ttt

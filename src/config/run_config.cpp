@@ -17,11 +17,15 @@ std::int64_t RunConfig::micro_batch() const {
 }
 
 void validate(const RunConfig& config) {
-  validate(config.model);
-  const TrainConfig& train = config.train;
+  validate_settings(config);
   if (config.data.train.empty())
     user_error("data.train is missing; give the folder that `ttt prepare` wrote, as in 'data: {train: DIR}'");
   if (config.output_dir.empty()) user_error("output_dir is missing; give the folder that the run may write to");
+}
+
+void validate_settings(const RunConfig& config) {
+  validate(config.model);
+  const TrainConfig& train = config.train;
   if (train.dtype == DType::kBf16) user_error("train.dtype bf16 comes in a later version; use fp32 or auto");
   if (train.batch_tokens % train.context != 0) {
     const std::int64_t below = train.batch_tokens / train.context * train.context;

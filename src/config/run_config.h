@@ -81,5 +81,7 @@ struct RunConfig {
 
 // Cross-field rules for training. Throws UserError.
 void validate(const RunConfig& config);
+// The same without asking where data are and where output goes.
+void validate_settings(const RunConfig& config);
 
 }  // namespace ttt

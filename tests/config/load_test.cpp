@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <map>
+
 #include "base/error.h"
 #include "base/files.h"
 #include "config/fields.h"
@@ -143,7 +145,7 @@ TEST_F(LoadTest, UnknownKeys) {
   EXPECT_EQ(error_of("\nwarmup_steps: 3\n"),
             "run.yaml:2: unknown key 'warmup_steps'; did you mean 'optim.warmup_steps'?");
   EXPECT_EQ(error_of("extend: a.yaml\n"), "run.yaml:1: unknown key 'extend'; did you mean 'extends'?");
-  EXPECT_EQ(error_of("zzzzzzz: 3\n"), "run.yaml:1: unknown key 'zzzzzzz'; `ttt train --help` lists the keys");
+  EXPECT_EQ(error_of("zzzzzzz: 3\n"), "run.yaml:1: unknown key 'zzzzzzz'; `ttt train --help-config` lists the keys");
   EXPECT_EQ(error_of("train.steps: 3\n"),
             "run.yaml:1: in a file, 'train.steps' is written as a section: 'train: {steps: ...}'");
 }
@@ -191,7 +193,10 @@ TEST_F(LoadTest, WrongShapesOfTheFile) {
 TEST_F(LoadTest, WrongExtends) {
   EXPECT_EQ(error_of("output_dir: o\nextends: none.yaml\n"),
             "run.yaml:2: 'extends' names a file that does not exist, 'none.yaml'; check the path");
-  EXPECT_EQ(error_of("extends: [a, b]\n"), "run.yaml:1: 'extends' must be the path of one file");
+  EXPECT_EQ(error_of("extends: [a, b]\n"),
+            "run.yaml:1: 'extends' names a file that does not exist, 'a'; check the path");
+  EXPECT_EQ(error_of("extends: [[a], b]\n"), "run.yaml:1: 'extends' must be the path of a file, or a list of paths");
+  EXPECT_EQ(error_of("extends:\n"), "run.yaml:1: 'extends' must be the path of a file, or a list of paths");
   EXPECT_EQ(error_of("extends: run.yaml\n"),
             "run.yaml:1: 'extends' leads back to 'run.yaml', which is being read already; remove one of the links");
   write("a.yaml", "extends: b.yaml\n");
@@ -284,6 +289,81 @@ TEST_F(LoadTest, ModelConfigNeedsOnlyTheModelSection) {
   EXPECT_EQ(message([&] { load_model_config(write("m.yaml", "model: {}\ntrain: {contxt: 64}\n")); }),
             "m.yaml:2: unknown key 'train.contxt'; did you mean 'train.context'?");
   EXPECT_EQ(load_model_config(write("m.yaml", "model: {num_layers: 4}\n"), {"model.num_layers=9"}).num_layers, 9);
+}
+
+TEST_F(LoadTest, ExtendsTakesSeveralFilesTheLaterBeforeTheEarlier) {
+  write("common.yaml", "train: {seed: 1, steps: 10}\n");
+  write("a.yaml", "extends: common.yaml\ntrain: {context: 64, seed: 2}\n");
+  write("b.yaml", "train: {context: 128, batch_tokens: 1Ki}\n");
+  const RunConfig config = load_run_config(write_run("extends: [a.yaml, b.yaml]\ntrain: {steps: 30}\n"));
+  EXPECT_EQ(config.train.seed, 2);
+  EXPECT_EQ(config.train.context, 128);
+  EXPECT_EQ(config.train.batch_tokens, 1024);
+  EXPECT_EQ(config.train.steps, 30);
+  // A base that both of them extend is no circle.
+  write("b.yaml", "extends: common.yaml\ntrain: {context: 128, batch_tokens: 1Ki}\n");
+  EXPECT_EQ(load_run_config(write_run("extends: [a.yaml, b.yaml]\n")).train.steps, 10);
+}
+
+TEST_F(LoadTest, SeveralFilesAndValuesWithPlaces) {
+  const fs::path a = write("a.yaml", "data: {train: tokens}\ntrain: {context: 64, steps: 5}\n");
+  const fs::path b = write("b.yaml", "train: {steps: 6, batch_tokens: 256}\n");
+  const RunConfig config = load_run_config(std::vector<fs::path>{a, b}, {{"output_dir", "out", "sweep.yaml:3"}});
+  EXPECT_EQ(config.train.context, 64);
+  EXPECT_EQ(config.train.steps, 6);
+  EXPECT_EQ(config.output_dir, "out");
+  EXPECT_EQ(message([&] {
+              load_run_config(std::vector<fs::path>{a, b}, {{"train.stepz", "1", "sweep.yaml:4"}});
+            }),
+            "sweep.yaml:4: unknown key 'train.stepz'; did you mean 'train.steps'?");
+}
+
+TEST_F(LoadTest, AMisspeltFileNameGetsTheNearestOne) {
+  write("model/ttt_linear_125m.yaml", "model: {}\n");
+  const auto refusal = [&](const std::string& name) { return message([&] { load_run_config(folder_ / name); }); };
+  EXPECT_EQ(refusal("model/ttt_liner_125m.yaml"),
+            "there is no config file 'model/ttt_liner_125m.yaml'; did you mean '"
+            "model/ttt_linear_125m.yaml'?");
+  EXPECT_EQ(refusal("modle/ttt_linear_125m"),
+            "there is no config file 'modle/ttt_linear_125m'; did you mean 'model/ttt_linear_125m.yaml'?");
+  EXPECT_EQ(refusal("model/unlike.yaml"), "there is no config file 'model/unlike.yaml'; check the path");
+  EXPECT_EQ(error_of("extends: model/ttt_linear_125.yaml\n"),
+            "run.yaml:1: 'extends' names a file that does not exist, 'model/ttt_linear_125.yaml'; did you mean "
+            "'model/ttt_linear_125m.yaml'?");
+}
+
+TEST_F(LoadTest, APartialConfigNeedsNoData) {
+  const fs::path file = write("m.yaml", "model: {hidden_size: 64, num_heads: 4}\n");
+  EXPECT_EQ(load_partial_config(file).model.hidden_size, 64);
+  EXPECT_EQ(message([&] { load_partial_config(file, {"train.batch_tokens=100"}); }),
+            "m.yaml: train.batch_tokens 100 is not a multiple of train.context 2048; use 2048");
+}
+
+TEST_F(LoadTest, ExplainSaysWhereEachValueComesFrom) {
+  write("base.yaml", "model:\n  mixer: ttt_mlp\n  hidden_size: 64\n");
+  const fs::path file = write_run(
+      "extends: base.yaml\nparity: ttt-lm-jax\nmodel: {num_heads: 4}\ntrain: {micro_batch: 0, batch_tokens: 4Ki}\n");
+  std::map<std::string, std::pair<std::string, std::string>> found;
+  for (const ResolvedKey& key : explain_config(file, {"optim.lr=0.5"})) {
+    std::string origin = key.origin;
+    for (std::size_t at; (at = origin.find(folder_.string() + "/")) != origin.npos;)
+      origin.erase(at, folder_.string().size() + 1);
+    found[key.key] = {key.value, origin};
+  }
+  RunConfig config;
+  EXPECT_EQ(found.size(), fields_of(config).size());
+  using Pair = std::pair<std::string, std::string>;
+  EXPECT_EQ(found["model.hidden_size"], Pair("64", "base.yaml:3"));
+  EXPECT_EQ(found["model.num_heads"], Pair("4", "run.yaml:5"));
+  EXPECT_EQ(found["optim.lr"], Pair("0.5", "command line"));
+  EXPECT_EQ(found["optim.decay_on"], Pair("all", "parity: ttt-lm-jax"));
+  EXPECT_EQ(found["optim.beta1"], Pair("0.9", "default"));
+  EXPECT_EQ(found["optim.warmup_steps"], Pair("480", "derived: a tenth of the decay"));
+  EXPECT_EQ(found["model.ttt_base_lr"], Pair("0.1", "derived: the paper's for model.mixer"));
+  EXPECT_EQ(found["train.micro_batch"],
+            Pair("2",
+                 "derived: the largest divisor of a step's sequences with at most 8192 tokens (run.yaml:6 leaves it "
+                 "open)"));
 }
 
 TEST_F(LoadTest, ConfigValueFollowsTheChain) {

@@ -32,10 +32,25 @@ refused() {
 
 # --- help and version ---
 expect 0 "usage: ttt COMMAND" "$TTT" --help
-[ "$("$TTT" --help | wc -l)" -le 30 ] || fail "ttt --help does not fit a screen"
+# fits FILE LINES COLUMNS
+fits() { awk -v lines="$2" -v columns="$3" 'length > columns {wide = 1} END {exit NR > lines || wide}' "$1"; }
+"$TTT" --help >help.txt
+fits help.txt 24 80 || fail "ttt --help does not fit a screen of 80 x 24"
+grep -q "exit codes: 0 done; 1 failed; 2 " help.txt || fail "ttt --help does not explain the exit codes"
 expect 0 "ttt 0." "$TTT" --version
+expect 0 "LibTorch    2.11" "$TTT" --version
+expect 0 '"git_revision":"' "$TTT" --version --json
+"$TTT" train --help >help.txt
+fits help.txt 24 120 || fail "ttt train --help is not short"
+"$TTT" train --help-config >help.txt || fail "ttt train --help-config"
+fits help.txt 1000 100 || fail "ttt train --help-config is wider than 100 columns"
+"$TTT" train --help-config --json >keys.json || fail "ttt train --help-config --json"
+for key in model.mixer train.batch_tokens optim.lr checkpoint.keep_last output_dir; do
+  grep -q "\"key\":\"$key\"" keys.json || fail "--help-config --json has no $key"
+  grep -q "^  ${key#*.} " help.txt || fail "--help-config has no $key"
+done
 expect 2 "usage: ttt COMMAND" "$TTT"
-for command in train tokenizer prepare eval generate convert inspect baseline; do
+for command in train config tokenizer prepare eval generate convert inspect baseline; do
   expect 0 "ttt $command" "$TTT" $command --help
   expect 0 "  $command " "$TTT" --help
 done
@@ -58,6 +73,12 @@ refused "'none'" "$TTT" train good.yaml
 refused "there is no config file 'absent.yaml'" "$TTT" train absent.yaml
 refused "bf16" "$TTT" train good.yaml train.dtype=bf16
 [ ! -e out/checkpoints ] || fail "a refused training left checkpoints behind"
+
+refused "did you mean '$SOURCE/configs/model/ttt_linear_125m.yaml'?" "$TTT" train "$SOURCE/configs/model/ttt_liner_125m.yaml"
+"$TTT" config good.yaml train.steps=7 >config.txt || fail "ttt config"
+grep -Eq '^train.steps +7 +command line$' config.txt || { fail "ttt config: train.steps"; cat config.txt; }
+expect 0 "good.yaml:1" "$TTT" config good.yaml
+expect 0 '"model.hidden_size":{"value":"768","origin":"' "$TTT" config "$SOURCE/configs/model/ttt_linear_125m.yaml" --json
 
 # --- checkpoints and data that are not there ---
 refused "there is no checkpoint 'absent'" "$TTT" generate --checkpoint absent "text"

@@ -17,6 +17,8 @@ string(APPEND torch_version .${CMAKE_MATCH_1})
 if(NOT torch_version STREQUAL 2.11)
   message(FATAL_ERROR "LibTorch at ${LIBTORCH} is version ${torch_version}; this project is built and tested with 2.11")
 endif()
+string(REGEX MATCH "TORCH_VERSION_PATCH ([0-9]+)" _ "${torch_version_header}")
+string(APPEND torch_version .${CMAKE_MATCH_1})
 
 # AUTO: with the CUDA half of LibTorch where a CUDA toolkit is installed.
 set(TTT_CUDA AUTO CACHE STRING "link LibTorch's CUDA half: ON, OFF, AUTO")

@@ -1,0 +1,23 @@
+# cmake -DSOURCE=DIR -DHEADER=FILE -P git_revision.cmake: writes the checkout's revision to HEADER, which keeps its time when
+# nothing changed, so that only a new revision (or the first change after a commit) compiles anything.
+set(revision unknown)
+set(dirty false)
+find_program(GIT git)
+if(GIT AND EXISTS ${SOURCE}/.git)
+  execute_process(COMMAND ${GIT} -C ${SOURCE} rev-parse HEAD OUTPUT_VARIABLE head ERROR_QUIET RESULT_VARIABLE failed
+                  OUTPUT_STRIP_TRAILING_WHITESPACE)
+  if(NOT failed)
+    set(revision ${head})
+    execute_process(COMMAND ${GIT} -C ${SOURCE} status --porcelain --untracked-files=no OUTPUT_VARIABLE changes ERROR_QUIET)
+    if(changes)
+      set(dirty true)
+    endif()
+  endif()
+endif()
+set(text "#pragma once\n#define TTT_GIT_REVISION \"${revision}\"\n#define TTT_GIT_DIRTY ${dirty}\n")
+if(EXISTS ${HEADER})
+  file(READ ${HEADER} old)
+endif()
+if(NOT "${old}" STREQUAL "${text}")
+  file(WRITE ${HEADER} "${text}")
+endif()
