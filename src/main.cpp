@@ -17,9 +17,8 @@ std::string first_line(const std::string& text) {
 }
 
 int report(const char* message, ttt::ExitCode code) {
-  ttt::show_progress("");  // ends a progress line that the error interrupts
   std::fflush(stdout);
-  std::fprintf(stderr, "error: %s\n", message);
+  ttt::print_error(message);
   return static_cast<int>(code);
 }
 

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "base/files.h"
+#include "base/json.h"
 #include "checkpoint/checkpoint.h"
 #include "cli/command.h"
 #include "cli/parse.h"
@@ -19,7 +20,7 @@ namespace {
 
 struct Options {
   std::string from, input, config, output, tokenizer;
-  bool force = false;
+  bool force = false, json = false;
 };
 
 bool parse(const std::vector<std::string>& args, Options& options) {
@@ -33,6 +34,7 @@ bool parse(const std::vector<std::string>& args, Options& options) {
   app.add_option("--output", options.output, "the checkpoint folder to write")->required();
   app.add_option("--tokenizer", options.tokenizer, "a SentencePiece model to keep with it");
   app.add_flag("--force", options.force, "replace a checkpoint that is at --output");
+  app.add_flag("--json", options.json, "print one JSON object");
   return parse_arguments(app, args);
 }
 
@@ -87,6 +89,14 @@ ExitCode run_convert(const std::vector<std::string>& args) {
   if (!output.has_filename()) output = output.parent_path();  // "out/"
   make_writable_directory(output.parent_path());
   write_checkpoint(output, checkpoint);
+  if (options.json) {
+    const Json object = {{"checkpoint", output.string()},
+                         {"mixer", to_string(model->config().mixer)},
+                         {"parameters", count_parameters(model->config())},
+                         {"tokenizer", !checkpoint.tokenizer.empty()}};
+    std::cout << object.dump() << "\n";
+    return ExitCode::kOk;
+  }
   std::cout << "wrote " << options.output << ": " << to_string(model->config().mixer) << ", "
             << count_parameters(model->config()) << " parameters\n";
   return ExitCode::kOk;

@@ -101,16 +101,13 @@ ExitCode run_eval(const std::vector<std::string>& args) {
       writer->append(contiguous.const_data_ptr<float>(), contiguous.numel());
     }
     done += loss_BT.size(0);
-    if (stderr_is_terminal()) {
-      const double speed = static_cast<double>(done * options.context) / timer.seconds();
-      show_progress(
-          cat("eval: ", done, " of ", samples, " sequences, ", static_cast<std::int64_t>(speed), " tokens/s"));
-    }
+    const double speed = static_cast<double>(done * options.context) / timer.seconds();
+    show_progress(cat("eval: ", done, " of ", samples, " sequences, ", static_cast<std::int64_t>(speed), " tokens/s"));
   };
   const EvalOptions eval{options.context, options.batch, options.max_samples, device};
   const EvalResult result = evaluate(*loaded.model, data, eval, on_batch);
   if (writer) writer->finish();
-  if (stderr_is_terminal()) show_progress("");
+  show_progress("");
   print(result, options, loaded.directory.string(), timer.seconds());
   return ExitCode::kOk;
 }

@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "base/files.h"
+#include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/timer.h"
@@ -23,6 +24,7 @@ ExitCode train(const std::vector<std::string>& args) {
   TokenizerTraining options;
   std::vector<std::string> inputs;
   std::string output;
+  bool json = false;
   CLI::App app("Train a lossless SentencePiece BPE tokenizer on text files and folders.", "ttt tokenizer train");
   app.add_option("--input", inputs, "text files and folders (UTF-8)")->required()->type_name("PATH...");
   app.add_option("--extension", options.extensions, "of folders, only files that end so, e.g. .h .txt; default: all")
@@ -31,6 +33,7 @@ ExitCode train(const std::vector<std::string>& args) {
   app.add_option("--vocab-size", options.vocab_size, "pieces, the 256 bytes included")->capture_default_str();
   app.add_option("--max-bytes", options.max_bytes, "train on at most so many bytes, spread evenly over the text")
       ->capture_default_str();
+  app.add_flag("--json", json, "print one JSON object");
   if (!parse_arguments(app, args)) return ExitCode::kOk;
   options.inputs.assign(inputs.begin(), inputs.end());
   options.output = output;
@@ -38,6 +41,14 @@ ExitCode train(const std::vector<std::string>& args) {
   log_info(cat("training a tokenizer of ", options.vocab_size, " pieces"));
   train_tokenizer(options);
   const Tokenizer tokenizer(options.output);
+  if (json) {
+    const Json object = {{"model", output},
+                         {"vocab_size", tokenizer.vocab_size()},
+                         {"xxh3", hex64(tokenizer.hash())},
+                         {"seconds", timer.seconds()}};
+    std::cout << object.dump() << "\n";
+    return ExitCode::kOk;
+  }
   std::cout << "wrote " << output << ": " << tokenizer.vocab_size() << " pieces, in "
             << static_cast<std::int64_t>(timer.seconds() + 0.5) << " s\n";
   return ExitCode::kOk;
@@ -45,10 +56,11 @@ ExitCode train(const std::vector<std::string>& args) {
 
 ExitCode encode(const std::vector<std::string>& args) {
   std::string model, text, file;
-  bool pieces = false;
+  bool pieces = false, json = false;
   CLI::App app("Text to token ids, on one line.", "ttt tokenizer encode");
   app.add_option("--model", model, "a model of `ttt tokenizer train`")->required()->type_name("FILE.model");
   app.add_flag("--pieces", pieces, "print the pieces instead of their ids, one a line, as JSON strings");
+  app.add_flag("--json", json, "print one JSON object: ids, pieces, bytes");
   CLI::Option* text_option = app.add_option("text", text, "the text; default: standard input");
   app.add_option("--file", file, "take the text from this file")->excludes(text_option)->type_name("FILE");
   if (!parse_arguments(app, args)) return ExitCode::kOk;
@@ -58,8 +70,15 @@ ExitCode encode(const std::vector<std::string>& args) {
   } else if (text_option->count() == 0) {
     text = read_stdin();
   }
+  const std::vector<std::int32_t> ids = tokenizer.encode(text);
+  if (json) {
+    Json object = {{"ids", ids}, {"pieces", Json::array()}, {"bytes", text.size()}};
+    for (const std::int32_t id : ids) object["pieces"].push_back(tokenizer.piece(id));
+    std::cout << object.dump() << "\n";
+    return ExitCode::kOk;
+  }
   const char* separator = "";
-  for (const std::int32_t id : tokenizer.encode(text)) {
+  for (const std::int32_t id : ids) {
     if (pieces) {
       std::cout << Json(tokenizer.piece(id)).dump() << "\n";
     } else {

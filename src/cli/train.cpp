@@ -2,10 +2,12 @@
 #include <algorithm>
 #include <iostream>
 
+#include "base/timer.h"
 #include "cli/command.h"
 #include "cli/help_config.h"
 #include "cli/parse.h"
 #include "config/load.h"
+#include "train/summary.h"
 #include "train/trainer.h"
 
 namespace ttt {
@@ -20,13 +22,17 @@ ExitCode run_train(const std::vector<std::string>& args) {
   std::string file;
   std::vector<std::string> overrides;
   TrainerOptions options;
+  bool json = false;
   app.add_option("config", file, "the config file (YAML)")->required()->option_text("CONFIG.yaml");
   app.add_option("overrides", overrides, "keys set on the command line, e.g. train.steps=100")
       ->option_text("[key=value ...]");
   app.add_flag("--quiet", options.quiet, "only warnings and errors on stderr");
-  bool help_config = false, json = false;
+  bool help_config = false;
   app.add_flag("--help-config", help_config, "print every key of a config: type, default, unit, meaning");
-  app.add_flag("--json", json, "--help-config as JSON");
+  app.add_flag(
+      "--json", json,
+      "print one JSON object at the end: steps, tokens, loss, validation, checkpoint, speed; with --help-config: "
+      "the keys");
   if (std::find(args.begin(), args.end(), "--help-config") != args.end()) {  // needs no config
     if (std::find(args.begin(), args.end(), "--json") != args.end()) {
       std::cout << config_keys_json().dump() << "\n";
@@ -36,7 +42,13 @@ ExitCode run_train(const std::vector<std::string>& args) {
     return ExitCode::kOk;
   }
   if (!parse_arguments(app, args)) return ExitCode::kOk;
-  return Trainer(load_run_config(file, overrides), options).run();
+  const RunConfig config = load_run_config(file, overrides);
+  const Timer timer;
+  Trainer trainer(config, options);
+  const std::int64_t first_step = trainer.state().step + 1;
+  const ExitCode code = trainer.run();
+  if (json) std::cout << run_summary(config, code, first_step, timer.seconds()).dump() << std::endl;
+  return code;
 }
 
 }  // namespace ttt

@@ -9,7 +9,7 @@
 namespace ttt {
 namespace {
 
-constexpr double kSecondsBetweenLines = 10.0;
+constexpr double kSecondsBetweenLines = 10.0, kSecondsBetweenDraws = 0.05;
 constexpr double kSmoothing = 0.05;
 
 }  // namespace
@@ -38,16 +38,32 @@ std::string format_count(double count) {
   return text;
 }
 
+std::string progress_line(const ProgressNumbers& numbers, std::optional<std::size_t> columns) {
+  char loss[32];
+  std::snprintf(loss, sizeof loss, "loss %.4f", numbers.loss);
+  const std::string step = cat("step ", numbers.step, "/", numbers.steps);
+  const std::string left = "ETA " + format_duration(numbers.seconds_left);
+  const std::string speed = format_count(numbers.tokens_per_second) + " tokens/s";
+  // What is told first goes last when there is no room for all.
+  std::string line = step;
+  for (const std::string& part : {std::string(loss), left, speed}) {
+    if (!columns || line.size() + 2 + part.size() <= *columns) line += "  " + part;
+  }
+  constexpr std::size_t kBrackets = 4, kNarrowest = 10, kWidest = 40;  // two spaces and [ ]
+  if (!columns || line.size() + kBrackets + kNarrowest > *columns) return line;
+  const std::size_t cells = std::min(*columns - line.size() - kBrackets, kWidest);
+  const double share =
+      static_cast<double>(numbers.step) / static_cast<double>(std::max<std::int64_t>(numbers.steps, 1));
+  const auto done = static_cast<std::size_t>(std::clamp(share, 0.0, 1.0) * static_cast<double>(cells));
+  return cat(line, "  [", std::string(done, '#'), std::string(cells - done, '.'), "]");
+}
+
 Progress::Progress(std::int64_t first_step, std::int64_t steps, std::int64_t tokens_per_step, bool quiet)
     : first_step_(first_step), steps_(steps), tokens_per_step_(tokens_per_step), quiet_(quiet) {}
 
-std::string Progress::line(std::int64_t step, double loss) const {
-  char numbers[64];
-  std::snprintf(numbers, sizeof numbers, "loss %.4f", loss);
-  const double left = seconds_per_step_ * static_cast<double>(steps_ - step);
-  return cat("step ", step, "/", steps_, "  ", numbers, "  ",
-             format_count(static_cast<double>(tokens_per_step_) / seconds_per_step_), " tokens/s  ETA ",
-             format_duration(left));
+ProgressNumbers Progress::numbers(std::int64_t step, double loss) const {
+  return {step, steps_, loss, static_cast<double>(tokens_per_step_) / seconds_per_step_,
+          seconds_per_step_ * static_cast<double>(steps_ - step)};
 }
 
 void Progress::update(std::int64_t step, double loss, double seconds, bool show) {
@@ -58,13 +74,16 @@ void Progress::update(std::int64_t step, double loss, double seconds, bool show)
       step <= first_step_ + 1 ? seconds : seconds_per_step_ + kSmoothing * (seconds - seconds_per_step_);
   const bool last = step == steps_;
   const bool due = first || last || since_line_.seconds() >= kSecondsBetweenLines;
-  if (stderr_is_terminal() && !quiet_ && (show || last)) show_progress(line(step, loss));
+  const bool terminal = stderr_is_terminal();
+  const ProgressNumbers now = numbers(step, loss);
+  if (terminal && !quiet_ && (last || (show && since_drawn_.seconds() >= kSecondsBetweenDraws))) {
+    since_drawn_.restart();
+    show_progress(progress_line(now, terminal_columns() - 1));
+  }
   if (!due) return;
   since_line_.restart();
-  // On a terminal the redrawn line is enough: this one goes to train.log alone.
-  if (stderr_is_terminal()) set_log_verbose(false);
-  log_info(line(step, loss));
-  set_log_verbose(!quiet_);
+  const std::string line = progress_line(now);
+  terminal ? log_file_only(line) : log_info(line);  // on a terminal the redrawn line is enough
 }
 
 }  // namespace ttt

@@ -92,7 +92,8 @@ refused "is not UTF-8 text: byte 3" "$TTT" generate --checkpoint empty --prompt-
 
 # --- a small life: text -> tokens -> train -> eval -> generate; convert's guards ---
 cat "$SOURCE"/src/*/*.h >text.txt
-expect 0 "" "$TTT" tokenizer train --input text.txt --output t.model --vocab-size 512
+expect 0 '"vocab_size":512' "$TTT" tokenizer train --input text.txt --output t.model --vocab-size 512 --json
+expect 0 '"bytes":5' "$TTT" tokenizer encode --model t.model --json "a  bc"
 expect 0 "" "$TTT" prepare --input text.txt --tokenizer t.model --output data
 run=(train "$SOURCE/configs/run/quickstart.yaml" model.hidden_size=32 model.num_layers=2 model.num_heads=2 model.intermediate_size=64
   model.vocab_size=512 data.train=data data.valid= train.context=64 train.batch_tokens=256 train.steps=4 train.stats_every=0
@@ -143,7 +144,7 @@ refused "is not a checkpoint" "${convert[@]}" --output precious --force
 [ "$(cat precious/thesis.txt)" = data ] || fail "convert touched a folder that it refused"
 expect 0 "ttt_linear" "${convert[@]}" --output converted --tokenizer t.model
 refused "not empty" "${convert[@]}" --output converted
-expect 0 "ttt_linear" "${convert[@]}" --output converted --tokenizer t.model --force
+expect 0 '"mixer":"ttt_linear"' "${convert[@]}" --output converted --tokenizer t.model --force --json
 "$TTT" generate --checkpoint converted --max-tokens 12 --threads 1 "the value" --seed 3 >e.txt 2>/dev/null || fail "generate from a converted model"
 cmp -s a.txt e.txt || fail "a converted model gives another text"
 refused "needs --config" "$TTT" convert --from ttt-lm-jax --input prompt.txt --output x
