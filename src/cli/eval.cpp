@@ -21,7 +21,7 @@ struct Options {
   ModelOptions model;
   std::string data, token_loss, dtype = "fp32";
   std::int64_t context = 0, batch = 0, max_samples = 0;
-  bool json = false;
+  bool reset_at_documents = false, json = false;
 };
 
 bool parse(const std::vector<std::string>& args, Options& options) {
@@ -37,6 +37,8 @@ bool parse(const std::vector<std::string>& args, Options& options) {
   app.add_option("--dtype", options.dtype, "fp32 or bf16")
       ->check(CLI::IsMember({"fp32", "bf16"}))
       ->capture_default_str();
+  app.add_flag("--reset-at-documents", options.reset_at_documents,
+               "a document sees nothing of the one before it, as with train.reset_at_documents");
   app.add_flag("--json", options.json, "print one JSON object");
   if (!parse_arguments(app, args)) return false;
   if (options.dtype == "bf16") user_error("--dtype bf16 comes in a later version; use fp32");
@@ -104,7 +106,9 @@ ExitCode run_eval(const std::vector<std::string>& args) {
     const double speed = static_cast<double>(done * options.context) / timer.seconds();
     show_progress(cat("eval: ", done, " of ", samples, " sequences, ", static_cast<std::int64_t>(speed), " tokens/s"));
   };
-  const EvalOptions eval{options.context, options.batch, options.max_samples, device};
+  if (options.reset_at_documents && !data.bos_id())
+    user_error("the data set '", options.data, "' declares no BOS id, by which --reset-at-documents finds documents");
+  const EvalOptions eval{options.context, options.batch, options.max_samples, device, options.reset_at_documents};
   const EvalResult result = evaluate(*loaded.model, data, eval, on_batch);
   if (writer) writer->finish();
   show_progress("");

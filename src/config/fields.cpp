@@ -1,12 +1,14 @@
 // The declarations of every config field.
 #include "config/fields.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <limits>
 #include <utility>
 
 #include "base/error.h"
+#include "config/flow.h"
 #include "config/load.h"
 
 namespace ttt {
@@ -28,6 +30,11 @@ struct NumberBound {
   bool max_open = false;
   bool automatic = false;
 };
+
+bool parse_number(const std::string& text, double& value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  return error == std::errc() && end == text.data() + text.size() && std::isfinite(value);
+}
 
 std::string to_text(double value) {
   char buffer[32];
@@ -63,8 +70,7 @@ class Declarations {
   void number(const char* key, double& at, NumberBound bound, const char* help) {
     auto set = [key, &at, bound](const std::string& text) {
       double value = 0;
-      const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-      const bool parsed = error == std::errc() && end == text.data() + text.size() && std::isfinite(value);
+      const bool parsed = parse_number(text, value);
       const bool inside = (bound.min_open ? value > bound.min : value >= bound.min) &&
                           (bound.max_open ? value < bound.max : value <= bound.max);
       if (!parsed || !(inside || (bound.automatic && value == -1))) {
@@ -115,19 +121,78 @@ class Declarations {
     fields_.push_back({key, names, "", help, set, get});
   }
 
+  // A list with a text form of its own.
+  void list(const char* key, const char* type, std::function<void(const std::string&)> set,
+            std::function<std::string()> get, const char* help) {
+    fields_.push_back({key, type, "", help, std::move(set), std::move(get), /*is_list=*/true});
+  }
+
   std::vector<Field> take() { return std::move(fields_); }
 
  private:
   std::vector<Field> fields_;
 };
 
+MixerPattern parse_mixer(const std::string& text) {
+  constexpr MixerKind kAll[] = {MixerKind::kAttention, MixerKind::kTttLinear, MixerKind::kTttMlp, MixerKind::kMamba};
+  std::vector<MixerKind> kinds;
+  for (const std::string& word : parse_flow_list("model.mixer", text)) {
+    const auto found =
+        std::find_if(std::begin(kAll), std::end(kAll), [&](MixerKind k) { return word == to_string(k); });
+    if (found == std::end(kAll)) {
+      std::vector<std::string> words;
+      for (const MixerKind kind : kAll) words.emplace_back(to_string(kind));
+      const std::string near = nearest(word, words);
+      user_error("'model.mixer' must be one of attention | ttt_linear | ttt_mlp | mamba, or a list of them, not '",
+                 word, "'", near.empty() ? "" : cat("; did you mean '", near, "'?"));
+    }
+    kinds.push_back(*found);
+  }
+  return MixerPattern(kinds);
+}
+
+// A number of at least 0 in a list's entry, or `fallback` where it is not given.
+double number_of(const FlowRecord& record, const char* column, const char* key, double fallback) {
+  const auto found = record.find(column);
+  if (found == record.end()) return fallback;
+  double value = 0;
+  if (!parse_number(found->second, value) || value < 0)
+    user_error("'", key, "': ", column, " must be a number of at least 0, not '", found->second, "'");
+  return value;
+}
+
+const std::vector<std::string> kGroupColumns = {"match", "lr", "weight_decay"};
+
+std::vector<ParameterGroup> parse_groups(const std::string& text) {
+  std::vector<ParameterGroup> groups;
+  for (const FlowRecord& record : parse_flow_records("optim.groups", text, kGroupColumns)) {
+    if (record.count("match") == 0 || record.at("match").empty() || record.size() < 2) {
+      user_error("entry ", groups.size() + 1,
+                 " of 'optim.groups' needs 'match', a name pattern, and lr or weight_decay, as in '{match: \"*.w1\", "
+                 "weight_decay: 0}'");
+    }
+    groups.push_back({record.at("match"), number_of(record, "lr", "optim.groups", -1),
+                      number_of(record, "weight_decay", "optim.groups", -1)});
+  }
+  return groups;
+}
+
+std::string to_text(const std::vector<ParameterGroup>& groups) {
+  std::vector<FlowRecord> records;
+  for (const ParameterGroup& group : groups) {
+    FlowRecord record = {{"match", group.match}};
+    if (group.lr >= 0) record["lr"] = to_text(group.lr);
+    if (group.weight_decay >= 0) record["weight_decay"] = to_text(group.weight_decay);
+    records.push_back(std::move(record));
+  }
+  return to_flow(records, kGroupColumns);
+}
+
 void declare(Declarations& d, ModelConfig& m) {
-  d.choice<MixerKind>("model.mixer", m.mixer,
-                      {{"attention", MixerKind::kAttention},
-                       {"ttt_linear", MixerKind::kTttLinear},
-                       {"ttt_mlp", MixerKind::kTttMlp},
-                       {"mamba", MixerKind::kMamba}},
-                      "the layer that moves information along time");
+  d.list(
+      "model.mixer", "attention | ttt_linear | ttt_mlp | mamba, or a list of them",
+      [&m](const std::string& text) { m.mixer = parse_mixer(text); }, [&m] { return to_string(m.mixer); },
+      "the layer that moves information along time; a list is repeated over the layers (hybrids)");
   d.choice<Backbone>("model.backbone", m.backbone,
                      {{"transformer", Backbone::kTransformer}, {"mamba", Backbone::kMamba}},
                      "of TTT mixers: mamba has a gate, shared QK and short convolutions, transformer none of these");
@@ -144,6 +209,8 @@ void declare(Declarations& d, ModelConfig& m) {
            "TTT: where its warm-up starts; -1: no warm-up (ttt_linear), 0.01 (ttt_mlp)");
   d.integer("model.ttt_base_lr_warmup_steps", m.ttt_base_lr_warmup_steps, {-1}, "steps",
             "TTT: its warm-up; -1: optim.warmup_steps");
+  d.integer("model.attention_window", m.attention_window, {0, 1 << 30}, "tokens",
+            "attention: tokens that a token sees, itself included; 0: all before it");
   d.boolean(
       "model.pre_conv", m.pre_conv,
       "a causal convolution block before the mixer; where not given: on for TTT with the Mamba backbone, else off");
@@ -176,6 +243,12 @@ void declare(Declarations& d, TrainConfig& t) {
   d.choice<LossAverage>("train.loss_average", t.loss_average,
                         {{"tokens", LossAverage::kTokens}, {"sequences", LossAverage::kSequences}},
                         "over all scored tokens, or over a sequence's and then over sequences");
+  d.boolean(
+      "train.recompute", t.recompute,
+      "keep only each block's input for the backward pass and compute the block again: less memory, a third more work");
+  d.boolean(
+      "train.reset_at_documents", t.reset_at_documents,
+      "a document sees nothing of the one before it in the same sample: states, windows and positions start anew");
   d.integer("train.log_every", t.log_every, {1}, "steps", "between two progress lines");
   d.integer("train.eval_every", t.eval_every, {0}, "steps", "between two validations; 0: only at the end");
   d.integer("train.eval_batches", t.eval_batches, {0}, "micro-batches",
@@ -188,11 +261,14 @@ void declare(Declarations& d, TrainConfig& t) {
 
 void declare(Declarations& d, OptimConfig& o) {
   d.number("optim.lr", o.lr, {}, "peak learning rate");
-  d.number("optim.end_lr", o.end_lr, {}, "learning rate where the cosine ends, at most lr");
+  d.choice<ScheduleKind>("optim.schedule", o.schedule, {{"cosine", ScheduleKind::kCosine}, {"wsd", ScheduleKind::kWsd}},
+                         "after the warm-up: a cosine, or wsd: stable, then linear decay over the last cooldown_steps");
+  d.number("optim.end_lr", o.end_lr, {}, "learning rate where the decay ends, at most lr");
   d.integer("optim.warmup_steps", o.warmup_steps, {0}, "steps",
             "linear warm-up from 0; where not given: a tenth of the decay");
-  d.integer("optim.decay_steps", o.decay_steps, {0}, "steps",
-            "where the cosine ends, warm-up included; 0: train.steps");
+  d.integer("optim.decay_steps", o.decay_steps, {0}, "steps", "where the decay ends, warm-up included; 0: train.steps");
+  d.integer("optim.cooldown_steps", o.cooldown_steps, {-1}, "steps",
+            "wsd: length of the linear decay at the end; -1: a fifth of decay_steps");
   d.number("optim.beta1", o.beta1, {.max = 1, .max_open = true}, "AdamW's first decay");
   d.number("optim.beta2", o.beta2, {.max = 1, .max_open = true}, "AdamW's second decay");
   d.number("optim.eps", o.eps, {.min_open = true}, "AdamW's epsilon");
@@ -200,6 +276,10 @@ void declare(Declarations& d, OptimConfig& o) {
   d.choice<DecayOn>("optim.decay_on", o.decay_on, {{"matrices", DecayOn::kMatrices}, {"all", DecayOn::kAll}},
                     "parameters that weight decay touches; matrices: not norms and biases");
   d.number("optim.clip_grad_norm", o.clip_grad_norm, {}, "largest global gradient norm; 0: no clipping");
+  d.list(
+      "optim.groups", "list of {match, lr, weight_decay}",
+      [&o](const std::string& text) { o.groups = parse_groups(text); }, [&o] { return to_text(o.groups); },
+      "parameters with settings of their own, by name pattern (* and ?); the first that matches holds");
 }
 
 void declare(Declarations& d, CheckpointConfig& c) {

@@ -14,12 +14,13 @@ namespace ttt {
 // One declared field, bound to a RunConfig object.
 struct Field {
   std::string key;   // dotted path, "train.batch_tokens"
-  std::string type;  // "integer", "number", "true | false", "text", "path", or the choices "a | b | c"
+  std::string type;  // "integer", "number", "true | false", "text", "path", the choices "a | b | c", or "list of ..."
   std::string unit;  // "tokens", "steps", ... or ""
   std::string help;  // one line
   // Parses and checks the bound; throws UserError that says what is allowed.
   std::function<void(const std::string& text)> set;
   std::function<std::string()> get;  // as set() takes it: set(get()) changes nothing
+  bool is_list = false;              // set() also takes YAML in flow style, "[a, b]"; a file may give a list
 };
 
 // The fields of `config`, in order of declaration, bound to that object (which must outlive them).

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "config/fields.h"
+#include "config/flow.h"
 
 namespace ttt {
 namespace {
@@ -42,11 +43,13 @@ class KnownKeys {
     RunConfig config;
     for (const Field& field : fields_of(config)) {
       keys_.push_back(field.key);
+      if (field.is_list) lists_.insert(field.key);
       if (const std::string section = section_of(field.key); !section.empty()) sections_.insert(section);
     }
   }
 
   bool is_key(const std::string& key) const { return std::find(keys_.begin(), keys_.end(), key) != keys_.end(); }
+  bool is_list(const std::string& key) const { return lists_.count(key) != 0; }
   bool is_section(const std::string& name) const { return sections_.count(name) != 0; }
 
   [[noreturn]] void unknown(const std::string& place, const std::string& key) const {
@@ -77,8 +80,17 @@ class KnownKeys {
   }
 
   std::vector<std::string> keys_;
-  std::set<std::string> sections_;
+  std::set<std::string> sections_, lists_;
 };
+
+// Lists in flow style, as Field::set takes them.
+std::string flow_text(const YAML::Node& node) {
+  YAML::Emitter out;
+  out.SetSeqFormat(YAML::Flow);
+  out.SetMapFormat(YAML::Flow);
+  out << node;
+  return out.c_str();
+}
 
 // Reads one file and, before it, its bases.
 class FileReader {
@@ -181,10 +193,12 @@ class FileReader {
     known_.unknown(at, key);
   }
 
-  static void read_value(const std::string& at, const std::string& key, const YAML::Node& value, GivenKeys& own) {
-    if (value.IsMap() || value.IsSequence())
+  void read_value(const std::string& at, const std::string& key, const YAML::Node& value, GivenKeys& own) const {
+    const bool list = value.IsSequence() && known_.is_list(key);
+    if ((value.IsMap() || value.IsSequence()) && !list)
       user_error(at, ": '", key, "' takes a single value, not a ", value.IsMap() ? "section" : "list");
-    if (!own.emplace(key, Given{value.IsNull() ? "" : value.Scalar(), at}).second) {
+    const std::string text = list ? flow_text(value) : value.IsNull() ? "" : value.Scalar();
+    if (!own.emplace(key, Given{text, at}).second) {
       user_error(at, ": '", key, "' is given twice (first at ", own.at(key).place, "); remove one");
     }
   }
@@ -227,7 +241,7 @@ GivenKeys read_keys(const fs::path& file, const std::vector<std::string>& overri
 
 void set_field(const Field& field, const Given& given) {
   try {
-    if (given.value.empty() && field.type != "path") user_error("'", field.key, "' has no value");
+    if (given.value.empty() && field.type != "path" && !field.is_list) user_error("'", field.key, "' has no value");
     field.set(given.value);
   } catch (const UserError& error) {
     user_error(given.place, ": ", error.what());
@@ -262,9 +276,10 @@ const std::map<std::string, std::string> kDerived = {
 
 // Defaults that depend on other fields, for keys that were not given.
 void resolve_model(ModelConfig& model, const GivenKeys& given) {
-  if (!given.count("model.backbone") && !model.is_ttt()) model.backbone = Backbone::kTransformer;
-  if (!given.count("model.pre_conv")) model.pre_conv = model.is_ttt() && model.backbone == Backbone::kMamba;
-  if (model.is_ttt()) {
+  if (!given.count("model.backbone") && !model.has_ttt()) model.backbone = Backbone::kTransformer;
+  if (!given.count("model.pre_conv")) model.pre_conv = model.has_ttt() && model.backbone == Backbone::kMamba;
+  const bool both_kinds = model.mixer.contains(MixerKind::kTttLinear) && model.mixer.contains(MixerKind::kTttMlp);
+  if (model.has_ttt() && !both_kinds) {
     model.ttt_base_lr_init = model.resolved_ttt_base_lr_init();
     model.ttt_base_lr = model.resolved_ttt_base_lr();
   }
@@ -303,26 +318,14 @@ void check_in(const fs::path& file, Check&& check) {
   }
 }
 
-std::string quoted(const std::string& text) {
-  const bool plain = !text.empty() &&
-                     std::all_of(text.begin(), text.end(),
-                                 [](unsigned char c) {
-                                   return std::isalnum(c) || c == '_' || c == '.' || c == '/' || c == '-' || c == '+';
-                                 }) &&
-                     text.front() != '-' && text != "null" && text != ".";
-  if (plain) return text;
-  YAML::Emitter out;
-  out << YAML::DoubleQuoted << text;
-  return out.c_str();
-}
-
 std::string to_yaml(const std::vector<Field>& fields) {
   std::string out, section;
   for (const Field& field : fields) {
     const std::string own = section_of(field.key);
     if (own != section && !own.empty()) out += own + ":\n";
     section = own;
-    out += cat(own.empty() ? "" : "  ", leaf_of(field.key), ": ", quoted(field.get()), "\n");
+    out += cat(own.empty() ? "" : "  ", leaf_of(field.key), ": ",
+               field.is_list ? field.get() : flow_scalar(field.get()), "\n");
   }
   return out;
 }

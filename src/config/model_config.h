@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace ttt {
 
@@ -12,9 +14,28 @@ enum class Backbone { kTransformer, kMamba };
 const char* to_string(MixerKind mixer);    // "attention", "ttt_linear", "ttt_mlp", "mamba"
 const char* to_string(Backbone backbone);  // "transformer", "mamba"
 
+// The mixers of consecutive layers, repeated over the depth: {ttt_linear, ttt_linear, ttt_linear, attention} makes
+// every fourth layer attention. One kind is a pattern of length 1.
+class MixerPattern {
+ public:
+  MixerPattern(MixerKind kind) : kinds_{kind} {}                                     // NOLINT: one kind is a pattern
+  explicit MixerPattern(std::vector<MixerKind> kinds) : kinds_(std::move(kinds)) {}  // not empty
+  const std::vector<MixerKind>& kinds() const { return kinds_; }
+  MixerKind of_layer(std::int64_t layer) const { return kinds_[static_cast<std::size_t>(layer) % kinds_.size()]; }
+  bool contains(MixerKind kind) const;
+  bool is_only(MixerKind kind) const;  // every layer has it
+  bool is_hybrid() const { return !is_only(kinds_.front()); }
+  bool operator==(const MixerPattern&) const = default;
+
+ private:
+  std::vector<MixerKind> kinds_;
+};
+
+std::string to_string(const MixerPattern& mixer);  // "ttt_linear", "[ttt_linear, attention]"
+
 // Keys of the YAML section `model:` carry these names.
 struct ModelConfig {
-  MixerKind mixer = MixerKind::kTttLinear;
+  MixerPattern mixer = MixerKind::kTttLinear;
   // TTT mixers only: with gate, shared QK and short convolutions (mamba), or without (transformer).
   Backbone backbone = Backbone::kMamba;
   std::int64_t vocab_size = 32000;
@@ -27,17 +48,30 @@ struct ModelConfig {
   // eta_base at the first step of the inner warm-up; -1: the paper's, no warm-up (TTT-Linear) or 0.01 (TTT-MLP).
   double ttt_base_lr_init = -1;
   std::int64_t ttt_base_lr_warmup_steps = -1;  // -1: the outer warm-up's
+  std::int64_t attention_window = 0;           // attention sees this many tokens, its own included; 0: all before it
   bool pre_conv = true;  // a causal convolution block before the mixer (the Mamba backbone's default in the presets)
   double rope_theta = 10000.0;
   bool tie_embeddings = true;
 
   std::int64_t head_dim() const { return hidden_size / num_heads; }
-  bool is_ttt() const { return mixer == MixerKind::kTttLinear || mixer == MixerKind::kTttMlp; }
+  bool has_ttt() const { return mixer.contains(MixerKind::kTttLinear) || mixer.contains(MixerKind::kTttMlp); }
+  // Mamba as its authors build it: blocks without an MLP, RMSNorm with eps 1e-5. A hybrid's Mamba layers have an MLP.
+  bool is_pure_mamba() const { return mixer.is_only(MixerKind::kMamba); }
+  bool has_mlp() const { return !is_pure_mamba(); }
+  double rms_norm_eps() const { return is_pure_mamba() ? 1e-5 : 1e-6; }
+  // Mamba's inner sizes: d_inner = 2 D channels with 16 states each, steps dt of rank ceil(D / 16).
+  std::int64_t mamba_channels() const { return 2 * hidden_size; }
+  std::int64_t mamba_dt_rank() const { return (hidden_size + 15) / 16; }
   double resolved_ttt_base_lr() const;       // ttt_base_lr with -1 replaced
   double resolved_ttt_base_lr_init() const;  // likewise; equals resolved_ttt_base_lr() when there is no inner warm-up
 
   bool operator==(const ModelConfig&) const = default;
 };
+
+constexpr std::int64_t kMambaStates = 16;
+
+// Whether a model of this config has any use for the key "model.KEY" (mini_batch_size: only with TTT layers, ...).
+bool uses_key(const ModelConfig& config, const std::string& key);
 
 // Cross-field rules (hidden_size divisible by num_heads, even head size, ...). Throws UserError with a sentence that
 // names the keys and the remedy.

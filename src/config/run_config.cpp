@@ -43,6 +43,17 @@ void validate_settings(const RunConfig& config) {
                " steps after which the decay ends (", optim.decay_steps > 0 ? "optim.decay_steps" : "train.steps",
                "); shorten the warm-up");
   }
+  if (optim.schedule == ScheduleKind::kWsd && optim.warmup_steps + config.cooldown_steps() > config.decay_steps()) {
+    user_error("optim.warmup_steps ", optim.warmup_steps, " and optim.cooldown_steps ", config.cooldown_steps(),
+               " are more than the ", config.decay_steps(), " steps of the schedule; shorten one of them");
+  }
+  for (const ParameterGroup& group : optim.groups) {
+    if (group.lr >= 0 && optim.lr == 0) {
+      user_error("optim.groups gives '", group.match,
+                 "' a learning rate, but optim.lr, which the schedule scales, is 0; ",
+                 "give optim.lr a positive value");
+    }
+  }
   if (optim.end_lr > optim.lr) {
     user_error("optim.end_lr ", optim.end_lr, " is above the peak, optim.lr ", optim.lr, "; lower it");
   }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "config/model_config.h"
 
@@ -14,6 +15,8 @@ enum class DeviceKind { kAuto, kCpu, kCuda };
 enum class Parity { kNone, kTttLmJax };
 enum class DecayOn { kMatrices, kAll };          // which parameters weight decay touches
 enum class LossAverage { kTokens, kSequences };  // over all scored tokens, or over a sequence's and then over sequences
+
+enum class ScheduleKind { kCosine, kWsd };
 
 struct DataConfig {
   std::string train;  // a folder that `ttt prepare` wrote
@@ -31,25 +34,38 @@ struct TrainConfig {
   DType dtype = DType::kAuto;
   DeviceKind device = DeviceKind::kAuto;
   LossAverage loss_average = LossAverage::kTokens;
-  std::int64_t log_every = 1;      // steps between two progress lines
-  std::int64_t eval_every = 0;     // steps between two validations; 0: only at the end
-  std::int64_t eval_batches = 16;  // micro-batches in a validation, always the same ones; 0: the whole set
-  std::int64_t stats_every = 0;    // steps between two records of inner-loop statistics; 0: never
-  bool tensorboard = true;         // write event files
-  std::int64_t sample_tokens = 0;  // of text that the model writes at each validation; 0: none
+  bool recompute = false;           // keep only each block's input and compute the block again in the backward pass
+  bool reset_at_documents = false;  // a document sees nothing of the one before it in the same sample
+  std::int64_t log_every = 1;       // steps between two progress lines
+  std::int64_t eval_every = 0;      // steps between two validations; 0: only at the end
+  std::int64_t eval_batches = 16;   // micro-batches in a validation, always the same ones; 0: the whole set
+  std::int64_t stats_every = 100;   // steps between two records of inner-loop statistics; 0: never
+  bool tensorboard = true;          // write event files
+  std::int64_t sample_tokens = 0;   // of text that the model writes at each validation; 0: none
+};
+
+// Parameters with settings of their own.
+struct ParameterGroup {
+  std::string match;         // a name or a pattern with * and ?, "layers.*.mixer.w1"
+  double lr = -1;            // peak, the schedule scaled alike; -1: optim.lr
+  double weight_decay = -1;  // -1: as optim.weight_decay and decay_on say
+  bool operator==(const ParameterGroup&) const = default;
 };
 
 struct OptimConfig {
-  double lr = 3e-3;      // peak
-  double end_lr = 1e-5;  // cosine's end
+  double lr = 3e-3;  // peak
+  ScheduleKind schedule = ScheduleKind::kCosine;
+  double end_lr = 1e-5;  // where the decay ends
   std::int64_t warmup_steps = 480;
-  std::int64_t decay_steps = 0;  // where the cosine ends, warm-up included; 0: train.steps
+  std::int64_t decay_steps = 0;      // where the decay ends, warm-up included; 0: train.steps
+  std::int64_t cooldown_steps = -1;  // WSD: length of the linear decay at the end; -1: a fifth of decay_steps
   double beta1 = 0.9;
   double beta2 = 0.95;
   double eps = 1e-8;
   double weight_decay = 0.1;
   DecayOn decay_on = DecayOn::kMatrices;
-  double clip_grad_norm = 1.0;  // 0: no clipping
+  double clip_grad_norm = 1.0;         // 0: no clipping
+  std::vector<ParameterGroup> groups;  // the first that matches a parameter's name holds
 };
 
 struct CheckpointConfig {
@@ -73,6 +89,8 @@ struct RunConfig {
   // train.micro_batch, or for 0 the largest divisor of a step's sequences with at most 8192 tokens.
   std::int64_t micro_batch() const;
   std::int64_t decay_steps() const { return optim.decay_steps > 0 ? optim.decay_steps : train.steps; }
+  // Steps of WSD's decay, the last before decay_steps().
+  std::int64_t cooldown_steps() const { return optim.cooldown_steps >= 0 ? optim.cooldown_steps : decay_steps() / 5; }
   // Steps of the inner learning rate's warm-up.
   std::int64_t ttt_warmup_steps() const {
     return model.ttt_base_lr_warmup_steps >= 0 ? model.ttt_base_lr_warmup_steps : optim.warmup_steps;

@@ -50,12 +50,15 @@ const std::vector<Part> kTttMlp = {{"mixer.w2", "seq_modeling_block/ttt_dense_1"
 }  // namespace
 
 std::vector<JaxName> jax_names(const ModelConfig& config) {
+  if (config.mixer.is_hybrid() || config.is_pure_mamba())
+    user_error("the official JAX code has no model with model.mixer ", to_string(config.mixer),
+               "; convert attention, ttt_linear and ttt_mlp models from it");
   std::vector<const std::vector<Part>*> parts = {&kEveryBlock};
   if (config.pre_conv) parts.push_back(&kPreConv);
-  const bool mamba_backbone = config.is_ttt() && config.backbone == Backbone::kMamba;
+  const bool mamba_backbone = config.has_ttt() && config.backbone == Backbone::kMamba;
   parts.push_back(mamba_backbone ? &kMambaBackbone : &kKeys);
-  if (config.is_ttt()) parts.push_back(&kTtt);
-  if (config.mixer == MixerKind::kTttMlp) parts.push_back(&kTttMlp);
+  if (config.has_ttt()) parts.push_back(&kTtt);
+  if (config.mixer.contains(MixerKind::kTttMlp)) parts.push_back(&kTttMlp);
 
   std::vector<JaxName> names = {{"embedding.weight", "model/wte/embedding", kSame}};
   for (std::int64_t i = 0; i < config.num_layers; ++i)

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "model/segments.h"
 #include "tokenizer/tokenizer.h"
 
 namespace ttt {
@@ -57,8 +58,15 @@ EvalResult evaluate(LanguageModel& model, const Dataset& data, const EvalOptions
     std::iota(indices.begin(), indices.end(), first);
     const Batch batch = data.batch(indices, options.context);
     const torch::Tensor scored_BT = batch.targets_BT != (data.bos_id() ? *data.bos_id() : -1);
+    ForwardContext context;
+    std::vector<Segment> documents;
+    if (options.reset_at_documents) {
+      TTT_CHECK(data.bos_id().has_value(), "no BOS id to find documents by");
+      documents = document_segments(batch.inputs_BT, *data.bos_id());
+      context.segments = &documents;
+    }
     torch::Tensor loss_BT =
-        model.token_loss(batch.inputs_BT.to(options.device), batch.targets_BT.to(options.device), ForwardContext{})
+        model.token_loss(batch.inputs_BT.to(options.device), batch.targets_BT.to(options.device), context)
             .to(torch::kCPU);
     loss_BT = torch::where(scored_BT, loss_BT, torch::zeros_like(loss_BT)).to(torch::kFloat32);
     total += loss_BT.sum(torch::kFloat64).item<double>();

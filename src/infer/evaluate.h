@@ -16,6 +16,7 @@ struct EvalOptions {
   std::int64_t batch = 1;        // sequences at once; the last batch may be smaller
   std::int64_t max_samples = 0;  // the first so many samples; 0: all
   torch::Device device = torch::kCPU;
+  bool reset_at_documents = false;  // a document sees nothing of the one before; the data declare a BOS id
 };
 
 struct EvalResult {

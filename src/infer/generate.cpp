@@ -16,7 +16,9 @@ constexpr std::int64_t kPromptChunk = 2048;  // tokens of the prompt taken at on
 constexpr std::size_t kMaxHeldBack = 4;      // bytes of the longest UTF-8 character
 
 void check_fits(const LanguageModel& model, std::int64_t prompt, const GenerateOptions& options) {
-  if (model.config().mixer != MixerKind::kAttention || !options.max_context) return;
+  const ModelConfig& config = model.config();
+  const bool full_attention = config.mixer.contains(MixerKind::kAttention) && config.attention_window == 0;
+  if (!full_attention || !options.max_context) return;
   const std::int64_t context = *options.max_context;
   if (prompt >= context) {
     user_error("the prompt has ", prompt, " tokens, but this attention model was trained with a context of ", context,

@@ -2,7 +2,7 @@
 //
 //     x += PreConv(x)                only with pre_conv: causal depthwise convolution, width 4, of RMSNorm(x)
 //     x += Mixer(RMSNorm(x))
-//     x += SwiGLU(RMSNorm(x))
+//     x += SwiGLU(RMSNorm(x))        not in a model of Mamba alone
 //
 // Shapes: B batch, T time, D width, V vocabulary.
 #pragma once

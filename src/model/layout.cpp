@@ -56,9 +56,42 @@ const std::vector<Name> kMambaBackbone = {{"mixer.gate_proj.weight", "seq_modeli
                                           {"mixer.conv_q.bias", "seq_modeling_block.conv_q.bias"},
                                           {"mixer.conv_k.weight", "seq_modeling_block.conv_k.weight"},
                                           {"mixer.conv_k.bias", "seq_modeling_block.conv_k.bias"}};
+const std::vector<Name> kMambaMixer = {{"mixer_norm.weight", "norm.weight"},
+                                       {"mixer.in_proj.weight", "mixer.in_proj.weight"},
+                                       {"mixer.conv.weight", "mixer.conv1d.weight"},
+                                       {"mixer.conv.bias", "mixer.conv1d.bias"},
+                                       {"mixer.x_proj.weight", "mixer.x_proj.weight"},
+                                       {"mixer.dt_proj.weight", "mixer.dt_proj.weight"},
+                                       {"mixer.dt_proj.bias", "mixer.dt_proj.bias"},
+                                       {"mixer.A_log", "mixer.A_log"},
+                                       {"mixer.D", "mixer.D"},
+                                       {"mixer.out_proj.weight", "mixer.out_proj.weight"}};
+const std::vector<Name> kMambaMlpNorm = {{"mlp_norm.weight", "ffn_norm.weight"}};
 const std::vector<Name> kPreConv = {{"pre_conv.norm.weight", "conv.norm.weight"},
                                     {"pre_conv.conv.weight", "conv.conv.weight"},
                                     {"pre_conv.conv.bias", "conv.conv.bias"}};
+
+std::vector<const std::vector<Name>*> parts_of_layer(const ModelConfig& config, MixerKind kind) {
+  std::vector<const std::vector<Name>*> parts;
+  if (config.pre_conv) parts.push_back(&kPreConv);
+  switch (kind) {
+    case MixerKind::kAttention:
+      parts.push_back(&kAttention);
+      break;
+    case MixerKind::kTttLinear:
+    case MixerKind::kTttMlp:
+      parts.push_back(&kTtt);
+      if (kind == MixerKind::kTttMlp) parts.push_back(&kTttMlp);
+      parts.push_back(config.backbone == Backbone::kMamba ? &kMambaBackbone : &kTransformerBackbone);
+      break;
+    case MixerKind::kMamba:
+      parts.push_back(&kMambaMixer);
+      if (config.has_mlp()) parts.push_back(&kMambaMlpNorm);
+      break;
+  }
+  if (config.has_mlp()) parts.push_back(&kMlp);
+  return parts;
+}
 
 NamedTensorList parameters_of(const LanguageModel& model) {
   NamedTensorList list;
@@ -69,27 +102,17 @@ NamedTensorList parameters_of(const LanguageModel& model) {
 }  // namespace
 
 std::vector<LayoutEntry> checkpoint_layout(const ModelConfig& config) {
-  if (config.mixer == MixerKind::kMamba)
-    user_error("model.mixer: mamba is not built into this version yet; choose attention, ttt_linear or ttt_mlp");
-  std::vector<const std::vector<Name>*> parts;
-  if (config.pre_conv) parts.push_back(&kPreConv);
-  if (config.is_ttt()) {
-    parts.push_back(&kTtt);
-    if (config.mixer == MixerKind::kTttMlp) parts.push_back(&kTttMlp);
-    parts.push_back(config.backbone == Backbone::kMamba ? &kMambaBackbone : &kTransformerBackbone);
-  } else {
-    parts.push_back(&kAttention);
-  }
-  parts.push_back(&kMlp);
-
-  std::vector<LayoutEntry> layout = {{"embedding.weight", "model.embed_tokens.weight", 0}};
+  const bool mamba = config.is_pure_mamba();  // whose model calls its parts otherwise
+  const std::string root = mamba ? "backbone." : "model.";
+  std::vector<LayoutEntry> layout = {
+      {"embedding.weight", root + (mamba ? "embeddings.weight" : "embed_tokens.weight"), 0}};
   for (std::int64_t i = 0; i < config.num_layers; ++i) {
-    const std::string ours = cat("layers.", i, "."), file = cat("model.layers.", i, ".");
-    for (const auto* part : parts)
+    const std::string ours = cat("layers.", i, "."), file = cat(root, "layers.", i, ".");
+    for (const auto* part : parts_of_layer(config, config.mixer.of_layer(i)))
       for (const Name& name : *part)
         layout.push_back({ours + name.ours, file + name.file, name.rope ? config.num_heads : 0});
   }
-  layout.push_back({"final_norm.weight", "model.norm.weight", 0});
+  layout.push_back({"final_norm.weight", root + (mamba ? "norm_f.weight" : "norm.weight"), 0});
   if (!config.tie_embeddings) layout.push_back({"lm_head.weight", "lm_head.weight", 0});
   return layout;
 }

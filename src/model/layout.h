@@ -1,5 +1,6 @@
-// A model's parameters under the names and layout of its checkpoint file: Hugging Face's Llama for attention, the
-// official PyTorch model's (ttt-lm-pytorch) for TTT, so that other tools load model.safetensors as it is.
+// A model's parameters under the names and layout of its checkpoint file: Hugging Face's Llama for attention and Mamba
+// for Mamba, the official PyTorch model's (ttt-lm-pytorch) for TTT, so that other tools load model.safetensors as it
+// is. A hybrid's layers keep the names of their kind.
 #pragma once
 
 #include <string>
@@ -34,7 +35,8 @@ std::vector<std::pair<std::string, torch::Tensor>> to_file_layout(
 void import_parameters(LanguageModel& model, const std::vector<std::pair<std::string, torch::Tensor>>& file_tensors,
                        const std::string& source);
 
-// config.json beside the weights (Hugging Face's keys; model_type llama or ttt), and back.
+// config.json beside the weights (Hugging Face's keys; model_type llama, mamba, ttt, or ttt_cpp for what none of those
+// has: hybrids, attention windows, pre_conv elsewhere), and back.
 Json hugging_face_config(const ModelConfig& config);
 ModelConfig model_config_from_hugging_face(const Json& json, const std::string& source);
 

@@ -13,8 +13,12 @@ torch::Tensor Linear::forward(const torch::Tensor& x) const {
   return at::linear(x, weight);
 }
 
+torch::Tensor BiasedLinear::forward(const torch::Tensor& x) const {
+  return at::linear(x, weight, bias);
+}
+
 torch::Tensor RmsNorm::forward(const torch::Tensor& x) const {
-  return rms_norm(x, weight);
+  return rms_norm(x, weight, eps_);
 }
 
 CausalConv::CausalConv(std::int64_t width)
@@ -24,8 +28,8 @@ torch::Tensor CausalConv::forward(const torch::Tensor& x_BTD, const torch::Tenso
   return causal_conv(x_BTD, weight, bias, window_BWD);
 }
 
-PreConv::PreConv(std::int64_t width)
-    : norm_(register_module("norm", std::make_shared<RmsNorm>(width))),
+PreConv::PreConv(std::int64_t width, double norm_eps)
+    : norm_(register_module("norm", std::make_shared<RmsNorm>(width, norm_eps))),
       conv_(register_module("conv", std::make_shared<CausalConv>(width))) {}
 
 torch::Tensor PreConv::forward(const torch::Tensor& x_BTD, torch::Tensor* window_BWD) const {

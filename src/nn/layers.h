@@ -26,11 +26,23 @@ class Linear : public Weight {
   torch::Tensor forward(const torch::Tensor& x) const;
 };
 
+// y = x weight^T + bias, weight [out, in], bias [out].
+class BiasedLinear : public Weight {
+ public:
+  BiasedLinear(std::int64_t in, std::int64_t out)
+      : Weight(at::IntArrayRef({out, in})), bias(register_parameter("bias", torch::empty(out))) {}
+  torch::Tensor forward(const torch::Tensor& x) const;
+  torch::Tensor bias;
+};
+
 // weight [D].
 class RmsNorm : public Weight {
  public:
-  explicit RmsNorm(std::int64_t width) : Weight(at::IntArrayRef({width})) {}
+  RmsNorm(std::int64_t width, double eps) : Weight(at::IntArrayRef({width})), eps_(eps) {}
   torch::Tensor forward(const torch::Tensor& x) const;
+
+ private:
+  double eps_;
 };
 
 // weight and bias [D] of a LayerNorm; the op that uses them applies them.
@@ -52,7 +64,7 @@ class CausalConv : public Weight {
 // The block's pre_conv: the convolution of RMSNorm(x).
 class PreConv : public torch::nn::Module {
  public:
-  explicit PreConv(std::int64_t width);
+  PreConv(std::int64_t width, double norm_eps);
   // With a window (of normed inputs), it is replaced by the next one.
   torch::Tensor forward(const torch::Tensor& x_BTD, torch::Tensor* window_BWD) const;
 

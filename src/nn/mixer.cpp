@@ -5,21 +5,23 @@
 
 #include "base/error.h"
 #include "nn/mixer/attention.h"
+#include "nn/mixer/mamba.h"
 #include "nn/mixer/ttt.h"
 
 namespace ttt {
 
-std::shared_ptr<SequenceMixer> make_mixer(const ModelConfig& config) {
-  switch (config.mixer) {
+std::shared_ptr<SequenceMixer> make_mixer(const ModelConfig& config, std::int64_t layer) {
+  switch (config.mixer.of_layer(layer)) {
     case MixerKind::kAttention:
       return std::make_shared<AttentionMixer>(config);
     case MixerKind::kTttLinear:
+      return std::make_shared<TttMixer>(config, TttKind::kLinear);
     case MixerKind::kTttMlp:
-      return std::make_shared<TttMixer>(config);
+      return std::make_shared<TttMixer>(config, TttKind::kMlp);
     case MixerKind::kMamba:
-      break;
+      return std::make_shared<MambaMixer>(config);
   }
-  user_error("model.mixer: mamba is not built into this version yet; choose attention, ttt_linear or ttt_mlp");
+  fail("a mixer that make_mixer does not know");
 }
 
 }  // namespace ttt

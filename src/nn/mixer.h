@@ -1,5 +1,5 @@
-// The sequence mixer: the layer of a block that moves information along time. Attention, TTT-Linear and TTT-MLP are
-// mixers.
+// The sequence mixer: the layer of a block that moves information along time. Attention, Mamba, TTT-Linear and TTT-MLP
+// are mixers.
 //
 // Shapes: B batch, T time, D width, H heads, K head size, C mini-batch.
 #pragma once
@@ -23,11 +23,21 @@ struct InnerLoopStats {
   torch::Tensor sigma;            // [B*H*T]: all of them
 };
 
+// Tokens begin .. begin+length-1 of sequence `sequence` of a batch: one document, or a part of one.
+struct Segment {
+  std::int64_t sequence = 0, begin = 0, length = 0;
+};
+
 // What a forward pass is told beside its input.
 struct ForwardContext {
   double ttt_lr_mult = 1.0;  // the inner learning rate's warm-up factor; 1 in evaluation and decoding
   std::vector<InnerLoopStats>* stats = nullptr;  // when set, each TTT layer appends its statistics
   std::int64_t layer = 0;                        // set by the model for each block
+  // When set: what moves along time (mixers, convolutions, positions) starts anew in each segment. They cover the batch
+  // in order. Not with a state.
+  const std::vector<Segment>* segments = nullptr;
+  // Keep only each block's input for the backward pass and compute the block again there.
+  bool recompute = false;
 };
 
 // A mixer's state in decoding. Concrete types belong to the mixers.
@@ -53,6 +63,7 @@ class SequenceMixer : public torch::nn::Module {
   virtual std::unique_ptr<MixerState> initial_state(std::int64_t batch) const = 0;
 };
 
-std::shared_ptr<SequenceMixer> make_mixer(const ModelConfig& config);
+// The mixer that config.mixer names for this layer (from 0).
+std::shared_ptr<SequenceMixer> make_mixer(const ModelConfig& config, std::int64_t layer);
 
 }  // namespace ttt

@@ -3,19 +3,53 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <algorithm>
 #include <optional>
+#include <vector>
 
 #include "base/error.h"
 
 namespace ttt {
 
-at::Tensor causal_attention(const at::Tensor& q_BHTK, const at::Tensor& k_BHSK, const at::Tensor& v_BHSK) {
+namespace {
+
+// Queries that are taken at once under a window: long enough for good products, short enough that few of the block's
+// (queries x (window + queries)) scores are masked.
+constexpr std::int64_t kWindowBlock = 256;
+
+// Key s is visible to query t when t - window < s <= t, positions of queries first_query.. and keys first_key.. .
+at::Tensor visible(std::int64_t queries, std::int64_t keys, std::int64_t offset, std::int64_t window,
+                   const at::TensorOptions& options) {
+  const at::Tensor ones_TS = at::ones({queries, keys}, options.dtype(at::kBool));
+  const at::Tensor causal_TS = ones_TS.tril(offset);
+  return window > 0 ? causal_TS.logical_and(ones_TS.triu(offset - window + 1)) : causal_TS;
+}
+
+// Blocks of queries, each against the keys that any of them sees.
+at::Tensor windowed_attention(const at::Tensor& q_BHTK, const at::Tensor& k_BHSK, const at::Tensor& v_BHSK,
+                              std::int64_t window) {
+  const auto T = q_BHTK.size(2), S = k_BHSK.size(2), past = S - T;
+  std::vector<at::Tensor> parts;
+  for (std::int64_t first = 0; first < T; first += kWindowBlock) {
+    const std::int64_t count = std::min(kWindowBlock, T - first), position = past + first;
+    const std::int64_t begin = std::max<std::int64_t>(0, position - window + 1), keys = position + count - begin;
+    parts.push_back(at::scaled_dot_product_attention(q_BHTK.narrow(2, first, count), k_BHSK.narrow(2, begin, keys),
+                                                     v_BHSK.narrow(2, begin, keys),
+                                                     visible(count, keys, position - begin, window, q_BHTK.options())));
+  }
+  return parts.size() == 1 ? parts.front() : at::cat(parts, 2);
+}
+
+}  // namespace
+
+at::Tensor causal_attention(const at::Tensor& q_BHTK, const at::Tensor& k_BHSK, const at::Tensor& v_BHSK,
+                            std::int64_t window) {
   const auto T = q_BHTK.size(2), S = k_BHSK.size(2);
-  TTT_CHECK(S >= T && T >= 1, T, " queries, ", S, " keys");
+  TTT_CHECK(S >= T && T >= 1 && window >= 0, T, " queries, ", S, " keys, window ", window);
+  if (window > 0 && window < S) return windowed_attention(q_BHTK, k_BHSK, v_BHSK, window);
   if (S == T) return at::scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, std::nullopt, 0.0, /*is_causal=*/true);
   if (T == 1) return at::scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK);
-  const at::Tensor visible_TS = at::ones({T, S}, q_BHTK.options().dtype(at::kBool)).tril(S - T);
-  return at::scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, visible_TS);
+  return at::scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, visible(T, S, S - T, 0, q_BHTK.options()));
 }
 
 }  // namespace ttt

@@ -1,14 +1,19 @@
-// Causal softmax attention: o_t = sum_{s <= t} softmax_s(q_t . k_s / sqrt(K)) v_s.
+// Causal softmax attention: o_t = sum_{s <= t} softmax_s(q_t . k_s / sqrt(K)) v_s, with a window W only over t-W < s <=
+// t.
 //
 // Shapes: B batch, H heads, T queries, S keys, K head size.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
+
 namespace ttt {
 
 // q [B,H,T,K], k and v [B,H,S,K], S >= T: the queries are the last T positions, so query t sees keys 0 .. S-T+t. ->
 // [B,H,T,K]. Differentiable. LibTorch's scaled_dot_product_attention chooses the kernel.
-at::Tensor causal_attention(const at::Tensor& q_BHTK, const at::Tensor& k_BHSK, const at::Tensor& v_BHSK);
+// With window > 0 a query sees the last `window` keys, its own included; time and memory are then T x window.
+at::Tensor causal_attention(const at::Tensor& q_BHTK, const at::Tensor& k_BHSK, const at::Tensor& v_BHSK,
+                            std::int64_t window = 0);
 
 }  // namespace ttt

@@ -1,16 +1,41 @@
 #include "optim/adamw.h"
 
 #include <ATen/ATen.h>
+#include <fnmatch.h>
 #include <torch/csrc/autograd/grad_mode.h>
 
 #include <algorithm>
+#include <cctype>
 #include <map>
 
 #include "base/error.h"
 
 namespace ttt {
 
+namespace {
+
+bool is_never_decayed(const std::string& name) {
+  return name.ends_with(".A_log") || name.ends_with(".mixer.D") || name.ends_with(".dt_proj.bias");
+}
+
+// The kind of parameter: its name with layer numbers replaced, "layers.*.mixer.w1".
+std::string kind_of(const std::string& name) {
+  std::string kind;
+  for (std::size_t i = 0; i < name.size(); ++i) {
+    const bool digit = std::isdigit(static_cast<unsigned char>(name[i])) != 0;
+    if (digit && i > 0 && (name[i - 1] == '.' || kind.back() == '*')) {
+      if (kind.back() != '*') kind += '*';
+    } else {
+      kind += name[i];
+    }
+  }
+  return kind;
+}
+
+}  // namespace
+
 bool is_decayed(const std::string& name, const at::Tensor& parameter) {
+  if (is_never_decayed(name)) return false;
   const std::string last = name.substr(name.rfind('.') + 1);
   const bool is_bias = last.ends_with("bias") || last == "b1" || last == "b2";
   const bool is_norm = name.find("norm") != std::string::npos;
@@ -30,23 +55,65 @@ double global_norm(const std::vector<at::Tensor>& gradients) {
   return at::linalg_vector_norm(at::cat(row_norms).to(at::kDouble), 2).item<double>();
 }
 
+AdamW::Group& AdamW::group_of(double lr_scale, double weight_decay) {
+  for (Group& group : groups_) {
+    if (group.lr_scale == lr_scale && group.weight_decay == weight_decay) return group;
+  }
+  Group& group = groups_.emplace_back();
+  group.lr_scale = lr_scale;
+  group.weight_decay = weight_decay;
+  return group;
+}
+
 AdamW::AdamW(NamedParameters parameters, const OptimConfig& config) : config_(config) {
-  Group decayed, plain;
-  decayed.weight_decay = config.weight_decay;
+  std::vector<bool> used(config.groups.size(), false);
   for (auto& [name, parameter] : parameters) {
-    Group& group = config.decay_on == DecayOn::kAll || is_decayed(name, parameter) ? decayed : plain;
+    double lr_scale = 1;
+    const bool decayed = is_decayed(name, parameter) || (config.decay_on == DecayOn::kAll && !is_never_decayed(name));
+    double weight_decay = decayed ? config.weight_decay : 0;
+    for (std::size_t i = 0; i < config.groups.size(); ++i) {
+      const ParameterGroup& rule = config.groups[i];
+      if (fnmatch(rule.match.c_str(), name.c_str(), 0) != 0) continue;
+      used[i] = true;
+      if (rule.lr >= 0) lr_scale = rule.lr / config.lr;
+      if (rule.weight_decay >= 0) weight_decay = rule.weight_decay;
+      break;
+    }
+    Group& group = group_of(lr_scale, weight_decay);
     group.names.push_back(name);
     group.exp_avg.push_back(at::zeros_like(parameter, at::MemoryFormat::Contiguous).detach());
     group.exp_avg_sq.push_back(at::zeros_like(parameter, at::MemoryFormat::Contiguous).detach());
     group.parameters.push_back(std::move(parameter));
   }
-  for (Group* group : {&decayed, &plain}) {
-    if (group->names.empty()) continue;
-    // The kernel wants a count of updates for each parameter; they share one tensor.
-    const at::Tensor& first = group->parameters.front();
-    group->counts.assign(group->names.size(), at::zeros({}, at::TensorOptions(at::kFloat).device(first.device())));
-    groups_.push_back(std::move(*group));
+  for (std::size_t i = 0; i < used.size(); ++i) {
+    if (used[i]) continue;
+    user_error("entry ", i + 1, " of optim.groups, match '", config.groups[i].match,
+               "', is the first to match no parameter; names look like '", groups_.front().names.front(), "' and '",
+               groups_.back().names.back(), "'");
   }
+  for (Group& group : groups_) {
+    // The kernel wants a count of updates for each parameter; they share one tensor.
+    const at::Tensor& first = group.parameters.front();
+    group.counts.assign(group.names.size(), at::zeros({}, at::TensorOptions(at::kFloat).device(first.device())));
+  }
+}
+
+std::vector<std::string> AdamW::describe_groups() const {
+  std::vector<std::string> lines;
+  for (const Group& group : groups_) {
+    std::int64_t values = 0;
+    for (const at::Tensor& parameter : group.parameters) values += parameter.numel();
+    std::vector<std::string> kinds;
+    for (const std::string& name : group.names) {
+      const std::string kind = kind_of(name);
+      if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) kinds.push_back(kind);
+    }
+    std::string line = cat("lr ", config_.lr * group.lr_scale, ", weight decay ", group.weight_decay, ": ",
+                           group.names.size(), " tensors, ", values, " values:");
+    for (const std::string& kind : kinds) line += " " + kind;
+    lines.push_back(std::move(line));
+  }
+  return lines;
 }
 
 std::vector<at::Tensor> AdamW::gradients() {
@@ -77,7 +144,8 @@ void AdamW::step(double lr) {
     for (const at::Tensor& parameter : group.parameters) grads.push_back(parameter.grad().contiguous());
     group.counts.front().fill_(static_cast<double>(updates_));
     at::_fused_adamw_(group.parameters, grads, group.exp_avg, group.exp_avg_sq, /*max_exp_avg_sqs=*/{}, group.counts,
-                      lr, config_.beta1, config_.beta2, group.weight_decay, config_.eps, /*amsgrad=*/false,
+                      lr * group.lr_scale, config_.beta1, config_.beta2, group.weight_decay, config_.eps,
+                      /*amsgrad=*/false,
                       /*maximize=*/false);
   }
 }

@@ -18,6 +18,7 @@ using NamedParameters = std::vector<std::pair<std::string, at::Tensor>>;
 // convolutions, the initial fast weights w1 and w2, lr_weight), and not the vectors: norms' gains and shifts (per head
 // too), biases (b1 and b2 too), token_scale_delta. The embedding is decayed like the matrices, since it is the head as
 // well where they are tied.
+// Mamba's A_log, D and dt_proj bias are never decayed, whatever decay_on says: they set time scales.
 bool is_decayed(const std::string& name, const at::Tensor& parameter);
 
 // The 2-norm over all elements of all gradients together. Rows are reduced in the gradients' type, their norms in fp64.
@@ -31,14 +32,18 @@ double global_norm(const std::vector<at::Tensor>& gradients);
 // m and v have the parameters' shapes and type (fp32). Deterministic at an equal number of threads.
 class AdamW {
  public:
-  // The parameters are leaves that require gradients; they are updated in place.
+  // The parameters are leaves that require gradients; they are updated in place. Throws UserError for an entry of
+  // config.groups that matches none of them.
   AdamW(NamedParameters parameters, const OptimConfig& config);
 
   // Scales all gradients by min(1, max_norm / norm); max_norm 0: leaves them. Returns the norm before. An undefined
   // gradient counts as zero.
   double clip_gradients(double max_norm);
 
+  // lr: the schedule's; a group with an lr of its own takes that one's share of it.
   void step(double lr);
+  // A line for each set of parameters that are treated alike: how many, lr, weight decay, what they are.
+  std::vector<std::string> describe_groups() const;
   // Drops the gradients, so that the next backward pass writes instead of adding.
   void zero_gradients();
 
@@ -51,12 +56,13 @@ class AdamW {
   void load_state(const NamedParameters& state, std::int64_t updates, const std::string& source);
 
  private:
-  // Parameters with one weight decay, as the fused kernel takes them.
+  // Parameters with one learning rate and one weight decay, as the fused kernel takes them.
   struct Group {
-    double weight_decay = 0;
+    double lr_scale = 1, weight_decay = 0;
     std::vector<std::string> names;
     std::vector<at::Tensor> parameters, exp_avg, exp_avg_sq, counts;
   };
+  Group& group_of(double lr_scale, double weight_decay);
   std::vector<at::Tensor> gradients();
   std::vector<Group> groups_;
   OptimConfig config_;

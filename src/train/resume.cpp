@@ -9,32 +9,47 @@
 namespace ttt {
 namespace {
 
-// A key, or a whole section where it ends with a dot.
-constexpr std::string_view kMayChange[] = {
-    "optim.",
-    "checkpoint.",
-    "train.steps",
-    "train.micro_batch",
-    "train.threads",
-    "train.dtype",
-    "train.device",
-    "train.log_every",
-    "train.eval_every",
-    "train.eval_batches",
-    "train.stats_every",
-    "train.tensorboard",
-    "train.sample_tokens",
-    "data.train",
-    "data.valid",
-    "output_dir",
-    "init_from",
-    "tokenizer",
+// What may change between a checkpoint and the run that goes on from it, and what that means. A key, or a whole section
+// where it ends with a dot; the first that fits holds.
+struct Change {
+  std::string_view key, meaning;
+};
+constexpr std::string_view kNoEffect = "no effect on the result";
+constexpr std::string_view kLogging = "no effect on the model";
+constexpr std::string_view kRounding = "the result differs by rounding";
+constexpr Change kMayChange[] = {
+    {"optim.warmup_steps", "the schedule is the new one as if from the start: the rate may jump here"},
+    {"optim.decay_steps", "the schedule is the new one as if from the start: the rate may jump here"},
+    {"optim.cooldown_steps", "the schedule is the new one as if from the start: the rate may jump here"},
+    {"optim.schedule", "the schedule is the new one as if from the start: the rate may jump here"},
+    {"optim.", "holds from the next step on; the moments are kept"},
+    {"train.steps", "the run ends elsewhere; a decay that ends there is stretched, so that the rate may jump here"},
+    {"train.batch_tokens", "steps have another size from here on; samples go on where they were"},
+    {"train.micro_batch", kRounding},
+    {"train.threads", kRounding},
+    {"train.dtype", kRounding},
+    {"train.device", kRounding},
+    {"train.recompute", kNoEffect},
+    {"train.reset_at_documents", "documents are told apart, or not, from here on"},
+    {"train.log_every", kLogging},
+    {"train.eval_every", kLogging},
+    {"train.eval_batches", "validation losses compare only with those from here on"},
+    {"train.stats_every", kLogging},
+    {"train.tensorboard", kLogging},
+    {"train.sample_tokens", kLogging},
+    {"checkpoint.", kLogging},
+    {"data.train", "the same data in another place"},
+    {"data.valid", "validation losses compare only with those from here on"},
+    {"output_dir", "the run has moved"},
+    {"init_from", kNoEffect},
+    {"tokenizer", kNoEffect},
 };
 
-bool may_change(const std::string& key) {
-  return std::any_of(std::begin(kMayChange), std::end(kMayChange), [&](std::string_view allowed) {
-    return allowed.ends_with('.') ? key.starts_with(allowed) : key == allowed;
+const Change* change_of(const std::string& key) {
+  const auto found = std::find_if(std::begin(kMayChange), std::end(kMayChange), [&](const Change& change) {
+    return change.key.ends_with('.') ? key.starts_with(change.key) : key == change.key;
   });
+  return found == std::end(kMayChange) ? nullptr : found;
 }
 
 }  // namespace
@@ -64,14 +79,17 @@ std::string fall_back_advice(const std::filesystem::path& root, const std::files
              before.empty() ? std::string("start the run again from the beginning") : "resume from " + before);
 }
 
-std::vector<FieldDifference> check_resumed_config(const RunConfig& old_config, const RunConfig& new_config) {
-  std::vector<FieldDifference> allowed;
+std::vector<std::string> check_resumed_config(const RunConfig& old_config, const RunConfig& new_config) {
+  std::vector<std::string> allowed;
   std::string refused;
   for (const FieldDifference& difference : diff(old_config, new_config)) {
-    if (may_change(difference.key)) {
-      allowed.push_back(difference);
+    const auto shown = [](const std::string& value) { return value.empty() ? std::string("nothing") : value; };
+    if (const Change* change = change_of(difference.key)) {
+      allowed.push_back(
+          cat(difference.key, " was ", shown(difference.a), ", now ", shown(difference.b), ": ", change->meaning));
     } else {
-      refused += cat(refused.empty() ? "" : ", ", difference.key, " (was ", difference.a, ", now ", difference.b, ")");
+      refused += cat(refused.empty() ? "" : ", ", difference.key, " (was ", shown(difference.a), ", now ",
+                     shown(difference.b), ")");
     }
   }
   if (!refused.empty()) {

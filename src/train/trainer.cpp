@@ -12,6 +12,7 @@
 #include "infer/evaluate.h"
 #include "infer/text_sample.h"
 #include "model/layout.h"
+#include "model/segments.h"
 #include "train/loss_weights.h"
 #include "train/progress.h"
 #include "train/signals.h"
@@ -35,7 +36,12 @@ ExitCode Trainer::run() {
   const SignalGuard signals;
   Progress progress(state_.step + 1, config_.train.steps, config_.train.batch_tokens, options_.quiet);
   while (state_.step < config_.train.steps) {
-    const StepResult result = step();
+    StepResult result;
+    try {
+      result = step();
+    } catch (const NotFinite& error) {
+      stop_at_last_good_step(error);
+    }
     record(result);
     progress.update(result.step, result.loss, result.seconds, is_due(result.step, config_.train.log_every));
     const bool last = state_.step == config_.train.steps;
@@ -75,6 +81,12 @@ StepResult Trainer::step() {
     ForwardContext context;
     context.ttt_lr_mult = result.ttt_lr_mult;
     if (wants_stats && first == 0) context.stats = &result.stats;
+    context.recompute = config_.train.recompute;
+    std::vector<Segment> documents;
+    if (config_.train.reset_at_documents) {
+      documents = document_segments(part(batch.inputs_BT), *train_data_->bos_id());
+      context.segments = &documents;
+    }
     const torch::Tensor token_loss_bT = model_->token_loss(part(batch.inputs_BT), part(batch.targets_BT), context);
     const torch::Tensor loss = (token_loss_bT * part(weights_BT)).sum();
     loss.backward();
@@ -82,8 +94,8 @@ StepResult Trainer::step() {
   }
   result.grad_norm = optimizer_->clip_gradients(config_.optim.clip_grad_norm);
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
-    fail("step ", result.step, " has a loss of ", result.loss, " and a gradient norm of ", result.grad_norm,
-         ": the run diverged and stops here, the last checkpoint is kept; lower optim.lr or optim.clip_grad_norm");
+    throw NotFinite(cat("step ", result.step, " has a loss of ", result.loss, " and a gradient norm of ",
+                        result.grad_norm, ": the run diverged and stops here"));
   }
   optimizer_->step(result.lr);
 
@@ -113,13 +125,21 @@ void Trainer::record(const StepResult& result) {
   for (const InnerLoopStats& stats : result.stats) {
     metrics_->write(to_json(stats, result.step));
     if (tensorboard_) tensorboard_->histograms(stats, result.step);
-    for (const torch::Tensor& values : {stats.loss_w0, stats.loss_before, stats.loss_after, stats.weight_change}) {
-      if (!values.defined() || at::isfinite(values).all().item<bool>()) continue;
-      log_warn(cat("layer ", stats.layer, ", step ", result.step,
-                   ": the inner loop is not finite; lower model.ttt_base_lr"));
-      break;
-    }
+    for (const std::string& warning : watch_.check(stats, result.step)) log_warn(warning);
   }
+}
+
+void Trainer::stop_at_last_good_step(const NotFinite& error) {
+  const std::string advice = "; lower optim.lr or optim.clip_grad_norm";
+  for (const auto& parameter : model_->named_parameters()) {
+    if (!at::isfinite(parameter.value()).all().item<bool>())
+      fail(error.what(), ", and the parameter ", parameter.key(), " is not finite after step ", state_.step,
+           ", which is therefore not saved; the last checkpoint is kept", advice);
+  }
+  const fs::path directory = checkpoint_path(checkpoints_, state_.step);
+  if (state_.step == 0) fail(error.what(), " before anything was learnt", advice);
+  if (!fs::exists(directory)) save();
+  fail(error.what(), "; the last good step is saved as '", directory.string(), "'", advice);
 }
 
 void Trainer::validate_model() {
@@ -130,6 +150,7 @@ void Trainer::validate_model() {
   options.batch = config_.micro_batch();
   options.max_samples = config_.train.eval_batches * config_.micro_batch();
   options.device = device_;
+  options.reset_at_documents = config_.train.reset_at_documents;
   const EvalResult valid = evaluate(*model_, *valid_data_, options);
   Json line = {{"kind", "valid"}, {"step", state_.step}, {"loss", valid.loss}, {"perplexity", std::exp(valid.loss)}};
   std::string text = cat("step ", state_.step, ": validation loss ", valid.loss, ", perplexity ", std::exp(valid.loss));

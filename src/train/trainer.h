@@ -22,6 +22,7 @@
 #include "model/language_model.h"
 #include "optim/adamw.h"
 #include "optim/schedule.h"
+#include "train/inner_loop_watch.h"
 #include "train/metrics.h"
 #include "train/tensorboard.h"
 #include "train/train_state.h"
@@ -50,11 +51,15 @@ class Trainer {
   explicit Trainer(const RunConfig& config, const TrainerOptions& options = {});
 
   // Trains to train.steps. kOk, or kPreempted after SIGTERM or SIGINT: the step was finished and saved. Throws Error
-  // when the loss is not finite.
+  // when the loss is not finite; the last good step is saved then.
   ExitCode run();
 
-  // One optimizer step; throws Error when the loss or the gradient is not finite, before it touches a parameter.
+  // One optimizer step; throws NotFinite when the loss or the gradient is, before it touches a parameter.
   StepResult step();
+
+  struct NotFinite : Error {
+    using Error::Error;
+  };
 
   const TrainState& state() const { return state_; }
   LanguageModel& model() { return *model_; }
@@ -71,6 +76,7 @@ class Trainer {
   void validate_model();
   void write_sample();
   void save();
+  [[noreturn]] void stop_at_last_good_step(const NotFinite& error);
 
   RunConfig config_;
   TrainerOptions options_;
@@ -82,7 +88,8 @@ class Trainer {
   std::string tokenizer_;  // bytes of tokenizer.model
   std::shared_ptr<LanguageModel> model_;
   std::unique_ptr<AdamW> optimizer_;
-  WarmupCosine schedule_;
+  Schedule schedule_;
+  InnerLoopWatch watch_;
   TrainState state_;
   std::unique_ptr<TensorboardWriter> tensorboard_;  // null without train.tensorboard
   std::unique_ptr<MetricsWriter> metrics_;

@@ -25,18 +25,18 @@ NamedParameters named_parameters(LanguageModel& model) {
   return parameters;
 }
 
-// Architecture keys that a fine-tuning run may set anew, since they change no parameter's meaning; and those that
-// attention has no use for.
+// Architecture keys that a fine-tuning run may set anew, since they change no parameter's meaning; and those that its
+// model has no use for.
 bool may_differ_in_init(const std::string& key, const ModelConfig& model) {
-  if (key == "model.rope_theta" || key.starts_with("model.ttt_base_lr")) return true;
-  return !model.is_ttt() && (key == "model.backbone" || key == "model.mini_batch_size");
+  return key == "model.rope_theta" || key == "model.attention_window" || key.starts_with("model.ttt_base_lr") ||
+         !uses_key(model, key);
 }
 
 // The config with every value that is derived from others filled in, as the run's config.yaml holds it.
 RunConfig resolved(RunConfig config) {
   validate(config);
   config.train.micro_batch = config.micro_batch();
-  if (config.model.is_ttt()) {
+  if (config.model.has_ttt()) {
     config.model.ttt_base_lr_init = config.model.resolved_ttt_base_lr_init();
     config.model.ttt_base_lr = config.model.resolved_ttt_base_lr();
   }
@@ -54,7 +54,7 @@ void choose_deterministic_kernels() {
 }  // namespace
 
 Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
-    : config_(resolved(config)), options_(options), device_(torch::kCPU), schedule_(config_) {
+    : config_(resolved(config)), options_(options), device_(torch::kCPU), schedule_(schedule_of(config_)) {
   device_ = select_device(config_.train.device);
   set_cpu_threads(config_.train.threads);
   if (device_.is_cuda()) choose_deterministic_kernels();
@@ -107,6 +107,11 @@ void Trainer::check_fit(const Dataset& data, const char* key) const {
     user_error(place, " has ", data.num_tokens(), " tokens, too few for one sample of train.context ",
                config_.train.context, " and its last target; take a shorter context or more text");
   }
+  if (config_.train.reset_at_documents && !data.bos_id()) {
+    user_error(place,
+               " declares no BOS id, by which train.reset_at_documents finds documents; prepare it from text or with "
+               "--bos-id, or leave the key out");
+  }
   const std::int64_t bytes_per_token = data.vocab_size() <= 65536 ? 2 : 4;
   if (data.num_tokens() > kVerifiedBytes / bytes_per_token) return;
   const std::vector<std::string> problems = data.verify();
@@ -145,9 +150,7 @@ void Trainer::resume(const fs::path& directory) {
   optimizer_->load_state(checkpoint.optimizer, saved.step, source);
   state_ = saved;
   log_info(cat("resuming from '", source, "' at step ", state_.step));
-  for (const FieldDifference& difference : differences) {
-    log_info(cat("changed since: ", difference.key, " was ", difference.a, ", now ", difference.b));
-  }
+  for (const std::string& difference : differences) log_info(cat("changed since: ", difference));
 }
 
 void Trainer::start_from(const fs::path& directory) {
@@ -161,7 +164,7 @@ void Trainer::start_from(const fs::path& directory) {
       user_error("init_from '", source, "' is a model with ", difference.key, " ", difference.a,
                  " and the config says ", difference.b, "; set the config's key to ", difference.a);
     }
-    if (config_.model.is_ttt())
+    if (uses_key(config_.model, difference.key))
       log_info(cat("init_from has ", difference.key, " ", difference.a, ", this run ", difference.b));
   }
   import_parameters(*model_, checkpoint.model, source);
@@ -177,6 +180,7 @@ void Trainer::announce() const {
   log_info(cat("steps ", state_.step + 1, " to ", config_.train.steps, " of ", config_.sequences_per_step(), " x ",
                config_.train.context, " tokens, in micro-batches of ", config_.micro_batch(), "; an epoch is ", samples,
                " samples of ", train_data_->num_tokens(), " tokens"));
+  for (const std::string& group : optimizer_->describe_groups()) log_info(cat("optimizer: ", group));
 }
 
 }  // namespace ttt

@@ -96,9 +96,9 @@ TEST(Presets, EveryModelLoads) {
     const ModelConfig model = load_model_config(file);
     const std::string name = file.stem().string();
     names.insert(name);
-    EXPECT_TRUE(name.starts_with(to_string(model.mixer))) << name;
-    EXPECT_EQ(model.pre_conv, model.is_ttt() && model.backbone == Backbone::kMamba) << name;
-    if (model.is_ttt()) {
+    EXPECT_TRUE(name.starts_with(model.mixer.is_hybrid() ? "hybrid" : to_string(model.mixer))) << name;
+    EXPECT_EQ(model.pre_conv, model.has_ttt() && model.backbone == Backbone::kMamba) << name;
+    if (model.has_ttt()) {
       EXPECT_EQ(model.backbone == Backbone::kTransformer, name.find("transformer") != name.npos) << name;
     }
     if (name.ends_with("760m")) {
@@ -110,6 +110,7 @@ TEST(Presets, EveryModelLoads) {
       EXPECT_EQ(model.intermediate_size, 2048);
     }
   }
+  for (const char* size : {"130m", "370m", "790m", "1.4b"}) EXPECT_TRUE(names.count(cat("mamba_", size))) << size;
   for (const char* size : {"125m", "350m", "760m", "1.3b"}) {
     for (const char* kind : {"attention", "ttt_linear", "ttt_mlp", "ttt_linear_transformer", "ttt_mlp_transformer"}) {
       EXPECT_TRUE(names.count(cat(kind, "_", size))) << kind << "_" << size;

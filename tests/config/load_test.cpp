@@ -164,7 +164,8 @@ TEST_F(LoadTest, WrongTypesAndValuesOutOfRange) {
             "run.yaml:1: 'model.ttt_base_lr' must be a number of at least 0, or -1 for the paper's value, not '-0.5'");
   EXPECT_EQ(error_of("model: {pre_conv: yes}\n"), "run.yaml:1: 'model.pre_conv' must be true or false, not 'yes'");
   EXPECT_EQ(error_of("model: {mixer: ttt_liner}\n"),
-            "run.yaml:1: 'model.mixer' must be one of attention | ttt_linear | ttt_mlp | mamba, not 'ttt_liner'; did "
+            "run.yaml:1: 'model.mixer' must be one of attention | ttt_linear | ttt_mlp | mamba, or a list of them, not "
+            "'ttt_liner'; did "
             "you mean 'ttt_linear'?");
   EXPECT_EQ(error_of("parity: jax\n"), "run.yaml:1: 'parity' must be one of none | ttt-lm-jax, not 'jax'");
   EXPECT_EQ(error_of("train: {steps: }\n"), "run.yaml:1: 'train.steps' has no value");
@@ -219,9 +220,16 @@ TEST_F(LoadTest, CrossFieldRulesNameKeysAndRemedy) {
   EXPECT_EQ(error("model: {hidden_size: 36, num_heads: 12}\n"),
             "run.yaml: model.hidden_size / model.num_heads is 3, but RoPE rotates pairs and needs an even head size; "
             "change one of the two");
-  EXPECT_EQ(error("model: {mixer: mamba}\n"),
-            "run.yaml: model.mixer 'mamba' comes in a later version; use attention, ttt_linear or ttt_mlp "
-            "('model.backbone: mamba' works with these)");
+  EXPECT_EQ(error("model: {mixer: [ttt_linear, attention], num_layers: 1}\n"),
+            "run.yaml: model.mixer lists 2 layers and model.num_layers is 1; shorten the list or add layers");
+  EXPECT_EQ(error("model: {mixer: [ttt_linear, ttt_mlp]}\n"),
+            "run.yaml: model.mixer has ttt_linear and ttt_mlp layers, whose inner learning rates the paper sets "
+            "differently; give model.ttt_base_lr and model.ttt_base_lr_init, which hold for both");
+  EXPECT_EQ(error("model: {mixer: mamba, attention_window: 64}\n"),
+            "run.yaml: model.attention_window is 64 but model.mixer mamba has no attention layer; leave it out");
+  EXPECT_EQ(error("optim: {schedule: wsd, warmup_steps: 60, cooldown_steps: 50}\ntrain: {steps: 100}\n"),
+            "run.yaml: optim.warmup_steps 60 and optim.cooldown_steps 50 are more than the 100 steps of the schedule; "
+            "shorten one of them");
   EXPECT_EQ(error("train: {context: 2048, batch_tokens: 0.5M}\n"),
             "run.yaml: train.batch_tokens 500000 is not a multiple of train.context 2048; use 499712 or 501760");
   EXPECT_EQ(error("train: {context: 100, batch_tokens: 40}\n"),
@@ -263,6 +271,37 @@ TEST_F(LoadTest, DefaultsThatDependOnOtherKeys) {
   EXPECT_EQ(run("train: {context: 512, batch_tokens: 12288}\n").train.micro_batch, 12);  // divides 24, 16 would not
   EXPECT_EQ(run("train: {context: 16384, batch_tokens: 65536}\n").train.micro_batch, 1);
   EXPECT_EQ(run("train: {context: 64, batch_tokens: 448}\n").train.micro_batch, 7);
+}
+
+TEST_F(LoadTest, ListsAreKeysOfTheirOwn) {
+  const RunConfig config = load_run_config(write_run(
+      "model:\n  num_layers: 4\n  mixer:\n    - ttt_linear\n    - ttt_linear\n    - attention\n  attention_window: 64\n"
+      "optim:\n  groups:\n    - {match: '*.w1', weight_decay: 0}\n    - match: 'layers.0.*'\n      lr: 1e-4\n"));
+  EXPECT_EQ(config.model.mixer, MixerPattern({MixerKind::kTttLinear, MixerKind::kTttLinear, MixerKind::kAttention}));
+  EXPECT_EQ(config.model.mixer.of_layer(2), MixerKind::kAttention);
+  EXPECT_EQ(config.model.mixer.of_layer(3), MixerKind::kTttLinear);
+  EXPECT_EQ(config.optim.groups, (std::vector<ParameterGroup>{{"*.w1", -1, 0.0}, {"layers.0.*", 1e-4, -1}}));
+  // What a run writes down is read back as the same.
+  const RunConfig again = load_run_config(write("again.yaml", to_yaml(config)));
+  EXPECT_TRUE(diff(config, again).empty());
+  EXPECT_EQ(again.optim.groups, config.optim.groups);
+  const RunConfig overridden = load_run_config(write_run(""), {"model.mixer=[mamba, attention]", "optim.groups=[]"});
+  EXPECT_TRUE(overridden.model.mixer.is_hybrid());
+
+  const auto error = [&](const std::string& more) { return message([&] { load_run_config(write_run(more)); }); };
+  EXPECT_EQ(error("train: {steps: [1, 2]}\n"), "run.yaml:3: 'train.steps' takes a single value, not a list");
+  EXPECT_EQ(error("optim: {groups: [{match: x, wd: 0}]}\n"),
+            "run.yaml:3: entry 1 of 'optim.groups' has an unknown key 'wd'; an entry is {match: ..., lr: ..., "
+            "weight_decay: ...}");
+  EXPECT_EQ(error("optim: {groups: [{match: x}]}\n"),
+            "run.yaml:3: entry 1 of 'optim.groups' needs 'match', a name pattern, and lr or weight_decay, as in "
+            "'{match: \"*.w1\", weight_decay: 0}'");
+  EXPECT_EQ(error("optim: {groups: [{match: x, lr: fast}]}\n"),
+            "run.yaml:3: 'optim.groups': lr must be a number of at least 0, not 'fast'");
+  EXPECT_EQ(error("optim: {groups: w1}\n"),
+            "run.yaml:3: 'optim.groups' takes a list such as '[{match: ..., lr: ..., weight_decay: ...}]', not 'w1'");
+  EXPECT_EQ(error("model: {mixer: []}\n"),
+            "run.yaml:3: 'model.mixer' takes one word or a list such as '[a, b]', not '[]'");
 }
 
 TEST_F(LoadTest, ParitySetsDefaultsUnderExplicitKeys) {

@@ -115,6 +115,6 @@ expect 0 "$TTT" train run.yaml
 grep -q 'is finished' out.txt || { cat out.txt; die "does not say that the run is finished"; }
 [ "$(cat straight/metrics.jsonl | cksum)" = "$sum" ] || die "a finished run wrote metrics"
 expect 0 "$TTT" train run.yaml train.steps=64
-grep -q 'changed since: train.steps was 60, now 64' out.txt || { cat out.txt; die "does not list the changed key"; }
+grep -q 'changed since: train.steps was 60, now 64: the run ends elsewhere' out.txt || { cat out.txt; die "does not list the changed key"; }
 [ "$(numbers straight | wc -l)" -eq 64 ] || die "not 64 steps"
 echo "ok: resumed after $kills kills"

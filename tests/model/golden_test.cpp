@@ -1,6 +1,6 @@
 // The models against outputs, gradients and inner statistics of the official JAX code, against the official PyTorch
-// model's prefill and decode, and against Hugging Face's Llama. A right implementation in fp32 reaches 1e-6 (outputs)
-// and 4e-6 (gradients), relative to a tensor's largest value; the limits are ten times that.
+// model's prefill and decode, and against Hugging Face's Llama and Mamba. A right implementation in fp32 reaches 1e-6
+// (outputs) and 4e-6 (gradients), relative to a tensor's largest value; the limits are ten times that.
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -25,7 +25,7 @@ const std::vector<std::string> kJaxCases = {"attention",         "ttt_linear_tra
                                             "ttt_linear_head96", "train_attention",        "train_ttt_linear",
                                             "train_ttt_mlp"};
 const std::vector<std::string> kMoreJaxCases = {"ttt_linear_mamba", "ttt_mlp_mamba"};
-const std::vector<std::string> kHuggingFaceCases = {"hf_llama", "hf_ttt_linear_mamba", "hf_ttt_mlp_mamba"};
+const std::vector<std::string> kHuggingFaceCases = {"hf_llama", "hf_mamba", "hf_ttt_linear_mamba", "hf_ttt_mlp_mamba"};
 const std::vector<std::string> kMoreHuggingFaceCases = {"hf_ttt_linear_transformer", "hf_ttt_mlp_transformer"};
 
 std::vector<std::string> cases(std::vector<std::string> carried, const std::vector<std::string>& more) {
@@ -92,7 +92,7 @@ TEST_P(JaxGolden, OutputsGradientsAndStatistics) {
     EXPECT_TRUE(
         compare(golden, "logits", model.logits(model.hidden(tokens_BT, context)), kOutputTolerance, &worst_output));
   }
-  EXPECT_EQ(stats.size(), config.is_ttt() ? static_cast<std::size_t>(config.num_layers) : 0);
+  EXPECT_EQ(stats.size(), config.has_ttt() ? static_cast<std::size_t>(config.num_layers) : 0);
   for (const InnerLoopStats& layer : stats) {
     const std::string prefix = "ttt_stats/" + std::to_string(layer.layer) + "/";
     EXPECT_TRUE(compare(golden, prefix + "target_variance", layer.target_variance, kOutputTolerance, &worst_stats));

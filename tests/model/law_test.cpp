@@ -1,13 +1,15 @@
-// The laws that hold for every mixer, backbone and pre_conv, in fp64: forward(T) = forward(k) then single steps =
-// chunks of any sizes; a token changes nothing before it; a sequence does not depend on the rest of its batch.
+// The laws that hold for every mixer, hybrid, backbone and pre_conv, in fp64: forward(T) = forward(k) then single steps
+// = chunks of any sizes; a token changes nothing before it; a sequence does not depend on the rest of its batch.
 #include <gtest/gtest.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
 #include "model/language_model.h"
+#include "model/segments.h"
 
 namespace ttt {
 namespace {
@@ -16,25 +18,39 @@ constexpr std::int64_t kMiniBatch = 4, kTime = 14, kVocab = 23;
 constexpr double kTolerance = 1e-9;
 
 struct Case {
-  MixerKind mixer;
+  std::string name;
+  MixerPattern mixer;
   Backbone backbone;
   bool pre_conv;
+  std::int64_t window = 0;
 };
 
 std::vector<Case> all_cases() {
   std::vector<Case> list;
+  constexpr auto attention = MixerKind::kAttention, linear = MixerKind::kTttLinear, mlp = MixerKind::kTttMlp,
+                 mamba = MixerKind::kMamba;
+  const auto add = [&](const std::string& name, const MixerPattern& mixer, Backbone backbone, bool pre_conv,
+                       std::int64_t window = 0) {
+    list.push_back(
+        {name + "_" + to_string(backbone) + (pre_conv ? "_pre_conv" : ""), mixer, backbone, pre_conv, window});
+  };
   for (const bool pre_conv : {false, true}) {
-    list.push_back({MixerKind::kAttention, Backbone::kTransformer, pre_conv});
-    for (const MixerKind mixer : {MixerKind::kTttLinear, MixerKind::kTttMlp})
+    add("attention", attention, Backbone::kTransformer, pre_conv);
+    add("attention_window", attention, Backbone::kTransformer, pre_conv, /*window=*/5);
+    add("mamba", mamba, Backbone::kTransformer, pre_conv);
+    for (const MixerKind mixer : {linear, mlp})
       for (const Backbone backbone : {Backbone::kTransformer, Backbone::kMamba})
-        list.push_back({mixer, backbone, pre_conv});
+        add(to_string(mixer), mixer, backbone, pre_conv);
+    add("linear_attention", MixerPattern({linear, attention}), Backbone::kMamba, pre_conv);
+    add("mlp_window", MixerPattern({mlp, attention}), Backbone::kTransformer, pre_conv, /*window=*/3);
+    add("mamba_attention", MixerPattern({mamba, attention}), Backbone::kMamba, pre_conv, /*window=*/4);
+    add("mamba_linear_linear_mlp", MixerPattern({mamba, linear, linear, mlp}), Backbone::kMamba, pre_conv);
   }
   return list;
 }
 
 std::string case_name(const ::testing::TestParamInfo<Case>& instance) {
-  const Case& c = instance.param;
-  return std::string(to_string(c.mixer)) + "_" + to_string(c.backbone) + (c.pre_conv ? "_pre_conv" : "");
+  return instance.param.name;
 }
 
 class Law : public ::testing::TestWithParam<Case> {
@@ -49,7 +65,10 @@ class Law : public ::testing::TestWithParam<Case> {
     config.vocab_size = kVocab;
     config.hidden_size = 16;
     config.num_heads = 2;
-    config.num_layers = 2;
+    config.num_layers = std::max<std::int64_t>(2, static_cast<std::int64_t>(config.mixer.kinds().size()));
+    config.attention_window = GetParam().window;
+    config.ttt_base_lr = config.mixer.contains(MixerKind::kTttMlp) ? 0.1 : 1.0;
+    config.ttt_base_lr_init = config.ttt_base_lr;
     config.intermediate_size = 24;
     config.mini_batch_size = kMiniBatch;
     model_ = std::make_unique<LanguageModel>(config, 3);
@@ -139,16 +158,70 @@ TEST_P(Law, ClonedStateContinuesAlone) {
   EXPECT_GT(copy.bytes(), 0);
 }
 
-TEST_P(Law, StateBytesGrowOnlyWithAttention) {
+TEST_P(Law, StateBytesGrowOnlyWithFullAttention) {
   const torch::NoGradGuard no_grad;
   ModelState state = model_->initial_state(1);
   const auto fresh = state.bytes();
   model_->advance(tokens_.narrow(0, 0, 1), state);
-  if (GetParam().mixer == MixerKind::kAttention) {
+  if (GetParam().mixer.contains(MixerKind::kAttention)) {
     EXPECT_GT(state.bytes(), fresh);
   } else {
     EXPECT_EQ(state.bytes(), fresh);
   }
+  const torch::Tensor token = tokens_.narrow(0, 0, 1).narrow(1, 0, 1);
+  for (int i = 0; i < 50; ++i) model_->advance(token, state);
+  const auto after_50 = state.bytes();
+  for (int i = 0; i < 150; ++i) model_->advance(token, state);
+  const bool grows = GetParam().mixer.contains(MixerKind::kAttention) && GetParam().window == 0;
+  EXPECT_EQ(state.bytes() > after_50, grows);
+}
+
+TEST_P(Law, RecomputingChangesNoGradient) {
+  const torch::Tensor targets = tokens_.roll(-1, 1).contiguous();
+  const auto gradients = [&](bool recompute) {
+    ForwardContext context;
+    context.recompute = recompute;
+    model_->zero_grad();
+    model_->token_loss(tokens_, targets, context).mean().backward();
+    std::vector<torch::Tensor> list;
+    for (const auto& parameter : model_->parameters()) list.push_back(parameter.grad().clone());
+    return list;
+  };
+  const auto kept = gradients(false), recomputed = gradients(true);
+  for (std::size_t i = 0; i < kept.size(); ++i) EXPECT_TRUE(torch::equal(kept[i], recomputed[i])) << i;
+}
+
+// A document in a sample is computed as if it stood alone, forward and backward.
+TEST_P(Law, SegmentsAreAsIfAlone) {
+  constexpr std::int64_t kBos = 1;
+  torch::Tensor tokens = tokens_.clone().masked_fill_(tokens_ == kBos, 2);
+  for (const auto& [b, t] : std::vector<std::pair<std::int64_t, std::int64_t>>{{0, 5}, {0, 6}, {1, 0}, {1, 9}})
+    tokens[b][t] = kBos;
+  const std::vector<Segment> segments = document_segments(tokens, kBos);
+  ASSERT_EQ(segments.size(), 5u);
+  const torch::Tensor targets = tokens.roll(-1, 1).contiguous();
+  ForwardContext context;
+  context.segments = &segments;
+  model_->zero_grad();
+  const torch::Tensor loss = model_->token_loss(tokens, targets, context);
+  loss.sum().backward();
+  std::vector<torch::Tensor> together;
+  for (const auto& parameter : model_->parameters()) together.push_back(parameter.grad().clone());
+  model_->zero_grad();
+  for (const Segment& segment : segments) {
+    const auto part = [&](const torch::Tensor& all) {
+      return all.narrow(0, segment.sequence, 1).narrow(1, segment.begin, segment.length).contiguous();
+    };
+    const torch::Tensor alone = model_->token_loss(part(tokens), part(targets), {});
+    EXPECT_LT(difference(part(loss), alone), 1e-12);
+    alone.sum().backward();
+  }
+  std::size_t i = 0;
+  for (const auto& parameter : model_->parameters()) {
+    EXPECT_LT(difference(together[i], parameter.grad()), 1e-9 * (1 + parameter.grad().abs().max().item<double>()));
+    ++i;
+  }
+  EXPECT_GT(difference(loss, model_->token_loss(tokens, targets, {})), 1e-4);
 }
 
 INSTANTIATE_TEST_SUITE_P(Mixers, Law, ::testing::ValuesIn(all_cases()), case_name);

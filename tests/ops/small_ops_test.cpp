@@ -188,6 +188,28 @@ TEST(Attention, IsCausalSoftmaxAtAnyOffset) {
         << past;
 }
 
+// Longer than the blocks of queries that a window is computed in.
+TEST(Attention, WindowHidesWhatIsTooFarBack) {
+  torch::manual_seed(12);
+  const std::int64_t S = 600;
+  const std::vector<at::Tensor> in = {leaf({1, 2, S, 4}, at::kDouble), leaf({1, 2, S, 4}, at::kDouble),
+                                      leaf({1, 2, S, 4}, at::kDouble)};
+  const at::Tensor scores = at::matmul(in[0], in[1].transpose(2, 3)) / 2.0;
+  for (const std::int64_t window : {1, 7, 256, 599, 600, 1000}) {
+    const at::Tensor ones = at::ones({S, S}, at::kBool);
+    const at::Tensor hidden = ones.triu(1).logical_or(ones.tril(-window));
+    const at::Tensor expected = at::matmul(at::softmax(scores.masked_fill(hidden, -INFINITY), -1), in[2]);
+    for (const std::int64_t past : {0, 1, 300, 599}) {
+      const at::Tensor o = causal_attention(in[0].narrow(2, past, S - past), in[1], in[2], window);
+      EXPECT_LT(error(o, expected.narrow(2, past, S - past)), 1e-12) << window << " " << past;
+    }
+    const at::Tensor dy = at::randn_like(expected);
+    const auto grads = torch::autograd::grad({causal_attention(in[0], in[1], in[2], window)}, in, {dy});
+    const auto expected_grads = torch::autograd::grad({expected}, in, {dy}, /*retain_graph=*/true);
+    for (std::size_t i = 0; i < in.size(); ++i) EXPECT_LT(error(grads[i], expected_grads[i]), 1e-12) << window;
+  }
+}
+
 TEST_P(SmallOps, CrossEntropyIsLogSoftmax) {
   for (const std::int64_t V : {2, 17, 200}) {
     for (const std::int64_t chunk : {1, 4, 1000}) {

@@ -103,6 +103,50 @@ TEST(AdamW, DecayTouchesMatricesAlone) {
   }
 }
 
+TEST(AdamW, MambasTimeScalesAreNeverDecayed) {
+  const torch::Tensor matrix = torch::ones({4, 4});
+  OptimConfig config;
+  config.weight_decay = 0.5;
+  config.decay_on = DecayOn::kAll;
+  for (const char* name : {"layers.0.mixer.A_log", "layers.0.mixer.D", "layers.0.mixer.dt_proj.bias"}) {
+    EXPECT_FALSE(is_decayed(name, matrix)) << name;
+    const torch::Tensor parameter = leaf(matrix);
+    AdamW optimizer({{name, parameter}}, config);
+    optimizer.step(0.1);
+    EXPECT_EQ(parameter[0][0].item<double>(), 1.0) << name;
+  }
+}
+
+TEST(AdamW, GroupsHaveRatesAndDecayOfTheirOwn) {
+  OptimConfig config;
+  config.lr = 1e-2;
+  config.weight_decay = 0.5;
+  config.groups = {{"layers.*.w1", 1e-3, 0.0}, {"layers.0.*", -1, 0.25}, {"*.w1", 1.0, 1.0}};
+  const auto parameter = [] { return leaf(torch::ones({4, 4})); };
+  const torch::Tensor w1 = parameter(), first = parameter(), other = parameter(), outside = parameter();
+  AdamW optimizer(
+      {{"layers.3.w1", w1}, {"layers.0.up.weight", first}, {"layers.1.up.weight", other}, {"b.w1", outside}}, config);
+  const auto after_step = [&](double lr) {
+    for (const torch::Tensor& p : {w1, first, other, outside}) p.mutable_grad() = torch::ones({4, 4});
+    optimizer.step(lr);
+  };
+  after_step(5e-3);                                      // half the peak; AdamW's first step is lr x sign
+  EXPECT_NEAR(w1[0][0].item<double>(), 1 - 5e-4, 1e-6);  // its rate, no decay
+  EXPECT_NEAR(first[0][0].item<double>(), (1 - 5e-3 * 0.25) - 5e-3, 1e-6);  // the common rate
+  EXPECT_NEAR(other[0][0].item<double>(), (1 - 5e-3 * 0.5) - 5e-3, 1e-6);
+  EXPECT_NEAR(outside[0][0].item<double>(), (1 - 0.5) - 0.5, 1e-6);
+  EXPECT_EQ(optimizer.describe_groups().size(), 4u);
+  EXPECT_EQ(optimizer.describe_groups()[0], "lr 0.001, weight decay 0: 1 tensors, 16 values: layers.*.w1");
+
+  config.groups = {{"layers.*", -1, 0.1}, {"nothing.*", -1, 0.0}};
+  try {
+    AdamW({{"layers.3.w1", parameter()}}, config);
+    FAIL() << "a pattern that matches nothing was accepted";
+  } catch (const UserError& error) {
+    EXPECT_NE(std::string(error.what()).find("entry 2 of optim.groups, match 'nothing.*'"), std::string::npos);
+  }
+}
+
 TEST(AdamW, StateGoesOnExactly) {
   torch::manual_seed(4);
   const torch::Tensor start = torch::randn({6, 3});
@@ -160,7 +204,7 @@ TEST(Schedule, IsOptaxsWarmupCosine) {
   for (const char* name : {"train_ttt_linear", "train_ttt_mlp", "train_attention"}) {
     const SafetensorsFile golden = load_golden(name);
     const Json optim = Json::parse(golden.metadata.at("case"))["optim"];
-    const WarmupCosine schedule(optim["lr"], optim["end_lr"], optim["warmup"], optim["decay"]);
+    const Schedule schedule{ScheduleKind::kCosine, optim["lr"], optim["end_lr"], optim["warmup"], optim["decay"]};
     const torch::Tensor expected = golden.at("train/lr").to(torch::kDouble);
     ASSERT_EQ(expected.numel(), 24);
     EXPECT_EQ(schedule.rate(0), 0.0);
@@ -171,13 +215,22 @@ TEST(Schedule, IsOptaxsWarmupCosine) {
 }
 
 TEST(Schedule, StaysAtItsEnd) {
-  const WarmupCosine schedule(1.0, 0.1, 10, 110);
+  const Schedule wsd{ScheduleKind::kWsd, 1.0, 0.1, 10, 110, 20};
+  EXPECT_DOUBLE_EQ(wsd.rate(5), 0.5);
+  for (const std::int64_t t : {10, 50, 89, 90}) EXPECT_DOUBLE_EQ(wsd.rate(t), 1.0) << t;
+  EXPECT_DOUBLE_EQ(wsd.rate(100), 0.55);
+  EXPECT_DOUBLE_EQ(wsd.rate(109), 0.1 + 0.9 / 20);
+  for (const std::int64_t t : {110, 111, 1000}) EXPECT_DOUBLE_EQ(wsd.rate(t), 0.1) << t;
+  const Schedule at_once{ScheduleKind::kWsd, 1.0, 0.1, 0, 10, 0};  // no cooldown: the peak to the end
+  EXPECT_DOUBLE_EQ(at_once.rate(9), 1.0);
+  EXPECT_DOUBLE_EQ(at_once.rate(10), 0.1);
+  const Schedule schedule{ScheduleKind::kCosine, 1.0, 0.1, 10, 110};
   EXPECT_DOUBLE_EQ(schedule.rate(5), 0.5);
   EXPECT_DOUBLE_EQ(schedule.rate(10), 1.0);
   EXPECT_NEAR(schedule.rate(60), 0.55, 1e-12);
   EXPECT_DOUBLE_EQ(schedule.rate(110), 0.1);
   EXPECT_DOUBLE_EQ(schedule.rate(100000), 0.1);
-  EXPECT_DOUBLE_EQ(WarmupCosine(1.0, 0.1, 0, 100).rate(0), 1.0);
+  EXPECT_DOUBLE_EQ((Schedule{ScheduleKind::kCosine, 1.0, 0.1, 0, 100}.rate(0)), 1.0);
 }
 
 TEST(Schedule, InnerLearningRateWarmsUpOnItsOwn) {

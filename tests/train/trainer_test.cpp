@@ -44,11 +44,11 @@ class TrainerTest : public ScratchTest {
   }
 
   // 20 samples of 24 tokens, 4 a step: an epoch is 5 steps.
-  RunConfig config(MixerKind mixer = MixerKind::kTttLinear, const std::string& output = "run") const {
+  RunConfig config(const MixerPattern& mixer = MixerKind::kTttLinear, const std::string& output = "run") const {
     RunConfig config;
     config.model.mixer = mixer;
-    config.model.backbone = config.model.is_ttt() ? Backbone::kMamba : Backbone::kTransformer;
-    config.model.pre_conv = config.model.is_ttt();
+    config.model.backbone = config.model.has_ttt() ? Backbone::kMamba : Backbone::kTransformer;
+    config.model.pre_conv = config.model.has_ttt();
     config.model.vocab_size = 17;
     config.model.hidden_size = 16;
     config.model.num_layers = 2;
@@ -115,7 +115,9 @@ TEST_F(TrainerTest, LearnsAndLeavesEverythingBehind) {
 }
 
 TEST_F(TrainerTest, ResumingIsBitExactInTheSecondEpochToo) {
-  for (const MixerKind mixer : {MixerKind::kAttention, MixerKind::kTttLinear, MixerKind::kTttMlp}) {
+  for (const MixerPattern& mixer :
+       {MixerPattern(MixerKind::kAttention), MixerPattern(MixerKind::kMamba), MixerPattern(MixerKind::kTttLinear),
+        MixerPattern(MixerKind::kTttMlp), MixerPattern({MixerKind::kTttLinear, MixerKind::kAttention})}) {
     const std::string name = to_string(mixer);
     RunConfig straight = config(mixer, name + "_straight"), resumed = config(mixer, name + "_resumed");
     run(straight);
@@ -149,6 +151,37 @@ TEST_F(TrainerTest, MicroBatchesAddUpToTheBatch) {
       EXPECT_NEAR(x.grad_norm / y.grad_norm, 1.0, 1e-4);
     }
   }
+}
+
+TEST_F(TrainerTest, RecomputingChangesNoBit) {
+  RunConfig kept = config(MixerKind::kTttMlp, "kept"), recomputed = config(MixerKind::kTttMlp, "recomputed");
+  recomputed.train.recompute = true;
+  run(kept);
+  run(recomputed);
+  EXPECT_EQ(read_file(newest(kept) / "model.safetensors"), read_file(newest(recomputed) / "model.safetensors"));
+}
+
+TEST_F(TrainerTest, DocumentsAreToldApartByTheirBos) {
+  RunConfig c = config();
+  c.train.reset_at_documents = true;
+  EXPECT_NE(refusal(c).find("declares no BOS id"), std::string::npos) << refusal(c);
+  PrepareTokens options;
+  options.input = scratch_ / "stream.npy";
+  options.vocab_size = 17;
+  options.bos_id = 3;
+  options.output = scratch_ / "documents";
+  prepare_tokens(options);
+  c.data.train = c.data.valid = options.output.string();
+  RunConfig together = c;
+  together.train.reset_at_documents = false;
+  together.output_dir += "_together";
+  ASSERT_EQ(run(c), ExitCode::kOk);
+  ASSERT_EQ(run(together), ExitCode::kOk);
+  const auto loss = [](const RunConfig& config, const char* kind) {
+    return read_metrics(fs::path(config.output_dir) / "metrics.jsonl", kind).front().at("loss").get<double>();
+  };
+  EXPECT_NE(loss(c, "train"), loss(together, "train"));
+  EXPECT_NE(loss(c, "valid"), loss(together, "valid"));
 }
 
 TEST_F(TrainerTest, StartsAgainWhenThereIsNoCheckpoint) {
@@ -276,6 +309,50 @@ TEST_F(TrainerTest, ADivergedRunStopsWithTheStep) {
     EXPECT_NE(std::string(error.what()).find("step 2"), std::string::npos) << error.what();
   }
   EXPECT_TRUE(list_checkpoints(fs::path(c.output_dir) / "checkpoints").empty());
+}
+
+TEST_F(TrainerTest, ADivergedRunLeavesItsLastGoodStep) {
+  RunConfig c = config();
+  c.optim.warmup_steps = 0;
+  c.optim.lr = 1e30;  // the first update takes every weight far away; the second loss is not finite
+  c.optim.weight_decay = 0;
+  try {
+    run(c);
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("step 2"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("the last good step is saved"), std::string::npos) << error.what();
+  }
+  const auto saved = list_checkpoints(fs::path(c.output_dir) / "checkpoints");
+  ASSERT_EQ(saved.size(), 1u);
+  EXPECT_EQ(saved.front().first, 1);
+  EXPECT_TRUE(verify_checkpoint(saved.front().second).problems.empty());
+}
+
+InnerLoopStats inner_stats(float loss_w0, float loss_after, float change) {
+  InnerLoopStats stats;
+  stats.layer = 3;
+  stats.loss_w0 = stats.loss_before = torch::full({8}, loss_w0);
+  stats.loss_after = torch::full({8}, loss_after);
+  stats.weight_change = torch::full({8}, change);
+  return stats;
+}
+
+TEST(InnerLoopWatch, WarnsWhenAConditionBegins) {
+  InnerLoopWatch watch;
+  for (int step = 1; step <= 6; ++step) EXPECT_TRUE(watch.check(inner_stats(1.f, 0.5f, 2.f), step).empty()) << step;
+  auto warnings = watch.check(inner_stats(1.f, 5.f, 2.f), 7);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_TRUE(warnings[0].starts_with("layer 3, step 7: the inner loss after the step is 5")) << warnings[0];
+  EXPECT_TRUE(watch.check(inner_stats(1.f, 6.f, 2.f), 8).empty());  // it lasts
+  EXPECT_TRUE(watch.check(inner_stats(1.f, 0.5f, 2.f), 9).empty());
+  EXPECT_EQ(watch.check(inner_stats(1.f, 5.f, 2.f), 10).size(), 1u);  // it began again
+  warnings = watch.check(inner_stats(1.f, 0.5f, 21.f), 11);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_NE(warnings[0].find("they run away"), std::string::npos) << warnings[0];
+  warnings = watch.check(inner_stats(1.f, std::numeric_limits<float>::quiet_NaN(), 2.f), 12);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_NE(warnings[0].find("not finite"), std::string::npos) << warnings[0];
 }
 
 TEST(LossWeights, CountScoredTargets) {

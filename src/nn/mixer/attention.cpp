@@ -12,24 +12,40 @@ namespace ttt {
 
 void AttentionState::append(const torch::Tensor& k_BHTK, const torch::Tensor& v_BHTK) {
   const auto T = k_BHTK.size(2);
-  if (position + T > k_BHSK.size(2)) {
+  if (cached + T > k_BHSK.size(2)) {
     auto shape = k_BHSK.sizes().vec();
-    shape[2] = std::max(position + T, 2 * k_BHSK.size(2));
+    shape[2] = std::max(cached + T, 2 * k_BHSK.size(2));
     for (torch::Tensor* cache : {&k_BHSK, &v_BHSK}) {
       const torch::Tensor grown = at::empty(shape, cache->options());
-      grown.narrow(2, 0, position).copy_(cache->narrow(2, 0, position));
+      grown.narrow(2, 0, cached).copy_(cache->narrow(2, 0, cached));
       *cache = grown;
     }
   }
-  k_BHSK.narrow(2, position, T).copy_(k_BHTK);
-  v_BHSK.narrow(2, position, T).copy_(v_BHTK);
+  k_BHSK.narrow(2, cached, T).copy_(k_BHTK);
+  v_BHSK.narrow(2, cached, T).copy_(v_BHTK);
+  cached += T;
   position += T;
+}
+
+void AttentionState::keep_last(std::int64_t rows) {
+  if (cached <= rows) return;
+  // A window slides through a buffer of twice its size, so that rows are moved only once in a window's tokens.
+  if (cached < k_BHSK.size(2) && k_BHSK.size(2) <= 2 * rows) return;
+  auto shape = k_BHSK.sizes().vec();
+  shape[2] = 2 * rows;
+  for (torch::Tensor* cache : {&k_BHSK, &v_BHSK}) {
+    const torch::Tensor slid = at::empty(shape, cache->options());
+    slid.narrow(2, 0, rows).copy_(cache->narrow(2, cached - rows, rows));
+    *cache = slid;
+  }
+  cached = rows;
 }
 
 std::unique_ptr<MixerState> AttentionState::clone() const {
   auto copy = std::make_unique<AttentionState>();
   copy->k_BHSK = k_BHSK.clone();
   copy->v_BHSK = v_BHSK.clone();
+  copy->cached = cached;
   copy->position = position;
   return copy;
 }
@@ -39,7 +55,10 @@ std::int64_t AttentionState::bytes() const {
 }
 
 AttentionMixer::AttentionMixer(const ModelConfig& config)
-    : num_heads_(config.num_heads), head_dim_(config.head_dim()), rope_theta_(config.rope_theta) {
+    : num_heads_(config.num_heads),
+      head_dim_(config.head_dim()),
+      window_(config.attention_window),
+      rope_theta_(config.rope_theta) {
   const auto D = config.hidden_size;
   q_proj_ = register_module("q_proj", std::make_shared<Linear>(D, D));
   k_proj_ = register_module("k_proj", std::make_shared<Linear>(D, D));
@@ -67,10 +86,11 @@ torch::Tensor AttentionMixer::forward(const torch::Tensor& x_BTD, const ForwardC
   torch::Tensor v_BHSK = v_proj_->forward(x_BTD).view({x_BTD.size(0), T, num_heads_, head_dim_}).transpose(1, 2);
   if (cache != nullptr) {
     cache->append(k_BHSK, v_BHSK);
-    k_BHSK = cache->k_BHSK.narrow(2, 0, cache->position);
-    v_BHSK = cache->v_BHSK.narrow(2, 0, cache->position);
+    k_BHSK = cache->k_BHSK.narrow(2, 0, cache->cached);
+    v_BHSK = cache->v_BHSK.narrow(2, 0, cache->cached);
   }
-  const torch::Tensor o_BHTK = causal_attention(q_BHTK, k_BHSK, v_BHSK);
+  const torch::Tensor o_BHTK = causal_attention(q_BHTK, k_BHSK, v_BHSK, window_);
+  if (cache != nullptr && window_ > 0) cache->keep_last(window_);
   return o_proj_->forward(o_BHTK.transpose(1, 2).reshape(x_BTD.sizes()));
 }
 

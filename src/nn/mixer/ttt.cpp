@@ -51,8 +51,8 @@ std::int64_t TttMixerState::bytes() const {
          bytes_of(qk_window_BWD);
 }
 
-TttMixer::TttMixer(const ModelConfig& config)
-    : kind_(config.mixer == MixerKind::kTttLinear ? TttKind::kLinear : TttKind::kMlp),
+TttMixer::TttMixer(const ModelConfig& config, TttKind kind)
+    : kind_(kind),
       backbone_(config.backbone),
       num_heads_(config.num_heads),
       head_dim_(config.head_dim()),

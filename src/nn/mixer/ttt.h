@@ -29,7 +29,7 @@ class TttMixerState : public MixerState {
 
 class TttMixer : public SequenceMixer {
  public:
-  explicit TttMixer(const ModelConfig& config);
+  TttMixer(const ModelConfig& config, TttKind kind);
   torch::Tensor forward(const torch::Tensor& x_BTD, const ForwardContext& context, MixerState* state) override;
   std::unique_ptr<MixerState> initial_state(std::int64_t batch) const override;
 
