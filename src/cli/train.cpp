@@ -29,10 +29,7 @@ ExitCode run_train(const std::vector<std::string>& args) {
   app.add_flag("--quiet", options.quiet, "only warnings and errors on stderr");
   bool help_config = false;
   app.add_flag("--help-config", help_config, "print every key of a config: type, default, unit, meaning");
-  app.add_flag(
-      "--json", json,
-      "print one JSON object at the end: steps, tokens, loss, validation, checkpoint, speed; with --help-config: "
-      "the keys");
+  app.add_flag("--json", json, "print one JSON object at the end (with --help-config: the keys as JSON)");
   if (std::find(args.begin(), args.end(), "--help-config") != args.end()) {  // needs no config
     if (std::find(args.begin(), args.end(), "--json") != args.end()) {
       std::cout << config_keys_json().dump() << "\n";
