@@ -122,7 +122,22 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 
 FileWriter::FileWriter(const fs::path& path)
     : path_(path), fd_(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) {
+  if (fd_ < 0 && (errno == ENOSPC || errno == EDQUOT)) fail("cannot write '", path.string(), "': ", reason());
   if (fd_ < 0) user_error("cannot write '", path.string(), "': ", reason());
+}
+
+FileWriter::FileWriter(const fs::path& path, std::uint64_t keep)
+    : path_(path), fd_(open(path.c_str(), O_WRONLY | O_CLOEXEC)), size_(keep) {
+  struct stat info {};
+  if (fd_ < 0 || fstat(fd_, &info) != 0) user_error("cannot write '", path.string(), "': ", reason());
+  const auto length = static_cast<off_t>(keep);
+  if (info.st_size < length) {
+    close(std::exchange(fd_, -1));
+    user_error("'", path.string(), "' has ", info.st_size, " bytes, fewer than the ", keep, " that were written to it");
+  }
+  if (ftruncate(fd_, length) != 0 || lseek(fd_, length, SEEK_SET) != length) {
+    fail("cannot go on writing '", path.string(), "': ", reason());
+  }
 }
 
 FileWriter::~FileWriter() {
@@ -146,9 +161,13 @@ void FileWriter::write(const void* data, std::size_t size) {
   if (buffer_.size() >= kWriteBuffer) flush();
 }
 
-void FileWriter::finish() {
+void FileWriter::sync() {
   flush();
   if (fsync(fd_) != 0) fail("cannot fsync '", path_.string(), "': ", reason());
+}
+
+void FileWriter::finish() {
+  sync();
   const int result = close(std::exchange(fd_, -1));
   if (result != 0) fail("cannot close '", path_.string(), "': ", reason());
 }

@@ -55,11 +55,14 @@ class MappedFile {
 class FileWriter {
  public:
   explicit FileWriter(const fs::path& path);  // truncates; throws UserError
-  ~FileWriter();                              // closes without fsync when finish() was not called
+  // Goes on behind the first `keep` bytes of a file that has at least so many; throws UserError.
+  FileWriter(const fs::path& path, std::uint64_t keep);
+  ~FileWriter();  // closes without fsync when finish() was not called
   FileWriter(const FileWriter&) = delete;
   FileWriter& operator=(const FileWriter&) = delete;
 
   void write(const void* data, std::size_t size);  // throws Error (disk full, ...)
+  void sync();                                     // what was written so far is on the disk
   void finish();
   std::uint64_t size() const { return size_; }
 

@@ -10,6 +10,7 @@
 #include "base/timer.h"
 #include "cli/command.h"
 #include "cli/parse.h"
+#include "data/domains.h"
 #include "data/manifest.h"
 
 namespace ttt {
@@ -17,17 +18,23 @@ namespace {
 
 struct Options {
   std::vector<std::string> inputs, extensions;
-  std::string tokens, tokenizer, output;
-  std::int64_t vocab_size = 0, shard_tokens = std::int64_t{1} << 27, threads = 0;
+  std::string tokens, tokenizer, output, domain_by;
+  DocumentFormat format;
+  std::int64_t vocab_size = 0, shard_tokens = std::int64_t{1} << 27, save_every = std::int64_t{32} << 20, threads = 0;
   std::optional<std::int32_t> bos_id, eos_id;
   double valid_fraction = 0;
   bool force = false, json = false;
 };
 
 bool parse(const std::vector<std::string>& args, Options& options) {
-  CLI::App app("Tokenise text files and folders, or take a token array, into a data set.", "ttt prepare");
-  auto* input = app.add_option("--input", options.inputs, "text files and folders (UTF-8); each file is a document")
-                    ->type_name("PATH...");
+  CLI::App app(
+      "Tokenise text into a data set: plain UTF-8 (a file is a document, or see --separator), JSON Lines (.jsonl, "
+      ".ndjson,"
+      " .json.gz, .json.zst), either of them compressed (.zst, .gz); or take a token array. Killed or out of disk, the "
+      "same"
+      " command goes on from where it stopped.",
+      "ttt prepare");
+  auto* input = app.add_option("--input", options.inputs, "text files and folders")->type_name("PATH...");
   auto* tokens =
       app.add_option("--tokens", options.tokens, "instead of --input: a .npy array of token ids, any integer type")
           ->type_name("FILE.npy")
@@ -37,8 +44,26 @@ bool parse(const std::vector<std::string>& args, Options& options) {
   app.add_option("--extension", options.extensions, "of folders, only files that end so, e.g. .h .txt; default: all")
       ->type_name("END...")
       ->needs(input);
+  app.add_option("--separator", options.format.separator,
+                 "of plain text: a line that holds exactly this parts documents, e.g. '<|endoftext|>'")
+      ->needs(input)
+      ->type_name("LINE");
+  app.add_option("--text-field", options.format.text_field, "of JSON Lines: where the text is; a.b is b within a")
+      ->needs(input)
+      ->type_name("NAME")
+      ->capture_default_str();
+  auto* field =
+      app.add_option("--domain-field", options.format.domain_field,
+                     "of JSON Lines: a field that names a document's domain, e.g. meta.pile_set_name; writes the"
+                     " sets to DIR/DOMAIN/ and lists them in DIR/domains.json")
+          ->needs(input)
+          ->type_name("NAME");
+  app.add_option("--domain-by", options.domain_by, "likewise, the domain is the name of the file, or of its folder")
+      ->needs(input)
+      ->excludes(field)
+      ->check(CLI::IsMember({"file", "folder"}));
   app.add_option("--valid-fraction", options.valid_fraction,
-                 "of the documents, set aside for validation: writes DIR/train and DIR/valid instead of DIR")
+                 "of the documents, set aside for validation: writes train/ and valid/ below DIR (or DIR/DOMAIN)")
       ->needs(input)
       ->type_name("X");
   auto* vocab = app.add_option("--vocab-size", options.vocab_size, "with --tokens: ids are below this")
@@ -49,6 +74,10 @@ bool parse(const std::vector<std::string>& args, Options& options) {
   for (CLI::Option* option : {vocab, bos, eos}) option->needs(tokens);
   app.add_option("--shard-tokens", options.shard_tokens, "tokens in a file of the set")
       ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--save-every", options.save_every, "bytes of text between two points from which it can go on")
+      ->check(CLI::PositiveNumber)
+      ->needs(input)
       ->capture_default_str();
   app.add_option("--threads", options.threads, "that tokenise; default: all cores")
       ->check(CLI::NonNegativeNumber)
@@ -87,10 +116,15 @@ ExitCode run_prepare(const std::vector<std::string>& args) {
   if (options.tokens.empty()) {
     prepare_text({.inputs = {options.inputs.begin(), options.inputs.end()},
                   .extensions = options.extensions,
+                  .format = options.format,
+                  .domain_by = options.domain_by == "file"     ? DomainBy::kFile
+                               : options.domain_by == "folder" ? DomainBy::kFolder
+                                                               : DomainBy::kNothing,
                   .tokenizer = options.tokenizer,
                   .output = options.output,
                   .valid_fraction = options.valid_fraction,
                   .shard_tokens = options.shard_tokens,
+                  .save_every = options.save_every,
                   .threads = options.threads,
                   .force = options.force});
   } else {
@@ -104,7 +138,15 @@ ExitCode run_prepare(const std::vector<std::string>& args) {
                     .force = options.force});
   }
   Json sets = Json::array();
-  if (options.valid_fraction > 0) {
+  if (!options.tokens.empty()) {
+    sets.push_back(summary(options.output));
+  } else if (!options.format.domain_field.empty() || !options.domain_by.empty()) {
+    for (const DomainIndex::Domain& domain : read_domains(options.output).domains) {
+      for (const std::optional<DomainIndex::Set>& set : {domain.train, domain.valid}) {
+        if (set) sets.push_back(summary(fs::path(options.output) / set->path));
+      }
+    }
+  } else if (options.valid_fraction > 0) {
     sets = {summary(fs::path(options.output) / "train"), summary(fs::path(options.output) / "valid")};
   } else {
     sets.push_back(summary(options.output));

@@ -42,7 +42,9 @@ std::string file_name(const Json& json) {
   return name;
 }
 
-DatasetManifest parse(const Json& json) {
+}  // namespace
+
+DatasetManifest manifest_from_json(const Json& json) {
   DatasetManifest manifest;
   manifest.vocab_size = count_of(json, "vocab_size");
   manifest.num_tokens = count_of(json, "num_tokens");
@@ -72,10 +74,9 @@ DatasetManifest parse(const Json& json) {
   for (const Json& entry : json.at("sources")) {
     manifest.sources.push_back({entry.at("path").get<std::string>(), count_of(entry, "bytes")});
   }
+  if (json.contains("domain")) manifest.domain = json["domain"].get<std::string>();
   return manifest;
 }
-
-}  // namespace
 
 bool is_dataset(const std::filesystem::path& directory) {
   const fs::path path = manifest_path(directory);
@@ -103,15 +104,15 @@ DatasetManifest read_manifest(const std::filesystem::path& directory) {
       user_error("'", path.string(), "' has format version ", version, ", and this program reads versions up to ",
                  kFormatVersion, "; update ttt, or prepare the data set again");
     }
-    return parse(json);
+    return manifest_from_json(json);
   } catch (const UserError&) {
     throw;
-  } catch (const std::exception& error) {  // of nlohmann's parser and accessors, and of parse()
+  } catch (const std::exception& error) {  // of nlohmann's parser and accessors, and of manifest_from_json()
     user_error("'", path.string(), "' is damaged (", error.what(), "); prepare the data set again");
   }
 }
 
-void write_manifest(const std::filesystem::path& directory, const DatasetManifest& manifest) {
+Json to_json(const DatasetManifest& manifest) {
   Json json;
   json["format"] = kFormat;
   json["format_version"] = kFormatVersion;
@@ -125,6 +126,7 @@ void write_manifest(const std::filesystem::path& directory, const DatasetManifes
   json["tokenizer"] = nullptr;
   if (manifest.tokenizer_xxh3)
     json["tokenizer"] = {{"file", "tokenizer.model"}, {"xxh3", hex64(*manifest.tokenizer_xxh3)}};
+  if (!manifest.domain.empty()) json["domain"] = manifest.domain;
   json["shards"] = Json::array();
   for (const DatasetManifest::Shard& shard : manifest.shards) {
     json["shards"].push_back({{"tokens_file", shard.tokens_file},
@@ -138,8 +140,13 @@ void write_manifest(const std::filesystem::path& directory, const DatasetManifes
   for (const DatasetManifest::Source& source : manifest.sources) {
     json["sources"].push_back({{"path", source.path}, {"bytes", source.bytes}});
   }
+  return json;
+}
+
+void write_manifest(const std::filesystem::path& directory, const DatasetManifest& manifest) {
   // A path may hold any bytes; what is not UTF-8 is replaced.
-  write_file_atomically(manifest_path(directory), json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+  write_file_atomically(manifest_path(directory),
+                        to_json(manifest).dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace ttt

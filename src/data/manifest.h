@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "base/json.h"
+
 namespace ttt {
 
 struct DatasetManifest {
@@ -28,6 +30,7 @@ struct DatasetManifest {
   std::int64_t text_bytes = 0;                  // of text that the tokens stand for; 0: unknown (no tokenizer)
   std::optional<std::int32_t> bos_id, eos_id;   // stand before and behind every document
   std::optional<std::uint64_t> tokenizer_xxh3;  // of DIR/tokenizer.model
+  std::string domain;                           // that the documents are of; empty: none was named
   std::vector<Shard> shards;
   std::vector<Source> sources;
 
@@ -40,6 +43,10 @@ bool is_dataset(const std::filesystem::path& directory);
 
 // Throws UserError: no such folder, not a data set, a damaged manifest, a format version newer than this program's.
 DatasetManifest read_manifest(const std::filesystem::path& directory);
+
+// The object that manifest.json holds, and back (throws std::exception for what is not one).
+Json to_json(const DatasetManifest& manifest);
+DatasetManifest manifest_from_json(const Json& json);
 
 // Atomically; the last act of writing a data set.
 void write_manifest(const std::filesystem::path& directory, const DatasetManifest& manifest);

@@ -7,23 +7,37 @@
 #include <string>
 #include <vector>
 
+#include "tokenizer/document_reader.h"
+
 namespace ttt {
 
-// Text: every file is a document, BOS doc EOS BOS doc EOS ...; files without a byte are left out. Tokenised in
-// parallel, streamed (memory bounded), in order. With valid_fraction > 0 the text is split over DIR/train and
-// DIR/valid: documents go whole to one of them by a hash of their content; when there are too few for that (fewer than
-// 4 / valid_fraction) the end of every document goes to valid, cut at a line end, and each part is a document. Throws
-// UserError for a file that is not UTF-8 (naming it and the byte), for empty text, for a missing path, and for an
-// output that holds a data set already; nothing is changed then.
+enum class DomainBy { kNothing, kFolder, kFile };
+
+// Text: BOS doc EOS BOS doc EOS ..., documents as DocumentReader finds them. Tokenised in parallel, streamed (memory
+// bounded), in order. With valid_fraction > 0 documents go whole to DIR/train or DIR/valid, by a hash of their first
+// MiB; when there are too few files for that (fewer than 4 / valid_fraction, each of them one document) the end of
+// every document goes to valid, cut at a line end, and each part is a document. With domains, every one of them has
+// these folders of its own below DIR, and DIR/domains.json lists them (data/domains.h).
+//
+// A preparation that was killed or ran out of disk goes on when it is called again with the same options and input, and
+// ends with the same bytes as one that was not disturbed: DIR/.prepare holds what is needed for it. Throws UserError
+// for input that cannot be taken (see DocumentReader), for empty text, for an output that holds a data set already, and
+// for an unfinished preparation by another command; what was in the output is not changed then, and nothing is left
+// behind.
 struct PrepareText {
   std::vector<std::filesystem::path> inputs;  // files and folders
   std::vector<std::string> extensions;        // only files of folders that end so (".h"); empty: all
+  DocumentFormat format = {};
+  DomainBy domain_by = DomainBy::kNothing;  // the name of the folder or file that a document comes from
   std::filesystem::path tokenizer;
-  std::filesystem::path output;  // gets train/ and, with valid_fraction > 0, valid/
-  double valid_fraction = 0.0;   // in [0, 1); 0: one set, in output itself
+  std::filesystem::path output;
+  double valid_fraction = 0.0;  // in [0, 1); 0: no validation set, DIR itself is the set
   std::int64_t shard_tokens = std::int64_t{1} << 27;
-  std::int64_t threads = 0;  // 0: all cores
-  bool force = false;        // replace data sets that stand in the output
+  std::int64_t save_every = std::int64_t{32} << 20;  // bytes of text between two points from which it can go on
+  std::int64_t threads = 0;                          // 0: all cores
+  bool force = false;                                // replace data sets that stand in the output
+
+  bool by_domain() const { return !format.domain_field.empty() || domain_by != DomainBy::kNothing; }
 };
 void prepare_text(const PrepareText& options);
 

@@ -1,237 +1,303 @@
-// Text to data sets: one thread reads, checks and writes; workers tokenise. Results are written in the order of the
-// documents, and only so many bytes of text are under way at once.
+// Text to data sets: one thread reads, checks and writes; workers tokenise. Documents are cut into pieces, pieces make
+// batches; what is written is in the order of the input, and only so many bytes of text are under way at once.
 #include <algorithm>
-#include <condition_variable>
 #include <cstdio>
-#include <deque>
-#include <functional>
-#include <future>
-#include <memory>
-#include <mutex>
+#include <string_view>
 #include <thread>
 #include <utility>
 
 #include "base/error.h"
 #include "base/files.h"
 #include "base/hash.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/timer.h"
+#include "data/encode_queue.h"
 #include "data/prepare.h"
-#include "data/writer.h"
+#include "data/prepare_folder.h"
+#include "data/prepare_sets.h"
 #include "tokenizer/text_files.h"
-#include "tokenizer/tokenizer.h"
+#include "tokenizer/text_stream.h"
 
 namespace ttt {
 namespace {
 
-constexpr std::size_t kSegmentBytes = 1 << 20;  // of text that a worker takes at once
-constexpr std::size_t kMaxSegments = 4096;      // under way at once (small documents)
-constexpr double kDocumentsToHash = 4;          // expected validation documents from which whole documents are drawn
+constexpr std::size_t kPieceBytes = 1 << 20;     // of a large document
+constexpr std::size_t kMaxPieceBytes = 2 << 20;  // where the tokenizer finds no place to cut
+constexpr std::size_t kBatchBytes = 1 << 18;     // of small documents that a worker takes at once
+constexpr double kDocumentsToHash = 4;           // expected validation documents from which whole documents are drawn
 
-// Threads that run tasks in the order in which they come.
-class WorkerPool {
- public:
-  explicit WorkerPool(std::size_t threads) {
-    for (std::size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
-  }
-  ~WorkerPool() {
-    {
-      std::lock_guard lock(mutex_);
-      tasks_.clear();
-      stopping_ = true;
-    }
-    wake_.notify_all();
-    for (std::thread& thread : threads_) thread.join();
-  }
+std::size_t num_threads(const PrepareText& options) {
+  return options.threads > 0 ? static_cast<std::size_t>(options.threads)
+                             : std::max(1u, std::thread::hardware_concurrency());
+}
 
-  std::future<std::vector<std::int32_t>> submit(std::function<std::vector<std::int32_t>()> work) {
-    std::packaged_task<std::vector<std::int32_t>()> task(std::move(work));
-    auto result = task.get_future();
-    {
-      std::lock_guard lock(mutex_);
-      tasks_.push_back(std::move(task));
-    }
-    wake_.notify_one();
-    return result;
-  }
+// A path may hold any bytes; what is not UTF-8 is replaced, as it would be in JSON.
+std::string printable(const std::string& path) {
+  return Json::parse(Json(path).dump(-1, ' ', false, Json::error_handler_t::replace)).get<std::string>();
+}
 
- private:
-  void run() {
-    while (true) {
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [this] { return stopping_ || !tasks_.empty(); });
-      if (stopping_) return;
-      auto task = std::move(tasks_.front());
-      tasks_.pop_front();
-      lock.unlock();
-      task();
-    }
-  }
-
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::deque<std::packaged_task<std::vector<std::int32_t>()>> tasks_;
-  bool stopping_ = false;
-  std::vector<std::thread> threads_;
-};
-
-// One line on stderr: how far, how fast, how long still.
-class Progress {
- public:
-  explicit Progress(std::uint64_t total) : total_(total) {}
-  ~Progress() {
-    if (shown_) show_progress("");
-  }
-
-  void add(std::uint64_t bytes) {
-    done_ += bytes;
-    if (since_shown_.seconds() < (stderr_is_terminal() ? 0.2 : 10.0)) return;
-    since_shown_.restart();
-    shown_ = true;
-    const double rate = static_cast<double>(done_) / timer_.seconds();
-    char line[160];
-    std::snprintf(line, sizeof line, "tokenizing %.1f of %.1f MB, %.1f MB/s, %.0f s left",
-                  static_cast<double>(done_) / 1e6, static_cast<double>(total_) / 1e6, rate / 1e6,
-                  static_cast<double>(total_ - std::min(done_, total_)) / rate);
-    show_progress(line);
-  }
-
- private:
-  std::uint64_t total_, done_ = 0;
-  Timer timer_, since_shown_;
-  bool shown_ = false;
-};
-
-// The place at which the last `fraction` of a text begins: behind a line end, else before a character.
-std::size_t tail_begin(std::string_view text, double fraction) {
-  auto at = static_cast<std::size_t>(static_cast<double>(text.size()) * (1.0 - fraction));
+// The number of bytes of `text` before a cut near `at`: behind the next line end, else before a character.
+std::size_t cut_near(std::string_view text, std::size_t at) {
   const std::size_t newline = text.find('\n', at == 0 ? 0 : at - 1);
   if (newline != std::string_view::npos && newline + 1 < text.size()) return newline + 1;
   while (at > 0 && at < text.size() && (static_cast<unsigned char>(text[at]) & 0xc0) == 0x80) --at;
   return at;
 }
 
-// A part of a document on its way through the pool.
-struct Segment {
-  std::shared_ptr<const MappedFile> file;  // keeps `text` alive
-  std::string_view text;
-  DatasetWriter* writer;
-  bool first, last;  // of its document
-  std::future<std::vector<std::int32_t>> ids;
+// Where the last `fraction` of a file's text begins.
+std::uint64_t tail_begin(const fs::path& path, double fraction) {
+  const auto target = static_cast<std::uint64_t>(static_cast<double>(text_size(path)) * (1.0 - fraction));
+  const std::uint64_t before = std::min<std::uint64_t>(target, 4);  // room for a character that the target cuts
+  TextStream stream(path);
+  stream.skip(target - before);
+  std::string window(kPieceBytes, '\0');
+  std::size_t size = 0;
+  while (size < window.size()) {
+    const std::size_t count = stream.read(window.data() + size, window.size() - size);
+    if (count == 0) break;
+    size += count;
+  }
+  return target - before + cut_near(std::string_view(window).substr(0, size), static_cast<std::size_t>(before));
+}
+
+// A piece of a document that holds so much text that more of it cannot change the piece, or nothing.
+std::size_t piece_end(const Tokenizer& tokenizer, std::string_view text) {
+  if (text.size() <= kPieceBytes) return 0;
+  const std::size_t cut = tokenizer.first_cut(text.substr(0, kMaxPieceBytes), kPieceBytes);
+  if (cut != std::string_view::npos) return cut;
+  if (text.size() <= kMaxPieceBytes) return 0;
+  const std::size_t newline = text.substr(0, kMaxPieceBytes).rfind('\n');
+  if (newline != std::string_view::npos && newline >= kPieceBytes) return newline + 1;
+  return cut_near(text.substr(0, kMaxPieceBytes + 1), kMaxPieceBytes);
+}
+
+// One line on stderr: how far, how fast, how long still.
+class Progress {
+ public:
+  Progress(std::uint64_t total, std::uint64_t done) : total_(total), first_(done) {}
+  ~Progress() {
+    if (shown_) show_progress("");
+  }
+
+  // `input`: bytes of the input files so far; `text`: bytes of text tokenised since the beginning.
+  void show(std::uint64_t input, std::uint64_t text) {
+    if (since_shown_.seconds() < (stderr_is_terminal() ? 0.2 : 10.0)) return;
+    since_shown_.restart();
+    shown_ = true;
+    const double seconds = timer_.seconds(), rate = static_cast<double>(input - first_) / seconds;
+    const auto left = rate > 0 ? static_cast<long>(static_cast<double>(total_ - std::min(input, total_)) / rate) : 0;
+    char line[160];
+    std::snprintf(line, sizeof line, "tokenizing %.1f of %.1f MB of input, %.1f MB/s of text, %ld:%02ld:%02ld left",
+                  static_cast<double>(input) / 1e6, static_cast<double>(total_) / 1e6,
+                  static_cast<double>(text) / 1e6 / seconds, left / 3600, left / 60 % 60, left % 60);
+    show_progress(line);
+  }
+
+ private:
+  std::uint64_t total_, first_;
+  Timer timer_, since_shown_;
+  bool shown_ = false;
 };
 
 class TextPreparation {
  public:
-  TextPreparation(const PrepareText& options, const std::vector<fs::path>& files, std::uint64_t total_bytes)
+  TextPreparation(const PrepareText& options, const Tokenizer& tokenizer, const std::vector<fs::path>& files,
+                  PrepareFolder& folder)
       : options_(options),
+        tokenizer_(tokenizer),
         files_(files),
-        tokenizer_(options.tokenizer),
-        progress_(total_bytes),
-        pool_(num_threads(options)) {
-    window_bytes_ = (num_threads(options) + 1) * 4 * kSegmentBytes;
-    if (tokenizer_.bos_id() < 0 || tokenizer_.eos_id() < 0) {
-      user_error("the tokenizer '", options.tokenizer.string(),
-                 "' has no <s> and </s> pieces to part documents with; train one with "
-                 "`ttt tokenizer train`");
-    }
-    const bool split = options.valid_fraction > 0;
-    train_ = make_writer(split ? options.output / "train" : options.output);
-    if (split) valid_ = make_writer(options.output / "valid");
-    cut_documents_ = split && static_cast<double>(files.size()) * options.valid_fraction < kDocumentsToHash;
+        folder_(folder),
+        journal_(folder.read_journal()),
+        sets_(options, tokenizer, folder),
+        progress_(begin_files(), journal_.input_bytes),
+        queue_(tokenizer, num_threads(options)) {
+    window_bytes_ = (num_threads(options) + 1) * 4 * kPieceBytes;
+    const bool whole_files =
+        options.format.separator.empty() && std::none_of(files.begin(), files.end(), is_json_lines);
+    cuts_documents_ = options.valid_fraction > 0 && whole_files &&
+                      static_cast<double>(files.size()) * options.valid_fraction < kDocumentsToHash;
   }
 
   void run() {
-    for (const fs::path& path : files_) add_file(path);
-    while (!segments_.empty()) write_oldest();
-    if (train_->num_tokens() == 0 || (valid_ && valid_->num_tokens() == 0)) {
-      user_error("a valid fraction of ", options_.valid_fraction, " left ",
-                 train_->num_tokens() == 0 ? "training" : "validation",
-                 " without a document; give another --valid-fraction or more text");
+    if (!folder_.is_placing()) {
+      sets_.restore(journal_.sets);
+      for (std::size_t file = journal_.position.file; file < files_.size(); ++file) read_file(file);
+      push_batch();
+      while (!queue_.empty()) write_oldest();
+      if (text_bytes_ + journal_.input_bytes == 0) {
+        user_error("the text is empty: '", files_[0].string(), "'",
+                   files_.size() > 1 ? " and the other input files hold" : " holds", " no text; give files with text");
+      }
+      save();
+      sets_.finish();
+      folder_.mark_placing();
     }
-    train_->commit();
-    if (valid_) valid_->commit();
+    sets_.place(journal_.sets);
+    folder_.remove();
   }
 
  private:
-  static std::size_t num_threads(const PrepareText& options) {
-    if (options.threads > 0) return static_cast<std::size_t>(options.threads);
-    return std::max(1u, std::thread::hardware_concurrency());
-  }
-
-  std::unique_ptr<DatasetWriter> make_writer(const fs::path& directory) {
-    return std::make_unique<DatasetWriter>(DatasetWriterOptions{.directory = directory,
-                                                                .vocab_size = tokenizer_.vocab_size(),
-                                                                .bos_id = tokenizer_.bos_id(),
-                                                                .eos_id = tokenizer_.eos_id(),
-                                                                .tokenizer = &tokenizer_,
-                                                                .shard_tokens = options_.shard_tokens,
-                                                                .force = options_.force});
-  }
-
-  void add_file(const fs::path& path) {
-    const auto file = std::make_shared<const MappedFile>(path);
-    const std::string_view text = file->text();
-    if (text.empty()) return;
-    require_utf8(text, path);
-    const auto add_source = [&](DatasetWriter& writer, std::string_view part) {
-      writer.add_source(path.string(), static_cast<std::int64_t>(part.size()));
-    };
-    if (cut_documents_) {
-      const std::size_t cut = tail_begin(text, options_.valid_fraction);
-      for (const auto& [writer, part] :
-           {std::pair(train_.get(), text.substr(0, cut)), std::pair(valid_.get(), text.substr(cut))}) {
-        if (part.empty()) continue;
-        add_source(*writer, part);
-        add_document(file, part, *writer);
-      }
-      return;
+  // The sum of the files' sizes; where each begins in that sum, and its printable name.
+  std::uint64_t begin_files() {
+    std::uint64_t total = 0;
+    for (const fs::path& file : files_) {
+      file_begin_.push_back(total);
+      total += fs::file_size(file);
+      names_.push_back(printable(file.string()));
     }
-    // 53 bits of the content's hash as a number in [0, 1).
-    const bool to_valid = valid_ && static_cast<double>(xxh3(text) >> 11) * 0x1.0p-53 < options_.valid_fraction;
-    DatasetWriter& writer = to_valid ? *valid_ : *train_;
-    add_source(writer, text);
-    add_document(file, text, writer);
+    return total;
   }
 
-  void add_document(const std::shared_ptr<const MappedFile>& file, std::string_view text, DatasetWriter& writer) {
-    const std::vector<std::string_view> parts = tokenizer_.segments(text, kSegmentBytes);
-    for (std::size_t i = 0; i < parts.size(); ++i) {
-      while (segments_.size() >= kMaxSegments ||
-             (!segments_.empty() && bytes_under_way_ + parts[i].size() > window_bytes_)) {
-        write_oldest();
+  void read_file(std::size_t file) {
+    const bool resumed = file == journal_.position.file;
+    document_ = {};
+    document_.at.file = file;
+    const std::uint64_t cut = cuts_documents_ ? tail_begin(files_[file], options_.valid_fraction) : 0;
+    DocumentReader reader(files_[file], options_.format, resumed ? journal_.position.place : DocumentPlace{});
+    DocumentPart part;
+    while (reader.next(part)) {
+      if (part.first) begin_document(part, resumed ? journal_.position : InputPosition{});
+      input_bytes_ = file_begin_[file] + reader.file_position();
+      if (cuts_documents_ && !document_.valid && document_.bytes + part.text.size() > cut) {
+        const auto head = static_cast<std::size_t>(cut - document_.bytes);
+        add_text(part.text.substr(0, head));
+        end_document();
+        document_.valid = true;
+        document_.first = true;
+        part.text.remove_prefix(head);
       }
-      bytes_under_way_ += parts[i].size();
-      const std::string_view part = parts[i];
-      segments_.push_back({file, part, &writer, i == 0, i + 1 == parts.size(),
-                           pool_.submit([this, part] { return tokenizer_.encode(part); })});
+      add_text(part.text);
+      if (part.last) end_document();
     }
+  }
+
+  void begin_document(const DocumentPart& part, const InputPosition& resumed) {
+    const bool read_before = part.place.offset == resumed.place.offset;
+    document_.at.place = part.place;
+    document_.at.pieces = 0;
+    document_.done = read_before ? resumed.pieces : 0;
+    document_.bytes = 0;
+    document_.first = true;
+    document_.valid = false;
+    document_.domain = part.domain;
+    if (options_.domain_by != DomainBy::kNothing) document_.domain = domain_of_file(files_[document_.at.file]);
+  }
+
+  std::string domain_of_file(const fs::path& path) const {
+    return printable(options_.domain_by == DomainBy::kFolder ? fs::absolute(path).parent_path().filename().string()
+                                                             : without_compression(path).stem().string());
+  }
+
+  void add_text(std::string_view text) {
+    document_.bytes += text.size();
+    document_.text += text;
+    std::string_view rest = document_.text;
+    while (const std::size_t end = piece_end(tokenizer_, rest)) {
+      add_piece(rest.substr(0, end), /*last=*/false);
+      rest.remove_prefix(end);
+    }
+    document_.text.erase(0, document_.text.size() - rest.size());
+  }
+
+  void end_document() {
+    if (!document_.text.empty()) add_piece(document_.text, /*last=*/true);
+    document_.text.clear();
+  }
+
+  void add_piece(std::string_view text, bool last) {
+    if (document_.first && !cuts_documents_) {  // 53 bits of the content's hash as a number in [0, 1)
+      const std::uint64_t hash = xxh3(text.substr(0, kPieceBytes));
+      document_.valid = static_cast<double>(hash >> 11) * 0x1.0p-53 < options_.valid_fraction;
+    }
+    const bool first = std::exchange(document_.first, false);
+    if (document_.at.pieces++ < document_.done) return;  // an earlier run did it
+    batch_.text += text;
+    batch_.pieces.push_back({.text_end = batch_.text.size(),
+                             .ids_end = 0,
+                             .set = sets_.number(document_.domain, document_.valid),
+                             .file = document_.at.file,
+                             .first = first,
+                             .last = last});
+    batch_.after = document_.at;
+    batch_.input_bytes = input_bytes_;
+    if (batch_.text.size() >= kBatchBytes) push_batch();
+  }
+
+  void push_batch() {
+    if (batch_.pieces.empty()) return;
+    while (!queue_.empty() && queue_.text_bytes() + batch_.text.size() > window_bytes_) write_oldest();
+    queue_.push(std::exchange(batch_, {}));
   }
 
   void write_oldest() {
-    Segment& segment = segments_.front();
-    const std::vector<std::int32_t> ids = segment.ids.get();
-    if (segment.first) {
-      segment.writer->begin_document();
-      segment.writer->append({{tokenizer_.bos_id()}});
+    const TextBatch batch = queue_.pop();
+    std::size_t ids_begin = 0, text_begin = 0;
+    for (const TextPiece& piece : batch.pieces) {
+      DatasetWriter& writer = sets_.writer(piece.set);
+      if (piece.first) writer.begin_document();
+      writer.append(std::span(batch.ids).subspan(ids_begin, piece.ids_end - ids_begin));
+      const auto bytes = static_cast<std::int64_t>(piece.text_end - text_begin);
+      writer.add_source(names_[piece.file], bytes);
+      writer.add_text_bytes(bytes);
+      ids_begin = piece.ids_end;
+      text_begin = piece.text_end;
     }
-    segment.writer->append(ids);
-    if (segment.last) segment.writer->append({{tokenizer_.eos_id()}});
-    segment.writer->add_text_bytes(static_cast<std::int64_t>(segment.text.size()));
-    bytes_under_way_ -= segment.text.size();
-    progress_.add(segment.text.size());
-    segments_.pop_front();
+    text_bytes_ += batch.text.size();
+    unsaved_bytes_ += static_cast<std::int64_t>(batch.text.size());
+    journal_.position = batch.after;
+    journal_.input_bytes = batch.input_bytes;
+    if (unsaved_bytes_ >= options_.save_every) save();
+    progress_.show(batch.input_bytes, text_bytes_);
   }
 
+  void save() {
+    journal_.sets = sets_.sync();
+    folder_.write_journal(journal_);
+    unsaved_bytes_ = 0;
+  }
+
+  struct Document {
+    InputPosition at;       // behind its last piece
+    std::int64_t done = 0;  // pieces that an earlier run wrote
+    std::uint64_t bytes = 0;
+    std::string domain;
+    bool valid = false, first = true;
+    std::string text;  // not yet in a piece
+  };
+
   const PrepareText& options_;
+  const Tokenizer& tokenizer_;
   const std::vector<fs::path>& files_;
-  Tokenizer tokenizer_;
-  std::unique_ptr<DatasetWriter> train_, valid_;
-  bool cut_documents_ = false;
+  PrepareFolder& folder_;
+  PrepareJournal journal_;
+  PrepareSets sets_;
+  std::vector<std::uint64_t> file_begin_;
+  std::vector<std::string> names_;
+  bool cuts_documents_ = false;
   Progress progress_;
-  std::size_t window_bytes_ = 0, bytes_under_way_ = 0;
-  std::deque<Segment> segments_;
-  WorkerPool pool_;  // last, so that its threads end before what they read goes
+  std::size_t window_bytes_ = 0;
+  std::uint64_t input_bytes_ = 0, text_bytes_ = 0;
+  std::int64_t unsaved_bytes_ = 0;
+  Document document_;
+  TextBatch batch_;
+  EncodeQueue queue_;
 };
+
+// A hash of everything that the result depends on.
+std::string command_hash(const PrepareText& options, const Tokenizer& tokenizer, const std::vector<fs::path>& files) {
+  Json command = {hex64(tokenizer.hash()),
+                  options.valid_fraction,
+                  options.shard_tokens,
+                  options.format.separator,
+                  options.format.text_field,
+                  options.format.domain_field,
+                  static_cast<int>(options.domain_by)};
+  for (const fs::path& file : files) {
+    command.push_back({file.string(), fs::file_size(file), fs::last_write_time(file).time_since_epoch().count()});
+  }
+  return hex64(xxh3(command.dump(-1, ' ', false, Json::error_handler_t::replace)));
+}
 
 }  // namespace
 
@@ -239,20 +305,26 @@ void prepare_text(const PrepareText& options) {
   if (!(options.valid_fraction >= 0 && options.valid_fraction < 1)) {
     user_error("--valid-fraction must lie in [0, 1), not ", options.valid_fraction);
   }
-  if (options.valid_fraction > 0) {
-    check_output_directory(options.output / "train", options.force);
-    check_output_directory(options.output / "valid", options.force);
-  } else {
-    check_output_directory(options.output, options.force);
+  const Tokenizer tokenizer(options.tokenizer);
+  if (tokenizer.bos_id() < 0 || tokenizer.eos_id() < 0) {
+    user_error("the tokenizer '", options.tokenizer.string(),
+               "' has no <s> and </s> pieces to part documents with; train one with `ttt tokenizer train`");
   }
   const std::vector<fs::path> files = list_text_files(options.inputs, options.extensions);
-  std::uint64_t total_bytes = 0;
-  for (const fs::path& file : files) total_bytes += fs::file_size(file);
-  if (total_bytes == 0) {
-    user_error("the text is empty: '", files[0].string(), "'",
-               files.size() > 1 ? " and the other input files hold" : " holds", " no byte; give files with text");
+  PrepareFolder folder(options.output, command_hash(options, tokenizer, files), options.force);
+  try {
+    if (folder.resumes()) {
+      log_info(cat("going on with the preparation in '", options.output.string(), "' from where it stopped"));
+    } else {
+      check_prepare_output(options);
+    }
+    TextPreparation(options, tokenizer, files, folder).run();
+  } catch (const UserError&) {
+    folder.discard();
+    throw;
+  } catch (const Error& error) {
+    fail(error.what(), "; the work so far is kept, and the same command goes on from it");
   }
-  TextPreparation(options, files, total_bytes).run();
 }
 
 }  // namespace ttt

@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cstdio>
+#include <set>
 #include <vector>
 
 #include "base/error.h"
@@ -21,9 +22,14 @@ std::string numbered(const char* stem, std::size_t index) {
   return name;
 }
 
-// A file under its temporary name, and the hash of what was written.
+// A file and the hash of what was written.
 struct HashedFile {
   explicit HashedFile(const fs::path& path) : writer(path) {}
+  // Goes on behind the file's first `keep` bytes.
+  HashedFile(const fs::path& path, std::uint64_t keep) : writer(path, keep) {
+    const MappedFile content(path);
+    hash.update(content.bytes().data(), static_cast<std::size_t>(keep));
+  }
   void write(const void* data, std::size_t size) {
     writer.write(data, size);
     hash.update(data, size);
@@ -31,6 +37,11 @@ struct HashedFile {
   FileWriter writer;
   Xxh3Stream hash;
 };
+
+bool is_set_file(const std::string& name) {
+  return ((name.starts_with("tokens-") || name.starts_with("documents-")) && name.ends_with(".bin")) ||
+         name == "tokenizer.model";
+}
 
 void rename_file(const fs::path& from, const fs::path& to) {
   std::error_code error;
@@ -52,21 +63,66 @@ void check_output_directory(const std::filesystem::path& directory, bool force) 
   }
 }
 
+void place_dataset(const std::filesystem::path& staging, const std::filesystem::path& directory) {
+  if (!fs::exists(staging / "manifest.json")) return;  // it was the last to be moved
+  const DatasetManifest manifest = read_manifest(staging);
+  make_writable_directory(directory);
+  // From here on the folder holds no data set until the manifest is in place. Files of a replaced set that the new one
+  // does not have go.
+  fs::remove(directory / "manifest.json");
+  std::set<std::string> names;
+  if (manifest.tokenizer_xxh3) names.insert("tokenizer.model");
+  for (const DatasetManifest::Shard& shard : manifest.shards) names.insert({shard.tokens_file, shard.documents_file});
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
+    const std::string name = entry.path().filename().string();
+    if (is_set_file(name) && !names.contains(name)) fs::remove(entry.path());
+  }
+  for (const std::string& name : names) {
+    if (fs::exists(staging / name)) rename_file(staging / name, directory / name);
+  }
+  sync_path(directory);
+  rename_file(staging / "manifest.json", directory / "manifest.json");
+  sync_path(directory);
+}
+
+void remove_dataset(const std::filesystem::path& directory) {
+  if (!is_dataset(directory)) return;
+  fs::remove(directory / "manifest.json");
+  for (const fs::path& file : list_files(directory)) {
+    if (file.parent_path() == directory && is_set_file(file.filename().string())) fs::remove(file);
+  }
+  std::error_code not_empty;
+  fs::remove(directory, not_empty);
+}
+
 struct DatasetWriter::Impl {
-  explicit Impl(const DatasetWriterOptions& o) : options(o) {}
+  explicit Impl(const DatasetWriterOptions& o) : options(o), owns_staging(o.staging.empty()) {
+    TTT_CHECK(options.vocab_size > 0 && options.shard_tokens > 0, options.vocab_size, " ", options.shard_tokens);
+    if (owns_staging) {
+      made_directory = !fs::exists(options.directory);
+      options.staging = options.directory / ".staging";
+    }
+  }
+  ~Impl() {
+    tokens.reset();
+    documents.reset();
+    if (!owns_staging) return;
+    std::error_code ignored;
+    fs::remove_all(options.staging, ignored);
+    if (made_directory) fs::remove(options.directory, ignored);  // unless a set is in it
+  }
+  Impl(const Impl&) = delete;
+  Impl& operator=(const Impl&) = delete;
 
   DatasetWriterOptions options;
+  bool owns_staging, made_directory = false;
   DatasetManifest manifest;
   std::unique_ptr<HashedFile> tokens, documents;  // of the open shard
-  std::vector<fs::path> temporaries;
+  bool written_since_sync = false;
   std::string encoded;  // tokens in the shard's type
 
-  fs::path final_path(const std::string& name) const { return options.directory / name; }
-  fs::path temporary_path(const std::string& name) const { return options.directory / (name + ".tmp"); }
-
-  std::unique_ptr<HashedFile> create(const std::string& name) {
-    temporaries.push_back(temporary_path(name));
-    return std::make_unique<HashedFile>(temporaries.back());
+  std::unique_ptr<HashedFile> create(const std::string& name) const {
+    return std::make_unique<HashedFile>(options.staging / name);
   }
 
   void open_shard() {
@@ -88,6 +144,15 @@ struct DatasetWriter::Impl {
     documents.reset();
   }
 
+  // The files of the last shard as they were when it was open.
+  void reopen_shard() {
+    const DatasetManifest::Shard& shard = manifest.shards.back();
+    const auto bytes = static_cast<std::uint64_t>(shard.num_tokens * manifest.bytes_per_token());
+    tokens = std::make_unique<HashedFile>(options.staging / shard.tokens_file, bytes);
+    documents = std::make_unique<HashedFile>(options.staging / shard.documents_file,
+                                             static_cast<std::uint64_t>(shard.num_documents) * sizeof(std::uint64_t));
+  }
+
   // The open shard, with room for at least one token.
   DatasetManifest::Shard& shard() {
     if (tokens && manifest.shards.back().num_tokens == options.shard_tokens) close_shard();
@@ -101,24 +166,28 @@ struct DatasetWriter::Impl {
     auto* words = reinterpret_cast<Word*>(encoded.data());
     for (std::size_t i = 0; i < ids.size(); ++i) words[i] = static_cast<Word>(ids[i]);
     tokens->write(encoded.data(), encoded.size());
+    written_since_sync = true;
   }
 };
 
 DatasetWriter::DatasetWriter(const DatasetWriterOptions& options) : impl_(std::make_unique<Impl>(options)) {
-  TTT_CHECK(options.vocab_size > 0 && options.shard_tokens > 0, options.vocab_size, " ", options.shard_tokens);
   check_output_directory(options.directory, options.force);
-  make_writable_directory(options.directory);
+  make_writable_directory(impl_->options.staging);
   impl_->manifest.vocab_size = options.vocab_size;
   impl_->manifest.bos_id = options.bos_id;
   impl_->manifest.eos_id = options.eos_id;
+  impl_->manifest.domain = options.domain;
+  if (options.tokenizer != nullptr) impl_->manifest.tokenizer_xxh3 = options.tokenizer->hash();
 }
 
-DatasetWriter::~DatasetWriter() {
-  impl_->tokens.reset();
-  impl_->documents.reset();
-  std::error_code ignored;
-  for (const fs::path& path : impl_->temporaries) fs::remove(path, ignored);
+DatasetWriter::DatasetWriter(const DatasetWriterOptions& options, const Json& state)
+    : impl_(std::make_unique<Impl>(options)) {
+  TTT_CHECK(!impl_->owns_staging, "only a staging folder that outlives the writer can be gone on with");
+  impl_->manifest = manifest_from_json(state.at("manifest"));
+  if (state.at("open").get<bool>()) impl_->reopen_shard();
 }
+
+DatasetWriter::~DatasetWriter() = default;
 
 void DatasetWriter::begin_document() {
   DatasetManifest::Shard& shard = impl_->shard();
@@ -148,37 +217,41 @@ void DatasetWriter::append(std::span<const std::int32_t> tokens) {
 }
 
 void DatasetWriter::add_source(const std::string& path, std::int64_t bytes) {
-  impl_->manifest.sources.push_back({path, bytes});
+  std::vector<DatasetManifest::Source>& sources = impl_->manifest.sources;
+  if (sources.empty() || sources.back().path != path) sources.push_back({path, 0});
+  sources.back().bytes += bytes;
 }
 void DatasetWriter::add_text_bytes(std::int64_t bytes) {
   impl_->manifest.text_bytes += bytes;
 }
-std::int64_t DatasetWriter::num_tokens() const {
-  return impl_->manifest.num_tokens;
+const DatasetManifest& DatasetWriter::manifest() const {
+  return impl_->manifest;
 }
 
-void DatasetWriter::commit() {
+Json DatasetWriter::sync() {
+  if (impl_->tokens && impl_->written_since_sync) {
+    impl_->tokens->writer.sync();
+    impl_->documents->writer.sync();
+    sync_path(impl_->options.staging);
+  }
+  impl_->written_since_sync = false;
+  return {{"manifest", to_json(impl_->manifest)}, {"open", impl_->tokens != nullptr}};
+}
+
+void DatasetWriter::finish() {
   Impl& impl = *impl_;
   impl.close_shard();
-  const fs::path tokenizer_path = impl.final_path("tokenizer.model");
   if (impl.options.tokenizer != nullptr) {
-    impl.manifest.tokenizer_xxh3 = impl.options.tokenizer->hash();
     const std::unique_ptr<HashedFile> copy = impl.create("tokenizer.model");
     copy->write(impl.options.tokenizer->bytes().data(), impl.options.tokenizer->bytes().size());
     copy->writer.finish();
   }
-  // From here on the folder holds no data set until the manifest is in place. Files of a replaced set that the new one
-  // does not have go.
-  fs::remove(impl.final_path("manifest.json"));
-  for (const fs::directory_entry& entry : fs::directory_iterator(impl.options.directory)) {
-    const std::string name = entry.path().filename().string();
-    const bool ours = (name.starts_with("tokens-") || name.starts_with("documents-")) && name.ends_with(".bin");
-    if (ours || name == "tokenizer.model") fs::remove(entry.path());
-  }
-  for (const fs::path& path : impl.temporaries) rename_file(path, fs::path(path).replace_extension());
-  impl.temporaries.clear();
-  sync_path(impl.options.directory);
-  write_manifest(impl.options.directory, impl.manifest);
+  write_manifest(impl.options.staging, impl.manifest);
+}
+
+void DatasetWriter::commit() {
+  finish();
+  place_dataset(impl_->options.staging, impl_->options.directory);
 }
 
 }  // namespace ttt

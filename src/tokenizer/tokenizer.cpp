@@ -171,14 +171,19 @@ std::vector<std::int32_t> Tokenizer::encode(std::string_view text) const {
   return ids;
 }
 
+std::size_t Tokenizer::first_cut(std::string_view text, std::size_t size) const {
+  if (!impl_->splittable || text.size() <= size) return std::string_view::npos;
+  const std::size_t end = chunk_end(text, size);
+  return end < text.size() ? end : std::string_view::npos;
+}
+
 std::vector<std::string_view> Tokenizer::segments(std::string_view text, std::size_t size) const {
-  if (!impl_->splittable) return {text};
   std::vector<std::string_view> parts;
-  while (!text.empty()) {
-    const std::size_t end = chunk_end(text, size);
-    parts.push_back(text.substr(0, end));
-    text.remove_prefix(end);
+  for (std::size_t cut = first_cut(text, size); cut != text.npos; cut = first_cut(text, size)) {
+    parts.push_back(text.substr(0, cut));
+    text.remove_prefix(cut);
   }
+  if (!text.empty() || parts.empty()) parts.push_back(text);
   return parts;
 }
 

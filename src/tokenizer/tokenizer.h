@@ -28,6 +28,8 @@ class Tokenizer {
   // A part ends before a space, so a text without spaces is one part, as is any text with a model that adds something
   // of its own.
   std::vector<std::string_view> segments(std::string_view text, std::size_t size) const;
+  // The end of the first of these parts; npos when the text would not be cut.
+  std::size_t first_cut(std::string_view text, std::size_t size) const;
   std::string piece(std::int32_t id) const;
   std::int64_t vocab_size() const;
   std::int32_t bos_id() const;  // -1: none

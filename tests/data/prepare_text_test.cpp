@@ -2,6 +2,7 @@
 #include <set>
 
 #include "data/dataset.h"
+#include "data/domains.h"
 #include "data/manifest.h"
 #include "data/prepare.h"
 #include "data/scratch.h"
@@ -139,6 +140,85 @@ TEST_F(PrepareTextTest, ASingleTextIsSplitAtALineEnd) {
   EXPECT_NEAR(static_cast<double>(valid[0].size()) / static_cast<double>(book.size()), 0.1, 0.01);
 }
 
+TEST_F(PrepareTextTest, SeparatorsAndJsonLinesPartDocuments) {
+  folder_.write("text/a.txt", "one\n<|endoftext|>\ntwo\n");
+  folder_.write("text/b.jsonl", "{\"content\": \"three\"}\n{\"content\": \"\"}\n{\"content\": \"four\"}\n");
+  PrepareText both = options("set");
+  both.format.separator = "<|endoftext|>";
+  both.format.text_field = "content";
+  prepare_text(both);
+  EXPECT_EQ(documents_of(folder_ / "set"), (std::vector<std::string>{"one\n", "two\n", "three", "four"}));
+  const DatasetManifest manifest = read_manifest(folder_ / "set");
+  ASSERT_EQ(manifest.sources.size(), 2u);
+  EXPECT_EQ(manifest.sources[0].bytes, 8);
+  EXPECT_EQ(manifest.sources[1].bytes, 9);
+}
+
+TEST_F(PrepareTextTest, EveryDomainHasSetsOfItsOwn) {
+  std::string lines;
+  for (int i = 0; i < 300; ++i) {
+    lines += "{\"text\": \"fox " + std::to_string(i) + "\", \"meta\": {\"set\": \"" +
+             (i % 3 == 0 ? "Code" : "Web (new)") + "\"}}\n";
+  }
+  folder_.write("text/all.jsonl", lines);
+  PrepareText by_field = options("set", 0.2);
+  by_field.format.domain_field = "meta.set";
+  prepare_text(by_field);
+  const DomainIndex index = read_domains(folder_ / "set");
+  ASSERT_EQ(index.domains.size(), 2u);
+  EXPECT_EQ(index.domains[0].name, "Code");
+  EXPECT_EQ(index.domains[1].name, "Web (new)");
+  EXPECT_EQ(index.domains[1].train->path, "Web__new_/train");
+  EXPECT_EQ(read_manifest(folder_ / "set/Web__new_/train").domain, "Web (new)");
+  std::int64_t of_code = 0;
+  for (const auto& set : {index.domains[0].train, index.domains[0].valid}) {
+    const DatasetManifest manifest = read_manifest(folder_ / "set" / set->path);
+    EXPECT_EQ(manifest.num_documents, set->documents);
+    EXPECT_EQ(manifest.num_tokens, set->tokens);
+    EXPECT_EQ(manifest.text_bytes, set->text_bytes);
+    of_code += set->documents;
+  }
+  EXPECT_EQ(of_code, 100);
+  EXPECT_EQ(documents_of(folder_ / "set/Code/train").front().substr(0, 4), "fox ");
+
+  // By file, without validation; replacing removes the domains that are no more.
+  folder_.write("text/other.txt", "the fox");
+  PrepareText by_file = options("set");
+  by_file.domain_by = DomainBy::kFile;
+  EXPECT_TRUE(
+      mentions(user_error_of([&] { prepare_text(by_file); }), {"already holds data sets by domain", "--force"}));
+  by_file.force = true;
+  prepare_text(by_file);
+  EXPECT_EQ(documents_of(folder_ / "set/other"), std::vector<std::string>{"the fox"});
+  EXPECT_EQ(documents_of(folder_ / "set/all").size(), 300u);
+  EXPECT_FALSE(fs::exists(folder_ / "set/Code/train"));
+  EXPECT_EQ(read_domains(folder_ / "set").domains.size(), 2u);
+}
+
+TEST_F(PrepareTextTest, DomainsThatCannotBeFoldersAreNamed) {
+  const auto error = [&](const std::string& lines) {
+    folder_.write("text/a.jsonl", lines);
+    PrepareText by_field = options("set");
+    by_field.format.domain_field = "set";
+    return user_error_of([&] { prepare_text(by_field); });
+  };
+  EXPECT_TRUE(
+      mentions(error("{\"text\":\"a\",\"set\":\"x y\"}\n{\"text\":\"b\",\"set\":\"x_y\"}\n"), {"'x y'", "'x_y'"}));
+  std::string many;
+  for (int i = 0; i < 70; ++i) many += "{\"text\":\"a\",\"set\":\"" + std::to_string(i) + "\"}\n";
+  EXPECT_TRUE(mentions(error(many), {"more than 64 domains"}));
+  EXPECT_TRUE(mentions(error("{\"text\":\"a\",\"set\":null}\n"), {"a.jsonl' line 1", "'set' is null"}));
+  EXPECT_FALSE(fs::exists(folder_ / "set"));
+}
+
+TEST_F(PrepareTextTest, ATextWithoutSpacesIsCutWhereItMust) {
+  std::string text;
+  while (text.size() < 2500000) text += "\xe2\x98\x83x";
+  folder_.write("text/long.txt", text);
+  prepare_text(options("set"));
+  EXPECT_EQ(documents_of(folder_ / "set"), std::vector<std::string>{text});
+}
+
 TEST_F(PrepareTextTest, ExtensionsPickFilesOfFoldersOnly) {
   folder_.write("text/a.h", "header");
   folder_.write("text/a.cc", "source");
@@ -158,7 +238,7 @@ TEST_F(PrepareTextTest, TextThatCannotBeUsedIsNamedAndNothingIsWritten) {
   write_documents(5);
   folder_.write("text/doc_1003x.txt", "good bytes, then \xe9\n");
   EXPECT_TRUE(mentions(prepare(options("set")), {"doc_1003x.txt", "not UTF-8", "byte 17", "0xE9"}));
-  EXPECT_TRUE(list_files(folder_ / "set").empty());
+  EXPECT_FALSE(fs::exists(folder_ / "set"));
   fs::remove(folder_ / "text/doc_1003x.txt");
   PrepareText other = options("set");
   other.tokenizer = folder_ / "absent.model";

@@ -1,0 +1,105 @@
+#include "data/prepare_folder.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+
+namespace ttt {
+namespace {
+
+constexpr std::int64_t kVersion = 1;
+
+// The folders that making `path` will make, outermost first.
+std::vector<std::string> missing_folders(const fs::path& path) {
+  std::vector<std::string> missing;
+  for (fs::path at = fs::absolute(path).lexically_normal(); !at.empty() && !fs::exists(at); at = at.parent_path()) {
+    if (!at.filename().empty()) missing.push_back(at.string());
+    if (at == at.parent_path()) break;
+  }
+  std::reverse(missing.begin(), missing.end());
+  return missing;
+}
+
+}  // namespace
+
+PrepareFolder::PrepareFolder(const std::filesystem::path& output, const std::string& command, bool force)
+    : output_(output), folder_(output / ".prepare"), command_(command), made_(missing_folders(output)) {
+  make_writable_directory(output_);
+  make_writable_directory(folder_);
+  lock_ = std::make_unique<FileLock>(folder_ / "lock", cat("another `ttt prepare` is writing to '", output_.string(),
+                                                           "'; wait for it, or choose another output folder"));
+  const fs::path journal = folder_ / "journal.json";
+  if (fs::exists(journal)) {
+    const Json left = Json::parse(read_file(journal), nullptr, /*allow_exceptions=*/false);
+    const bool same =
+        left.is_object() && left.value("version", Json()) == kVersion && left.value("command", Json()) == command_;
+    if (same) {
+      resumes_ = true;
+      made_ = left.at("made").get<std::vector<std::string>>();
+      return;
+    }
+    if (!force) {
+      user_error("'", output_.string(),
+                 "' holds an unfinished preparation with other options or of input that has changed since; repeat that "
+                 "command to complete it, or pass --force to drop it");
+    }
+  }
+  for (const char* name : {"journal.json", "PLACING", "sets"}) fs::remove_all(folder_ / name);
+  write_journal({});
+}
+
+PrepareFolder::~PrepareFolder() = default;
+
+PrepareJournal PrepareFolder::read_journal() const {
+  const Json json = Json::parse(read_file(folder_ / "journal.json"));
+  const Json& position = json.at("position");
+  PrepareJournal journal;
+  journal.position.file = position.at("file").get<std::size_t>();
+  journal.position.place = {position.at("offset").get<std::uint64_t>(), position.at("line").get<std::int64_t>()};
+  journal.position.pieces = position.at("pieces").get<std::int64_t>();
+  journal.input_bytes = json.at("input_bytes").get<std::uint64_t>();
+  for (const Json& set : json.at("sets")) {
+    journal.sets.push_back({set.at("name").get<std::string>(), set.at("domain").get<std::string>(),
+                            set.at("valid").get<bool>(), set.at("state")});
+  }
+  return journal;
+}
+
+void PrepareFolder::write_journal(const PrepareJournal& journal) const {
+  Json json = {{"version", kVersion}, {"command", command_}, {"made", made_}};
+  json["position"] = {{"file", journal.position.file},
+                      {"offset", journal.position.place.offset},
+                      {"line", journal.position.place.line},
+                      {"pieces", journal.position.pieces}};
+  json["input_bytes"] = journal.input_bytes;
+  json["sets"] = Json::array();
+  for (const PreparedSet& set : journal.sets) {
+    json["sets"].push_back({{"name", set.name}, {"domain", set.domain}, {"valid", set.valid}, {"state", set.state}});
+  }
+  write_file_atomically(folder_ / "journal.json", json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
+}
+
+bool PrepareFolder::is_placing() const {
+  return fs::exists(folder_ / "PLACING");
+}
+void PrepareFolder::mark_placing() const {
+  write_file_atomically(folder_ / "PLACING", "");
+}
+
+std::filesystem::path PrepareFolder::staging(const std::string& set) const {
+  return set.empty() ? folder_ / "sets" : folder_ / "sets" / set;
+}
+
+void PrepareFolder::remove() {
+  std::error_code ignored;
+  fs::remove(folder_ / "journal.json", ignored);  // first: what is left behind without it counts for nothing
+  fs::remove_all(folder_, ignored);
+}
+
+void PrepareFolder::discard() {
+  remove();
+  std::error_code ignored;
+  for (auto folder = made_.rbegin(); folder != made_.rend(); ++folder) fs::remove(*folder, ignored);
+}
+
+}  // namespace ttt
