@@ -311,6 +311,11 @@ void prepare_text(const PrepareText& options) {
                "' has no <s> and </s> pieces to part documents with; train one with `ttt tokenizer train`");
   }
   const std::vector<fs::path> files = list_text_files(options.inputs, options.extensions);
+  for (const fs::path& file : files) {
+    if (options.format.domain_field.empty() || is_json_lines(file)) continue;
+    user_error("'", file.string(), "' is plain text, where no field '", options.format.domain_field,
+               "' can name a domain; leave it out, or part the input with --domain-by");
+  }
   PrepareFolder folder(options.output, command_hash(options, tokenizer, files), options.force);
   try {
     if (folder.resumes()) {

@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# ttt prepare by the command alone: every kind of input, every kind of bad input, kills at random moments, a full disk.
+# Environment: TTT the binary, SOURCE the checkout; the working directory is an empty scratch folder.
+set -euo pipefail
+
+failed() { echo "FAILED: $*" >&2; exit 1; }
+
+# expect_error CODE 'TEXT' COMMAND...: the command ends with CODE, stderr holds TEXT and one line that says "error: ".
+expect_error() {
+  local code=$1 text=$2 got=0
+  shift 2
+  "$@" >stdout 2>stderr || got=$?
+  [[ $got == "$code" ]] || failed "exit code $got instead of $code: $* ($(cat stderr))"
+  grep -qF -- "$text" stderr || failed "'$(cat stderr)' does not mention '$text': $*"
+  [[ $(grep -c '^error: ' stderr) == 1 ]] || failed "not one error line: $(cat stderr)"
+}
+
+number_of() { grep -o "\"$1\":[0-9.]*" | head -1 | cut -d: -f2; }
+prepare() { "$TTT" prepare --tokenizer t.model "$@"; }
+
+# --- inputs: source files as documents of JSON Lines, with their folder as domain ---
+json_string() { sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/\t/\\t/g' "$1" | awk '{printf "%s\\n", $0}'; }
+for folder in base data tokenizer; do
+  for file in "$SOURCE"/src/$folder/*; do
+    printf '{"id": 1, "text": "%s", "meta": {"set": "%s"}}\n' "$(json_string "$file")" $folder
+  done
+done >all.jsonl
+mkdir corpus corpus/base corpus/data corpus/tokenizer
+for folder in base data tokenizer; do cp "$SOURCE"/src/$folder/* corpus/$folder/; done
+for file in corpus/*/*; do cat "$file"; printf '<|endoftext|>\n'; done >all.txt
+bytes=$(cat corpus/*/* | wc -c)
+documents=$(ls corpus/*/* | wc -l)
+"$TTT" tokenizer train --input corpus --output t.model --vocab-size 600 2>/dev/null >&2
+
+# The same documents in the same order give the same tokens, however they come.
+zstd -q all.jsonl -o all.jsonl.zst
+gzip -k all.jsonl
+zstd -q all.txt -o all.txt.zst
+prepare --input corpus --output files >/dev/null
+[[ $("$TTT" inspect files --json | number_of text_bytes) == "$bytes" ]] || failed "bytes of text"
+[[ $("$TTT" inspect files --json | number_of documents) == "$documents" ]] || failed "number of documents"
+for input in all.jsonl all.jsonl.zst all.jsonl.gz all.txt all.txt.zst; do
+  prepare --input $input --separator '<|endoftext|>' --output one --threads 1 >/dev/null
+  cmp one/tokens-00000.bin files/tokens-00000.bin || failed "the tokens of $input differ"
+  cmp one/documents-00000.bin files/documents-00000.bin || failed "the documents of $input differ"
+  [[ ! -e one/.prepare ]] || failed "a finished preparation left .prepare"
+  rm -r one
+done
+
+# Domains: by a field of the lines, by folder; each has a set of its own, which domains.json counts.
+prepare --input all.jsonl.gz --domain-field meta.set --output by_field >/dev/null
+prepare --input corpus --domain-by folder --output by_folder | grep -q 'wrote by_folder/tokenizer: ' || failed "sets of domains"
+for folder in base data tokenizer; do
+  cmp by_field/$folder/tokens-00000.bin by_folder/$folder/tokens-00000.bin || failed "the domain $folder differs"
+done
+grep -q '"name": "tokenizer"' by_field/domains.json || failed "domains.json"
+expect_error 2 'already holds data sets by domain' prepare --input corpus --domain-by folder --output by_folder
+
+# --- bad input: exit code 2, one sentence that says where, and nothing left behind ---
+refused() {  # TEXT COMMAND...: with --output new/out
+  expect_error 2 "$@" --output new/out
+  [[ ! -e new ]] || failed "a refused preparation left something: $(find new)"
+}
+head -c 20000 all.jsonl.zst >short.jsonl.zst
+head -c 20000 all.jsonl.gz >short.jsonl.gz
+refused "'short.jsonl.zst' is truncated" prepare --input short.jsonl.zst
+refused "'short.jsonl.gz' is truncated" prepare --input short.jsonl.gz
+cp all.txt wrong.zst
+refused 'not whole Zstandard data' prepare --input wrong.zst
+{ head -3 all.jsonl; echo '{"text": "cut off'; } >broken.jsonl
+refused "'broken.jsonl' line 4 is broken JSON" prepare --input broken.jsonl
+{ head -1 all.jsonl; echo '{"body": "x", "id": 3}'; } >field.jsonl
+refused "'field.jsonl' line 2: there is no field 'text'; the fields here are: body, id" prepare --input field.jsonl
+refused "line 1: there is no field 'content'; the fields here are: id, text, meta" prepare --input all.jsonl --text-field content
+refused "line 1: the field 'id' is a number, not a string" prepare --input all.jsonl --text-field id
+refused "line 1: there is no field 'meta.kind'; the fields here are: set" prepare --input all.jsonl --domain-field meta.kind
+echo '["text"]' >array.jsonl
+refused "'array.jsonl' line 1 is an array, not an object" prepare --input array.jsonl
+printf '{"text": "caf\xe9"}\n' >latin.jsonl
+refused "'latin.jsonl' line 1 is not UTF-8 text" prepare --input latin.jsonl
+printf 'caf\xe9\n' | gzip >latin.txt.gz
+refused "'latin.txt.gz' is not UTF-8 text: byte 3 is 0xE9" prepare --input latin.txt.gz
+printf '{"text": ""}\n\n' >empty.jsonl
+refused "the text is empty: 'empty.jsonl'" prepare --input empty.jsonl
+printf '<|endoftext|>\n<|endoftext|>' >empty.txt
+refused "the text is empty: 'empty.txt'" prepare --input empty.txt --separator '<|endoftext|>'
+refused "'all.txt' is plain text" prepare --input all.jsonl all.txt --domain-field meta.set
+refused '--domain-by' prepare --input all.jsonl --domain-by language
+refused 'excludes' prepare --input all.jsonl --domain-by file --domain-field meta.set
+
+# --- kills at random moments: the same command ends with the same bytes ---
+for ((i = 0; i < 8; ++i)); do cat all.jsonl; done | zstd -q -o many.jsonl.zst
+options=(--input many.jsonl.zst all.jsonl.gz --domain-field meta.set --valid-fraction 0.1
+         --shard-tokens 200000 --save-every 400000 --threads 2)
+prepare "${options[@]}" --output whole >/dev/null
+kills=0
+for ((round = 0; round < 3; ++round)); do
+  rm -rf killed
+  for ((i = 0; i < 6; ++i)); do
+    prepare "${options[@]}" --output killed >/dev/null 2>log &
+    sleep "0.$((RANDOM % 9))$((RANDOM % 10))"
+    if kill -9 $! 2>/dev/null; then kills=$((kills + 1)); fi
+    wait $! 2>/dev/null || true
+    [[ -e killed/.prepare || ! -e killed ]] || break  # it was done before
+  done
+  if [[ -e killed/.prepare || ! -e killed ]]; then prepare "${options[@]}" --output killed >/dev/null 2>log; fi
+  diff -r whole killed || failed "a preparation that was killed differs"
+done
+[[ $kills -gt 3 ]] || failed "only $kills kills"
+
+# Another command does not go on from there, and says so; --force drops what was left.
+rm -rf killed
+prepare "${options[@]}" --output killed >/dev/null 2>&1 &
+for ((i = 0; i < 100; ++i)); do [[ ! -e killed/.prepare/journal.json ]] || break; sleep 0.05; done
+kill -9 $!; wait $! 2>/dev/null || true
+expect_error 2 'an unfinished preparation with other options' prepare --input all.jsonl --output killed
+prepare --input all.jsonl --output killed --force >/dev/null
+cmp killed/tokens-00000.bin files/tokens-00000.bin || failed "forced after a kill"
+
+# --- a full disk: exit code 1, one sentence, and the same command goes on when there is room ---
+full() (
+  trap '' XFSZ
+  ulimit -f 200  # KiB a file
+  exec "$TTT" prepare --tokenizer t.model "${options[@]}" --output full
+)
+expect_error 1 'the same command goes on from it' full
+[[ -e full/.prepare ]] || failed "the work before the disk was full is lost"
+prepare "${options[@]}" --output full >/dev/null 2>log
+grep -q 'going on with the preparation' log || failed "it does not say that it goes on: $(cat log)"
+diff -r whole full || failed "a preparation that ran out of disk differs"
+echo "prepare: all well, after $kills kills"
