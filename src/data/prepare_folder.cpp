@@ -44,7 +44,7 @@ PrepareFolder::PrepareFolder(const std::filesystem::path& output, const std::str
                  "command to complete it, or pass --force to drop it");
     }
   }
-  for (const char* name : {"journal.json", "PLACING", "sets"}) fs::remove_all(folder_ / name);
+  for (const char* name : {"journal.json", "sets"}) fs::remove_all(folder_ / name);
   write_journal({});
 }
 
@@ -58,6 +58,7 @@ PrepareJournal PrepareFolder::read_journal() const {
   journal.position.place = {position.at("offset").get<std::uint64_t>(), position.at("line").get<std::int64_t>()};
   journal.position.pieces = position.at("pieces").get<std::int64_t>();
   journal.input_bytes = json.at("input_bytes").get<std::uint64_t>();
+  journal.placing = json.at("placing").get<bool>();
   for (const Json& set : json.at("sets")) {
     journal.sets.push_back({set.at("name").get<std::string>(), set.at("domain").get<std::string>(),
                             set.at("valid").get<bool>(), set.at("state")});
@@ -72,6 +73,7 @@ void PrepareFolder::write_journal(const PrepareJournal& journal) const {
                       {"line", journal.position.place.line},
                       {"pieces", journal.position.pieces}};
   json["input_bytes"] = journal.input_bytes;
+  json["placing"] = journal.placing;
   json["sets"] = Json::array();
   for (const PreparedSet& set : journal.sets) {
     json["sets"].push_back({{"name", set.name}, {"domain", set.domain}, {"valid", set.valid}, {"state", set.state}});
@@ -79,26 +81,24 @@ void PrepareFolder::write_journal(const PrepareJournal& journal) const {
   write_file_atomically(folder_ / "journal.json", json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
-bool PrepareFolder::is_placing() const {
-  return fs::exists(folder_ / "PLACING");
-}
-void PrepareFolder::mark_placing() const {
-  write_file_atomically(folder_ / "PLACING", "");
-}
-
 std::filesystem::path PrepareFolder::staging(const std::string& set) const {
   return set.empty() ? folder_ / "sets" : folder_ / "sets" / set;
 }
 
 void PrepareFolder::remove() {
+  // The journal goes last: until then, a preparation that was killed here and is called again ends here.
   std::error_code ignored;
-  fs::remove(folder_ / "journal.json", ignored);  // first: what is left behind without it counts for nothing
+  fs::remove_all(folder_ / "sets", ignored);
+  fs::remove(folder_ / "lock", ignored);
+  fs::remove(folder_ / "journal.json", ignored);
   fs::remove_all(folder_, ignored);
 }
 
 void PrepareFolder::discard() {
-  remove();
+  // The journal goes first: what is left behind without it counts for nothing.
   std::error_code ignored;
+  fs::remove(folder_ / "journal.json", ignored);
+  fs::remove_all(folder_, ignored);
   for (auto folder = made_.rbegin(); folder != made_.rend(); ++folder) fs::remove(*folder, ignored);
 }
 

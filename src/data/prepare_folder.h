@@ -3,7 +3,6 @@
 //     .prepare/lock           held while a preparation runs
 //     .prepare/journal.json   how far it came (see PrepareJournal), replaced atomically
 //     .prepare/sets/NAME/     a data set that grows (see data/writer.h)
-//     .prepare/PLACING        every set is whole and on its way to its folder
 #pragma once
 
 #include <cstdint>
@@ -29,6 +28,7 @@ struct PrepareJournal {
   InputPosition position;
   std::uint64_t input_bytes = 0;
   std::vector<PreparedSet> sets;
+  bool placing = false;  // every set is whole and on its way to its folder
 };
 
 class PrepareFolder {
@@ -41,12 +41,10 @@ class PrepareFolder {
   bool resumes() const { return resumes_; }  // the same command was begun here before
   PrepareJournal read_journal() const;
   void write_journal(const PrepareJournal& journal) const;
-  bool is_placing() const;
-  void mark_placing() const;
   std::filesystem::path staging(const std::string& set) const;
 
   void remove();   // everything is in place
-  void discard();  // remove(), and the output folder when this preparation made it and it is empty
+  void discard();  // gives up, and removes the output folder when this preparation made it and it is empty
 
  private:
   std::filesystem::path output_, folder_;

@@ -120,7 +120,7 @@ class TextPreparation {
   }
 
   void run() {
-    if (!folder_.is_placing()) {
+    if (!journal_.placing) {
       sets_.restore(journal_.sets);
       for (std::size_t file = journal_.position.file; file < files_.size(); ++file) read_file(file);
       push_batch();
@@ -131,7 +131,8 @@ class TextPreparation {
       }
       save();
       sets_.finish();
-      folder_.mark_placing();
+      journal_.placing = true;
+      folder_.write_journal(journal_);
     }
     sets_.place(journal_.sets);
     folder_.remove();

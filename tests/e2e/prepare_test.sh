@@ -93,6 +93,7 @@ for ((i = 0; i < 8; ++i)); do cat all.jsonl; done | zstd -q -o many.jsonl.zst
 options=(--input many.jsonl.zst all.jsonl.gz --domain-field meta.set --valid-fraction 0.1
          --shard-tokens 200000 --save-every 400000 --threads 2)
 prepare "${options[@]}" --output whole >/dev/null
+unfinished() { [[ -e killed/.prepare/journal.json || ! -e killed/domains.json ]]; }
 kills=0
 for ((round = 0; round < 3; ++round)); do
   rm -rf killed
@@ -101,9 +102,10 @@ for ((round = 0; round < 3; ++round)); do
     sleep "0.$((RANDOM % 9))$((RANDOM % 10))"
     if kill -9 $! 2>/dev/null; then kills=$((kills + 1)); fi
     wait $! 2>/dev/null || true
-    [[ -e killed/.prepare || ! -e killed ]] || break  # it was done before
+    unfinished || break
   done
-  if [[ -e killed/.prepare || ! -e killed ]]; then prepare "${options[@]}" --output killed >/dev/null 2>log; fi
+  if unfinished; then prepare "${options[@]}" --output killed >/dev/null 2>log; fi
+  rmdir killed/.prepare 2>/dev/null || true  # killed in its very last act
   diff -r whole killed || failed "a preparation that was killed differs"
 done
 [[ $kills -gt 3 ]] || failed "only $kills kills"
