@@ -219,8 +219,15 @@ void declare(Declarations& d, ModelConfig& m) {
 }
 
 void declare(Declarations& d, DataConfig& data) {
-  d.path("data.train", data.train, "training set: a folder that `ttt prepare` wrote");
-  d.path("data.valid", data.valid, "validation set, likewise; may be absent");
+  d.list(
+      "data.train", "path, or list of {path, weight, name}",
+      [&data](const std::string& text) { data.train = parse_data_sources("data.train", text, /*weighted=*/true); },
+      [&data] { return data.train.text(); },
+      "training sets: folders that `ttt prepare` wrote, weighted by their share of the tokens");
+  d.list(
+      "data.valid", "path, or list of {path, name}",
+      [&data](const std::string& text) { data.valid = parse_data_sources("data.valid", text, /*weighted=*/false); },
+      [&data] { return data.valid.text(); }, "validation sets, likewise, each with a loss of its own; may be absent");
   d.choice<DataOrder>("data.order", data.order,
                       {{"shuffled", DataOrder::kShuffled}, {"sequential", DataOrder::kSequential}},
                       "order of the samples in an epoch");

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "config/data_sources.h"
 #include "config/model_config.h"
 
 namespace ttt {
@@ -19,8 +20,8 @@ enum class LossAverage { kTokens, kSequences };  // over all scored tokens, or o
 enum class ScheduleKind { kCosine, kWsd };
 
 struct DataConfig {
-  std::string train;  // a folder that `ttt prepare` wrote
-  std::string valid;  // likewise; empty: no validation
+  DataSources train;  // folders that `ttt prepare` wrote, with weights
+  DataSources valid;  // likewise; empty: no validation
   DataOrder order = DataOrder::kShuffled;
 };
 

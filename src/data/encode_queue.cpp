@@ -12,7 +12,7 @@ void encode(const Tokenizer& tokenizer, TextBatch& batch) {
     const std::string_view text = std::string_view(batch.text).substr(begin, piece.text_end - begin);
     begin = piece.text_end;
     if (piece.first) batch.ids.push_back(tokenizer.bos_id());
-    const std::vector<std::int32_t> ids = tokenizer.encode(text);
+    const std::vector<std::int32_t> ids = tokenizer.encode(text, /*continued=*/!piece.first);
     batch.ids.insert(batch.ids.end(), ids.begin(), ids.end());
     if (piece.last) batch.ids.push_back(tokenizer.eos_id());
     piece.ids_end = batch.ids.size();

@@ -19,7 +19,7 @@ namespace ttt {
 namespace {
 
 constexpr std::string_view kSpaceMark = "\xe2\x96\x81";  // U+2581
-constexpr std::size_t kEncodeChunk = 2048;  // SentencePiece's time a byte grows with the length of its input
+constexpr std::size_t kEncodeChunk = 256;  // SentencePiece's time a byte grows with the length of its input
 
 std::string spaces_from_marks(const std::string& piece) {
   std::string text;
@@ -83,14 +83,31 @@ struct Tokenizer::Impl {
   std::vector<std::string> text_of;    // by id: the bytes that a piece stands for
   std::vector<std::int32_t> bytes_of;  // by id: their number
   std::array<std::int32_t, 256> byte_id{};
-  bool has_bytes = true;   // every byte has a piece
-  bool lossless = false;   // encoding and joining the pieces gives the text back
-  bool splittable = true;  // no piece holds a space behind another character
+  bool has_bytes = true;    // every byte has a piece
+  bool lossless = false;    // encoding and joining the pieces gives the text back
+  bool adds_space = false;  // not lossless only in that a space is put in front, as Llama's model does
+  bool splittable = true;   // no piece holds a space behind another character
 
   std::vector<std::int32_t> encode_plain(std::string_view text) const {
     std::vector<int> ids;
     const auto status = processor.Encode(absl::string_view(text.data(), text.size()), &ids);
     if (!status.ok()) fail("SentencePiece cannot encode the text: ", status.ToString());
+    return ids;
+  }
+
+  // With a model that adds a space: chunk by chunk, where a chunk that begins with a space leaves it to the one that is
+  // added.
+  std::vector<std::int32_t> encode_chunks(std::string_view text, bool continued) const {
+    std::vector<std::int32_t> ids;
+    while (!text.empty()) {
+      std::string_view chunk = text.substr(0, chunk_end(text, kEncodeChunk));
+      text.remove_prefix(chunk.size());
+      if (continued && chunk.front() == ' ') chunk.remove_prefix(1);
+      const std::vector<std::int32_t> part =
+          chunk.empty() ? std::vector<std::int32_t>{processor.PieceToId(kSpaceMark.data())} : encode_plain(chunk);
+      ids.insert(ids.end(), part.begin(), part.end());
+      continued = true;
+    }
     return ids;
   }
 
@@ -129,7 +146,8 @@ struct Tokenizer::Impl {
     // Models from elsewhere may add a space in front, fold characters or merge runs of spaces.
     const std::string probe = "  A  \xc2\xb2 \xef\xac\x81\n\n\t \r\n e\xcc\x81 \xe2\x98\x83  ";
     lossless = has_bytes && join(encode_plain(probe)) == probe;
-    splittable = splittable && lossless;
+    adds_space = has_bytes && join(encode_plain(probe)) == " " + probe;
+    splittable = splittable && (lossless || adds_space);
   }
 };
 
@@ -150,7 +168,8 @@ Tokenizer Tokenizer::from_bytes(const std::string& serialized, const std::string
   return Tokenizer(std::move(impl));
 }
 
-std::vector<std::int32_t> Tokenizer::encode(std::string_view text) const {
+std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool continued) const {
+  if (impl_->adds_space && impl_->splittable) return impl_->encode_chunks(text, continued);
   if (!impl_->lossless) return impl_->encode_plain(text);
   std::vector<std::int32_t> ids;
   SpecialBytes specials(text);

@@ -20,13 +20,14 @@ class Tokenizer {
   Tokenizer& operator=(Tokenizer&&) noexcept;
 
   // No BOS/EOS; thread-safe. With a model of train_tokenizer, decode(encode(text)) is `text` for any bytes whatever;
-  // with models made elsewhere it is what SentencePiece makes of them (a dummy prefix, folded characters).
-  std::vector<std::int32_t> encode(std::string_view text) const;
+  // with models made elsewhere it is what SentencePiece makes of them (a dummy prefix, folded characters). `continued`:
+  // the text is a part, not the first one, of a longer text (see segments).
+  std::vector<std::int32_t> encode(std::string_view text, bool continued = false) const;
   // Control pieces give nothing. Throws UserError for an id outside the vocabulary.
   std::string decode(const std::vector<std::int32_t>& ids) const;
   // Cuts a text into parts of about `size` bytes whose encodings, one behind the other, are the encoding of the whole.
-  // A part ends before a space, so a text without spaces is one part, as is any text with a model that adds something
-  // of its own.
+  // A part ends before a space, so a text without spaces is one part, as is any text with a model that changes more
+  // than a dummy space in front.
   std::vector<std::string_view> segments(std::string_view text, std::size_t size) const;
   // The end of the first of these parts; npos when the text would not be cut.
   std::size_t first_cut(std::string_view text, std::size_t size) const;

@@ -2,7 +2,8 @@
 //
 //     {"kind": "train", "step", "loss", "grad_norm" (before clipping), "lr", "ttt_lr_mult", "tokens" (so far),
 //     "seconds", "tokens_per_second"}
-//     {"kind": "valid", "step", "loss", "perplexity", "bits_per_byte" (with a tokenizer), "tokens", "seconds"}
+//     {"kind": "valid", "step", "loss", "perplexity", "bits_per_byte" (with a tokenizer), "tokens", "seconds",
+//      "domains": {NAME: {"loss", "bits_per_byte", "tokens"}}}    where data.valid names several sets
 //     {"kind": "inner_loop", "step", "layer", "target_variance", "loss_w0", "loss_before", "loss_after",
 //     "weight_change",
 //      "sigma_quantiles"}    lists with one value a mini-batch of the inner loop (quantiles: 0, 25, 50, 75, 100 %)

@@ -9,13 +9,13 @@
 #include "base/log.h"
 #include "base/timer.h"
 #include "config/load.h"
-#include "infer/evaluate.h"
 #include "infer/text_sample.h"
 #include "model/layout.h"
 #include "model/segments.h"
 #include "train/loss_weights.h"
 #include "train/progress.h"
 #include "train/signals.h"
+#include "train/validation.h"
 
 namespace ttt {
 namespace {
@@ -71,7 +71,8 @@ StepResult Trainer::step() {
   const bool wants_stats = is_due(result.step, config_.train.stats_every);
 
   const Batch batch = next_batch();
-  const torch::Tensor weights_BT = loss_weights(batch.targets_BT, train_data_->bos_id(), config_.train.loss_average);
+  const std::optional<std::int32_t> bos_id = train_data_.front().data.bos_id();  // of every set
+  const torch::Tensor weights_BT = loss_weights(batch.targets_BT, bos_id, config_.train.loss_average);
   optimizer_->zero_gradients();
   const std::int64_t sequences = batch.inputs_BT.size(0);
   for (std::int64_t first = 0; first < sequences; first += config_.micro_batch()) {
@@ -84,7 +85,7 @@ StepResult Trainer::step() {
     context.recompute = config_.train.recompute;
     std::vector<Segment> documents;
     if (config_.train.reset_at_documents) {
-      documents = document_segments(part(batch.inputs_BT), *train_data_->bos_id());
+      documents = document_segments(part(batch.inputs_BT), *bos_id);
       context.segments = &documents;
     }
     const torch::Tensor token_loss_bT = model_->token_loss(part(batch.inputs_BT), part(batch.targets_BT), context);
@@ -107,9 +108,9 @@ StepResult Trainer::step() {
 }
 
 Batch Trainer::next_batch() const {
-  std::vector<std::int64_t> samples;
+  std::vector<MixtureOrder::Sample> samples;
   for (std::int64_t i = 0; i < config_.sequences_per_step(); ++i) samples.push_back((*order_)(state_.cursor + i));
-  return train_data_->batch(samples, config_.train.context);
+  return mixture_batch(train_data_, samples, config_.train.context);
 }
 
 void Trainer::record(const StepResult& result) {
@@ -143,7 +144,7 @@ void Trainer::stop_at_last_good_step(const NotFinite& error) {
 }
 
 void Trainer::validate_model() {
-  if (!valid_data_) return;
+  if (valid_data_.empty()) return;
   const Timer timer;
   EvalOptions options;
   options.context = config_.train.context;
@@ -151,22 +152,14 @@ void Trainer::validate_model() {
   options.max_samples = config_.train.eval_batches * config_.micro_batch();
   options.device = device_;
   options.reset_at_documents = config_.train.reset_at_documents;
-  const EvalResult valid = evaluate(*model_, *valid_data_, options);
-  Json line = {{"kind", "valid"}, {"step", state_.step}, {"loss", valid.loss}, {"perplexity", std::exp(valid.loss)}};
-  std::string text = cat("step ", state_.step, ": validation loss ", valid.loss, ", perplexity ", std::exp(valid.loss));
-  if (std::isfinite(valid.bits_per_byte)) {
-    line["bits_per_byte"] = valid.bits_per_byte;
-    text += cat(", ", valid.bits_per_byte, " bits per byte");
-  }
-  line["tokens"] = valid.tokens;
-  line["seconds"] = timer.seconds();
-  metrics_->write(line);
-  log_info(text);
+  const ValidationResult valid = validate(*model_, valid_data_, options);
+  metrics_->write(to_json(valid, state_.step, timer.seconds()));
+  log_info(to_text(valid, state_.step));
 }
 
 void Trainer::write_sample() {
   if (config_.train.sample_tokens == 0) return;
-  const TextSample sample = sample_text(*model_, *valid_data_, tokenizer_, config_.train.sample_tokens,
+  const TextSample sample = sample_text(*model_, valid_data_.front().data, tokenizer_, config_.train.sample_tokens,
                                         static_cast<std::uint64_t>(config_.train.seed), device_);
   metrics_->write({{"kind", "sample"}, {"step", state_.step}, {"prompt", sample.prompt}, {"text", sample.text}});
   if (tensorboard_) tensorboard_->text("sample", state_.step, sample.prompt + "\n>>>\n" + sample.text);

@@ -18,7 +18,7 @@
 #include "base/files.h"
 #include "checkpoint/checkpoint.h"
 #include "config/run_config.h"
-#include "data/dataset.h"
+#include "data/mixture.h"
 #include "model/language_model.h"
 #include "optim/adamw.h"
 #include "optim/schedule.h"
@@ -83,8 +83,8 @@ class Trainer {
   torch::Device device_;
   fs::path checkpoints_;
   std::unique_ptr<FileLock> lock_;
-  std::optional<Dataset> train_data_, valid_data_;
-  std::optional<SampleOrder> order_;
+  std::vector<MixtureSource> train_data_, valid_data_;
+  std::optional<MixtureOrder> order_;
   std::string tokenizer_;  // bytes of tokenizer.model
   std::shared_ptr<LanguageModel> model_;
   std::unique_ptr<AdamW> optimizer_;

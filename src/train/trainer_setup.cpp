@@ -1,6 +1,7 @@
 // What comes before the first step: checks, the data, the output folder, resuming.
 #include <ATen/Context.h>
 
+#include <cstdio>
 #include <cstdlib>
 
 #include "base/json.h"
@@ -43,6 +44,13 @@ RunConfig resolved(RunConfig config) {
   return config;
 }
 
+// Two decimals.
+std::string rounded(double value) {
+  char text[48];
+  std::snprintf(text, sizeof text, "%.2f", value);
+  return text;
+}
+
 // Bit-exact resuming needs the same sums in the same order. On the CPU that holds at an equal number of threads; on a
 // GPU LibTorch and cuBLAS (which reads the variable when it starts) have to be told.
 void choose_deterministic_kernels() {
@@ -74,9 +82,12 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   model_ = std::make_shared<LanguageModel>(config_.model, seed);
   model_->to(device_);
   optimizer_ = std::make_unique<AdamW>(named_parameters(*model_), config_.optim);
-  order_.emplace(train_data_->num_samples(config_.train.context), config_.data.order == DataOrder::kShuffled, seed);
+  std::vector<MixtureOrder::Source> sources;
+  for (const MixtureSource& source : train_data_)
+    sources.push_back({source.name, source.data.num_samples(config_.train.context), source.weight});
+  order_.emplace(sources, config_.data.order == DataOrder::kShuffled, seed);
   state_.seed = config_.train.seed;
-  state_.data = train_data_->fingerprint();
+  state_.data = mixture_fingerprint(train_data_);
   if (newest) {
     resume(*newest);
   } else if (!config_.init_from.empty()) {
@@ -90,11 +101,18 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
 }
 
 void Trainer::open_data() {
-  train_data_.emplace(config_.data.train);
-  check_fit(*train_data_, "data.train");
-  if (config_.data.valid.empty()) return;
-  valid_data_.emplace(config_.data.valid);
-  check_fit(*valid_data_, "data.valid");
+  train_data_ = open_sources("data.train", config_.data.train, /*valid=*/false);
+  for (const MixtureSource& source : train_data_) check_fit(source.data, "data.train");
+  valid_data_ = open_sources("data.valid", config_.data.valid, /*valid=*/true);
+  const std::string tokenizer = train_data_.front().data.tokenizer_hash();
+  for (const MixtureSource& source : valid_data_) {
+    check_fit(source.data, "data.valid");
+    const std::string own = source.data.tokenizer_hash();
+    if (own.empty() || tokenizer.empty() || own == tokenizer) continue;
+    user_error("data.valid '", source.data.directory().string(),
+               "' was prepared with another tokenizer than data.train '", train_data_.front().data.directory().string(),
+               "'; prepare both with one tokenizer");
+  }
 }
 
 void Trainer::check_fit(const Dataset& data, const char* key) const {
@@ -119,14 +137,14 @@ void Trainer::check_fit(const Dataset& data, const char* key) const {
 }
 
 void Trainer::read_tokenizer() {
-  const fs::path of_data = train_data_->tokenizer_path();
+  const fs::path of_data = train_data_.front().data.tokenizer_path();
   const std::string data_bytes = of_data.empty() ? "" : read_file(of_data);
   tokenizer_ = config_.tokenizer.empty() ? data_bytes : read_file(config_.tokenizer);
   if (!data_bytes.empty() && tokenizer_ != data_bytes) {
-    user_error("data.train '", config_.data.train, "' was prepared with another tokenizer than '", config_.tokenizer,
-               "'; leave out the key tokenizer, or prepare the data with that one");
+    user_error("data.train '", config_.data.train.text(), "' was prepared with another tokenizer than '",
+               config_.tokenizer, "'; leave out the key tokenizer, or prepare the data with that one");
   }
-  if (config_.train.sample_tokens > 0 && (tokenizer_.empty() || !valid_data_)) {
+  if (config_.train.sample_tokens > 0 && (tokenizer_.empty() || valid_data_.empty())) {
     user_error("train.sample_tokens needs data.valid and a tokenizer, and this run has no ",
                tokenizer_.empty() ? "tokenizer" : "data.valid", "; set it to 0");
   }
@@ -143,8 +161,8 @@ void Trainer::resume(const fs::path& directory) {
   const TrainState saved = train_state_from_json(checkpoint.state, source);
   const auto differences = check_resumed_config(load_run_config(directory / "config.yaml"), config_);
   if (saved.data != state_.data) {
-    user_error("data.train '", config_.data.train, "' holds other data than the run in '", config_.output_dir,
-               "' was trained on; give that data set, or choose another output_dir for a new run");
+    user_error("data.train '", config_.data.train.text(), "' holds other data, or other weights, than the run in '",
+               config_.output_dir, "' was trained on; give that data set, or choose another output_dir for a new run");
   }
   import_parameters(*model_, checkpoint.model, source);
   optimizer_->load_state(checkpoint.optimizer, saved.step, source);
@@ -174,12 +192,18 @@ void Trainer::start_from(const fs::path& directory) {
 void Trainer::announce() const {
   std::int64_t parameters = 0;
   for (const torch::Tensor& parameter : model_->parameters()) parameters += parameter.numel();
-  const std::int64_t samples = train_data_->num_samples(config_.train.context);
   log_info(cat(to_string(config_.model.mixer), ", ", format_count(static_cast<double>(parameters)), " parameters, on ",
                device_.str(), " with ", at::get_num_threads(), " threads; output in '", config_.output_dir, "'"));
   log_info(cat("steps ", state_.step + 1, " to ", config_.train.steps, " of ", config_.sequences_per_step(), " x ",
-               config_.train.context, " tokens, in micro-batches of ", config_.micro_batch(), "; an epoch is ", samples,
-               " samples of ", train_data_->num_tokens(), " tokens"));
+               config_.train.context, " tokens, in micro-batches of ", config_.micro_batch()));
+  const std::int64_t samples = config_.train.steps * config_.sequences_per_step();
+  for (std::size_t i = 0; i < train_data_.size(); ++i) {
+    const MixtureSource& source = train_data_[i];
+    const std::int64_t own = order_->count(i, samples), epoch = source.data.num_samples(config_.train.context);
+    log_info(cat("data '", source.name, "': ", rounded(100.0 * static_cast<double>(own) / static_cast<double>(samples)),
+                 " % of the tokens, ", rounded(static_cast<double>(own) / static_cast<double>(epoch)), " epochs of ",
+                 epoch, " samples (", source.data.num_tokens(), " tokens) over the run"));
+  }
   for (const std::string& group : optimizer_->describe_groups()) log_info(cat("optimizer: ", group));
 }
 

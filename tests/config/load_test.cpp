@@ -84,8 +84,8 @@ parity: ttt-lm-jax
   EXPECT_TRUE(config.model.pre_conv);
   EXPECT_EQ(config.model.rope_theta, 5e5);
   EXPECT_FALSE(config.model.tie_embeddings);
-  EXPECT_EQ(config.data.train, "a");
-  EXPECT_EQ(config.data.valid, "b");
+  EXPECT_EQ(config.data.train.text(), "a");
+  EXPECT_EQ(config.data.valid.text(), "b");
   EXPECT_EQ(config.data.order, DataOrder::kSequential);
   EXPECT_EQ(config.train.context, 48);
   EXPECT_EQ(config.train.batch_tokens, 192);
@@ -425,6 +425,47 @@ TEST_F(LoadTest, YamlRoundTrip) {
   }
   EXPECT_EQ(again.model, config.model);
   EXPECT_EQ(load_model_config(write("m.yaml", to_yaml(config.model))), config.model);
+}
+
+TEST_F(LoadTest, DataIsAFolderOrAListOfThem) {
+  const fs::path file =
+      write("run.yaml",
+            "output_dir: out\ndata:\n  train:\n    - {path: books, weight: 0.7}\n"
+            "    - {path: \"my web\", weight: 3e-1, name: web}\n  valid: [{path: v, name: a}, {path: w}]\n");
+  const RunConfig config = load_run_config(file);
+  ASSERT_EQ(config.data.train.list().size(), 2u);
+  EXPECT_EQ(config.data.train.list()[0].weight, 0.7);
+  EXPECT_EQ(config.data.train.list()[0].name, "");
+  EXPECT_EQ(config.data.train.list()[1].path, "my web");
+  EXPECT_EQ(config.data.train.list()[1].name, "web");
+  EXPECT_EQ(config.data.valid.list()[1].path, "w");
+  EXPECT_TRUE(diff(config, load_run_config(write("again.yaml", to_yaml(config)))).empty());
+  // The same on the command line; a plain path stands for itself, with spaces too.
+  EXPECT_EQ(load_run_config(file, {"data.train=[{path: x, weight: 2}]"}).data.train.list()[0].path, "x");
+  const RunConfig plain = load_run_config(file, {"data.train=a b/c", "data.valid="});
+  ASSERT_EQ(plain.data.train.list().size(), 1u);
+  EXPECT_EQ(plain.data.train.list()[0].path, "a b/c");
+  EXPECT_TRUE(plain.data.valid.empty());
+  EXPECT_TRUE(diff(plain, load_run_config(write("again.yaml", to_yaml(plain)))).empty());
+}
+
+TEST_F(LoadTest, DataListsThatMakeNoSenseAreNamed) {
+  const auto error = [&](const std::string& train) {
+    return message([&] { load_run_config(write_run(""), {"data.train=" + train}); });
+  };
+  const auto mentions = [](const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+  };
+  EXPECT_TRUE(
+      mentions(error("[{path: a, weight: 0}, {path: b, weight: 0}]"), "the weights of 'data.train' sum to nothing"));
+  EXPECT_TRUE(mentions(error("[{path: a, weight: -1}]"), "weight must be a number of at least 0, not '-1'"));
+  EXPECT_TRUE(mentions(error("[{path: a, weight: much}]"), "not 'much'"));
+  EXPECT_TRUE(mentions(error("[{path: a, weight: 1}, {path: b}]"), "gives 1 of its 2 entries a weight"));
+  EXPECT_TRUE(mentions(error("[{weight: 1}]"), "entry 1 of 'data.train' has no path"));
+  EXPECT_TRUE(mentions(error("[{path: a, wieght: 1}]"), "did you mean 'weight'?"));
+  EXPECT_TRUE(mentions(error("[]"), "is an empty list"));
+  EXPECT_TRUE(
+      mentions(message([&] { load_run_config(write_run(""), {"data.valid=[{path: a, weight: 1}]"}); }), "'weight'"));
 }
 
 TEST_F(LoadTest, DiffNamesEveryFieldThatDiffers) {

@@ -27,6 +27,12 @@ grep -q 'wrote data/train: .* bytes a token' prepared || failed "prepare does no
 "$TTT" inspect data >inspected
 grep -q 'whole' inspected || failed "a fresh data set is not whole"
 "$TTT" inspect data/train --json | grep -q '"problems":\[\]' || failed "inspect --json"
+"$TTT" inspect data data/train --windows 3 --context 20 --seed 5 --json >windows.json
+[[ $(grep -o '"first_token"' windows.json | wc -l) == 3 ]] || failed "three windows"
+"$TTT" inspect data data/train --windows 3 --context 20 --seed 5 --json | cmp - windows.json || failed "windows are not those of the seed"
+"$TTT" inspect data data/train >inspected
+grep -q 'BOS tokens .*, every document begins with it' inspected || failed "BOS against documents: $(cat inspected)"
+grep -q 'document length .* median' inspected || failed "document lengths"
 bytes=$(cat text/*.h text/*.cpp | wc -c)
 train=$("$TTT" inspect data/train --json | number_of text_bytes)
 valid=$("$TTT" inspect data/valid --json | number_of text_bytes)
@@ -40,6 +46,13 @@ file=text/files.cpp
 # shellcheck disable=SC2046
 [[ $("$TTT" tokenizer decode --model t.model $("$TTT" tokenizer encode --model t.model 'a  b')) == 'a  b' ]] || failed "ids as arguments"
 "$TTT" tokenizer encode --model t.model --pieces 'return 0;' | grep -q '^"' || failed "--pieces"
+
+# Duplicates are found, counted and shown.
+mkdir twice && cp text/*.h twice/ && cp text/timer.h twice/again.h && cp text/timer.h twice/zzz.h
+"$TTT" prepare --tokenizer t.model --input twice --output duplicates >/dev/null
+"$TTT" inspect duplicates >inspected
+grep -q 'duplicates  *2 documents' inspected || failed "duplicates: $(cat inspected)"
+grep -q 'document [0-9]* is document [0-9]* again' inspected || failed "an example of a duplicate"
 
 # n-grams: each order is better than the one below.
 "$TTT" baseline --train data/train --valid data/valid --json >baseline.json
@@ -80,6 +93,9 @@ expect_error 2 'empty.txt' "$TTT" prepare --tokens stream.npy --vocab-size 211 -
 expect_error 2 'train, encode or decode' "$TTT" tokenizer learn
 expect_error 2 'neither' "$TTT" inspect text
 expect_error 2 'nowhere' "$TTT" inspect nowhere
+expect_error 2 'not something to inspect' "$TTT" inspect dta data
+expect_error 2 'not a checkpoint' "$TTT" inspect checkpoint data
+expect_error 2 'not the output_dir of a run' "$TTT" inspect run data
 expect_error 2 'nothing' "$TTT" baseline --train nothing --valid data/valid
 
 # --- damage ---

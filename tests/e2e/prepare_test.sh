@@ -130,4 +130,21 @@ expect_error 1 'the same command goes on from it' full
 prepare "${options[@]}" --output full >/dev/null 2>log
 grep -q 'going on with the preparation' log || failed "it does not say that it goes on: $(cat log)"
 diff -r whole full || failed "a preparation that ran out of disk differs"
+# --- what was prepared by domain is trained on as it is, each domain with its validation loss; wrong mixtures are named ---
+tiny=("$SOURCE"/configs/run/quickstart.yaml model.hidden_size=32 model.num_layers=1 model.num_heads=2 model.intermediate_size=64
+      model.vocab_size=600 train.context=64 train.batch_tokens=256 train.steps=3 optim.warmup_steps=1 train.stats_every=0
+      train.eval_every=0 train.eval_batches=2 train.threads=1 output_dir=run)
+"$TTT" train "${tiny[@]}" data.train=whole data.valid=whole >log 2>&1 || failed "training on domains: $(cat log)"
+grep -q "data 'tokenizer': .* % of the tokens, .* epochs" log || failed "epochs are not stated: $(cat log)"
+grep '"kind":"valid"' run/metrics.jsonl | grep -q '"domains":{"base":{"loss":' || failed "no validation loss by domain"
+expect_error 2 'other weights' "$TTT" train "${tiny[@]}" data.valid=whole \
+  'data.train=[{path: whole/base/train, weight: 1}, {path: whole/data/train, weight: 1}]'
+expect_error 2 "the weights of 'data.train' sum to nothing" "$TTT" train "${tiny[@]}" data.valid= 'data.train=[{path: whole, weight: 0}]'
+"$TTT" tokenizer train --input corpus/base --output other.model --vocab-size 600 2>/dev/null >&2
+"$TTT" prepare --tokenizer other.model --input corpus/base --output other >/dev/null
+expect_error 2 'prepare both with one tokenizer' "$TTT" train "${tiny[@]}" data.valid= output_dir=new \
+  'data.train=[{path: files}, {path: other}]'
+expect_error 2 "data.valid 'other' was prepared with another tokenizer" "$TTT" train "${tiny[@]}" data.train=files data.valid=other output_dir=new
+expect_error 2 'another tokenizer' "$TTT" train "${tiny[@]}" data.train=files data.valid= output_dir=new tokenizer=other.model
+[[ ! -e new ]] || failed "a refused training left its folder"
 echo "prepare: all well, after $kills kills"

@@ -1,6 +1,9 @@
 // The tokenizer: lossless for any bytes, deterministic, and clear about text that it cannot take.
 #include "tokenizer/tokenizer.h"
 
+#include <sentencepiece_processor.h>
+#include <sentencepiece_trainer.h>
+
 #include <numeric>
 
 #include "base/rng.h"
@@ -179,6 +182,41 @@ TEST_F(TokenizerTest, WrongModelsAndIdsAreNamed) {
   EXPECT_TRUE(mentions(user_error_of([&] { Tokenizer::from_bytes("", "empty"); }), {"empty"}));
   EXPECT_TRUE(mentions(user_error_of([&] { tokenizer_->decode({420}); }), {"420"}));
   EXPECT_TRUE(mentions(user_error_of([&] { tokenizer_->decode({-1}); }), {"-1"}));
+}
+
+// Llama's model puts a space in front of a text; long texts are encoded in parts all the same.
+TEST(TokenizerFromElsewhere, ADummySpaceIsPutInFrontOnce) {
+  const ScratchFolder folder;
+  folder.write("text.txt", program(400, 3));
+  const auto status = sentencepiece::SentencePieceTrainer::Train({{"input", (folder / "text.txt").string()},
+                                                                  {"model_prefix", (folder / "m").string()},
+                                                                  {"model_type", "bpe"},
+                                                                  {"vocab_size", "400"},
+                                                                  {"normalization_rule_name", "identity"},
+                                                                  {"remove_extra_whitespaces", "false"},
+                                                                  {"byte_fallback", "true"},
+                                                                  {"minloglevel", "3"}});
+  ASSERT_TRUE(status.ok()) << status.ToString();
+  sentencepiece::SentencePieceProcessor whole;
+  ASSERT_TRUE(whole.Load((folder / "m.model").string()).ok());
+  const Tokenizer tokenizer(folder / "m.model");
+  CounterRng rng(7);
+  for (int round = 0; round < 200; ++round) {
+    std::string text;
+    const char* words[] = {" ", " ", "  ", "\n", "count", "v", "a caf\xc3\xa9", "\xe2\x98\x83"};
+    for (std::uint64_t i = rng.next() % 900; i > 0; --i) text += words[rng.next() % 8];
+    std::vector<int> expected;
+    ASSERT_TRUE(whole.Encode(text, &expected).ok());
+    EXPECT_EQ(tokenizer.encode(text), expected) << '"' << text << '"';
+    std::vector<std::int32_t> joined;
+    const std::vector<std::string_view> parts = tokenizer.segments(text, 100);
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      const std::vector<std::int32_t> ids = tokenizer.encode(parts[i], /*continued=*/i > 0);
+      joined.insert(joined.end(), ids.begin(), ids.end());
+    }
+    EXPECT_EQ(joined, expected);
+  }
+  EXPECT_GT(tokenizer.segments(program(400, 3), 1000).size(), 10u);
 }
 
 TEST(TokenizerTraining, TextThatCannotBeUsedIsNamed) {

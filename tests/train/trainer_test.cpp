@@ -139,6 +139,38 @@ TEST_F(TrainerTest, ResumingIsBitExactInTheSecondEpochToo) {
   }
 }
 
+TEST_F(TrainerTest, AMixtureResumesBitExactlyAndHasALossForEachDomain) {
+  std::vector<std::int32_t> constant(24 * 5 + 1, 3);  // 5 samples, learnt at once
+  write_npy(scratch_ / "stream.npy", constant);
+  const std::string easy = prepare("easy", 17).string(), hard = config().data.train.text();
+  const auto mixed = [&](const std::string& output, double weight) {
+    RunConfig c = config(MixerKind::kTttLinear, output);
+    c.data.train = DataSources(std::vector<DataSource>{{hard, 1}, {easy, weight, "simple"}});
+    c.data.valid = DataSources(std::vector<DataSource>{{hard}, {easy}});
+    c.optim.decay_steps = c.train.steps = 30;
+    return c;
+  };
+  RunConfig straight = mixed("straight", 0.5), resumed = mixed("resumed", 0.5);
+  run(straight);
+  for (const std::int64_t steps : {7, 30}) {  // 40 of 120 samples are of the 5: several epochs
+    resumed.train.steps = steps;
+    run(resumed);
+  }
+  for (const char* file : {"model.safetensors", "optimizer-00000-of-00001.safetensors", "state.json"}) {
+    EXPECT_EQ(read_file(newest(straight) / file), read_file(newest(resumed) / file)) << file;
+  }
+  const Json valid = read_metrics(fs::path(straight.output_dir) / "metrics.jsonl", "valid").back();
+  const double of_hard = valid.at("domains").at("data").at("loss"), of_easy = valid.at("domains").at("easy").at("loss");
+  EXPECT_LT(of_easy, of_hard - 0.5);
+  EXPECT_EQ(valid.at("domains").at("easy").at("tokens"), 120);
+  // 481 and 121 tokens.
+  EXPECT_NEAR(valid.at("loss").get<double>(), (481 * of_hard + 121 * of_easy) / 602, 1e-9);
+
+  EXPECT_NE(refusal(mixed("straight", 0.7)).find("other weights"), std::string::npos)
+      << refusal(mixed("straight", 0.7));
+  EXPECT_EQ(refusal(mixed("straight", 0.5)), "");
+}
+
 TEST_F(TrainerTest, MicroBatchesAddUpToTheBatch) {
   for (const LossAverage average : {LossAverage::kTokens, LossAverage::kSequences}) {
     RunConfig whole = config(MixerKind::kTttLinear, "whole"), parts = config(MixerKind::kTttLinear, "parts");
