@@ -38,9 +38,12 @@ Wide floor_sum(Wide n, Wide m, Wide a, Wide b) {
   return sum;
 }
 
+// The last folder of a path that says something: "web" for web/train.
 std::string folder_name(const fs::path& path) {
-  const fs::path normal = fs::absolute(path).lexically_normal();
-  return normal.has_filename() ? normal.filename().string() : normal.parent_path().filename().string();
+  fs::path at = fs::absolute(path).lexically_normal();
+  if (!at.has_filename()) at = at.parent_path();
+  const bool split = at.filename() == "train" || at.filename() == "valid";
+  return split && at.parent_path().has_filename() ? at.parent_path().filename().string() : at.filename().string();
 }
 
 }  // namespace

@@ -117,6 +117,7 @@ TEST_F(SourcesTest, WeightsNamesAndDomains) {
   ASSERT_EQ(opened.size(), 2u);
   EXPECT_EQ(opened[0].name, "books");
   EXPECT_EQ(opened[1].name, "web");
+  EXPECT_EQ(open_sources("data.train", write("code/train", 100), false)[0].name, "code");
   EXPECT_EQ(opened[0].weight, 300);  // by tokens
   const std::string by_tokens = mixture_fingerprint(opened);
   opened = open_sources("data.train", DataSources(std::vector<DataSource>{{books, 0.25}, {web, 0.75, "net"}}), false);

@@ -98,7 +98,7 @@ kills=0
 for ((round = 0; round < 3; ++round)); do
   rm -rf killed
   for ((i = 0; i < 6; ++i)); do
-    prepare "${options[@]}" --output killed >/dev/null 2>log &
+    "$TTT" prepare --tokenizer t.model "${options[@]}" --output killed >/dev/null 2>log &
     sleep "0.$((RANDOM % 9))$((RANDOM % 10))"
     if kill -9 $! 2>/dev/null; then kills=$((kills + 1)); fi
     wait $! 2>/dev/null || true
@@ -112,7 +112,7 @@ done
 
 # Another command does not go on from there, and says so; --force drops what was left.
 rm -rf killed
-prepare "${options[@]}" --output killed >/dev/null 2>&1 &
+"$TTT" prepare --tokenizer t.model "${options[@]}" --output killed >/dev/null 2>&1 &
 for ((i = 0; i < 100; ++i)); do [[ ! -e killed/.prepare/journal.json ]] || break; sleep 0.05; done
 kill -9 $!; wait $! 2>/dev/null || true
 expect_error 2 'an unfinished preparation with other options' prepare --input all.jsonl --output killed
