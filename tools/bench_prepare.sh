@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures `ttt prepare` against SentencePiece's own speed on one thread, in one run on one machine: repeats the given text up
-# to a size, prepares it, and prints MB/s, the share of (cores x SentencePiece's single thread) that was reached, and the peak
+# to a size (whole copies), prepares it, and prints MB/s, the share reached of (cores x that single thread), and the peak
 # of resident memory. The yardstick is measured before and after, and the better of the two counts.
 #
 # usage: tools/bench_prepare.sh TEXT_FILE...
@@ -24,8 +24,8 @@ speed=$root/build/tests/sentencepiece_speed
 for file in "$@"; do cat "$file"; printf '\n%s\n' "$separator"; done >"$scratch/sample.txt"
 sample=$(stat -c %s "$scratch/sample.txt")
 bytes=$((size_mb * 1000000))
-for ((done = 0; done < bytes; done += sample)); do cat "$scratch/sample.txt"; done | head -c "$bytes" | iconv -c -f UTF-8 -t UTF-8 >"$scratch/input.txt"
-head -c 8000000 "$scratch/input.txt" | iconv -c -f UTF-8 -t UTF-8 >"$scratch/sample.txt"
+for ((done = 0; done < bytes; done += sample)); do cat "$scratch/sample.txt"; done >"$scratch/input.txt"
+head -c 8000000 "$scratch/input.txt" | iconv -c -f UTF-8 -t UTF-8 >"$scratch/sample.txt"  # without a character that was cut
 
 model=${MODEL:-$scratch/bench.model}
 if [ ! -e "$model" ]; then

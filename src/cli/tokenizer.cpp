@@ -26,9 +26,18 @@ ExitCode train(const std::vector<std::string>& args) {
   std::string output;
   bool json = false;
   CLI::App app("Train a lossless SentencePiece BPE tokenizer on text files and folders.", "ttt tokenizer train");
-  app.add_option("--input", inputs, "text files and folders (UTF-8)")->required()->type_name("PATH...");
+  app.add_option("--input", inputs,
+                 "plain text, JSON Lines, either compressed, and folders of them, as `ttt prepare` reads")
+      ->required()
+      ->type_name("PATH...");
   app.add_option("--extension", options.extensions, "of folders, only files that end so, e.g. .h .txt; default: all")
       ->type_name("END...");
+  app.add_option("--text-field", options.format.text_field, "of JSON Lines: where the text is")
+      ->type_name("NAME")
+      ->capture_default_str();
+  app.add_option("--separator", options.format.separator,
+                 "of plain text: a line that holds exactly this parts documents")
+      ->type_name("LINE");
   app.add_option("--output", output, "the model file to write")->required()->type_name("FILE.model");
   app.add_option("--vocab-size", options.vocab_size, "pieces, the 256 bytes included")->capture_default_str();
   app.add_option("--max-bytes", options.max_bytes, "train on at most so many bytes, spread evenly over the text")

@@ -9,6 +9,8 @@
 #include <string_view>
 #include <vector>
 
+#include "tokenizer/document_reader.h"
+
 namespace ttt {
 
 class Tokenizer {
@@ -59,6 +61,7 @@ struct TokenizerTraining {
   std::filesystem::path output;               // FILE.model
   std::int64_t vocab_size = 4096;
   std::int64_t max_bytes = 20'000'000;
+  DocumentFormat format = {};  // how files hold documents (see DocumentReader)
 };
 void train_tokenizer(const TokenizerTraining& options);
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <memory>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -10,6 +11,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "tokenizer/text_files.h"
+#include "tokenizer/text_stream.h"
 #include "tokenizer/tokenizer.h"
 
 namespace ttt {
@@ -29,11 +31,15 @@ std::size_t block_end(std::string_view text, std::size_t begin) {
   return end;
 }
 
-// The blocks that training sees. The trainer takes newlines inside its "sentences" as ordinary characters; sentences
-// that hold its own marks U+2581 and U+2585 would be misread or skipped, so these two become spaces.
+// The blocks that training sees, none of them of two documents. The trainer takes newlines inside its "sentences" as
+// ordinary characters; sentences that hold its own marks U+2581 and U+2585 would be misread or skipped, so these two
+// become spaces.
 class BlockIterator : public sentencepiece::SentenceIterator {
  public:
-  BlockIterator(const std::vector<fs::path>& files, double fraction) : files_(files), fraction_(fraction) { advance(); }
+  BlockIterator(const std::vector<fs::path>& files, const DocumentFormat& format, double fraction)
+      : files_(files), format_(format), fraction_(fraction) {
+    advance();
+  }
 
   bool done() const override { return done_; }
   void Next() override { advance(); }
@@ -41,23 +47,33 @@ class BlockIterator : public sentencepiece::SentenceIterator {
   sentencepiece::util::Status status() const override { return {}; }
 
  private:
+  // Appends the next part of the open document, or the first of the next one; false where the text ends.
+  bool read_part() {
+    DocumentPart part;
+    while (!reader_ || !reader_->next(part)) {
+      if (next_file_ == files_.size()) return false;
+      reader_ = std::make_unique<DocumentReader>(files_[next_file_++], format_);
+    }
+    text_.erase(0, at_);
+    at_ = 0;
+    text_ += part.text;
+    ended_ = part.last;
+    return true;
+  }
+
   void advance() {
     while (true) {
-      while (at_ >= file_.text().size()) {
-        if (next_file_ == files_.size()) {
-          done_ = true;
-          return;
-        }
-        file_ = MappedFile(files_[next_file_++]);
-        at_ = 0;
+      if (at_ == text_.size() || (!ended_ && text_.size() - at_ < kBlockBytes + kMaxLine)) {
+        if (read_part()) continue;
+        done_ = true;
+        return;
       }
       const std::size_t begin = at_;
-      at_ = block_end(file_.text(), begin);
-      const std::string_view block = file_.text().substr(begin, at_ - begin);
+      at_ = block_end(text_, begin);
+      const std::string_view block = std::string_view(text_).substr(begin, at_ - begin);
       credit_ += fraction_ * static_cast<double>(block.size());
       if (credit_ < static_cast<double>(block.size())) continue;
       credit_ -= static_cast<double>(block.size());
-      require_utf8(block, files_[next_file_ - 1], begin);
       block_ = block;
       for (const char* mark : {"\xe2\x96\x81", "\xe2\x96\x85"}) {
         for (std::size_t i = block_.find(mark); i != std::string::npos; i = block_.find(mark, i))
@@ -68,11 +84,14 @@ class BlockIterator : public sentencepiece::SentenceIterator {
   }
 
   const std::vector<fs::path>& files_;
+  const DocumentFormat& format_;
   double fraction_;      // of the text to take; credit_ carries what is owed, so that the blocks lie evenly
   double credit_ = 0.5;  // against rounding when everything is taken
   std::size_t next_file_ = 0;
-  MappedFile file_;
+  std::unique_ptr<DocumentReader> reader_;
+  std::string text_;  // of the open document: behind at_, what no block has held yet
   std::size_t at_ = 0;
+  bool ended_ = true;  // the document's last part is in text_
   std::string block_;
   bool done_ = false;
 };
@@ -111,7 +130,7 @@ void train_tokenizer(const TokenizerTraining& options) {
   if (options.max_bytes <= 0) user_error("--max-bytes must be positive, not ", options.max_bytes);
   const std::vector<fs::path> files = list_text_files(options.inputs, options.extensions);
   std::uint64_t total = 0;
-  for (const fs::path& file : files) total += fs::file_size(file);
+  for (const fs::path& file : files) total += text_size(file);
   if (total == 0) {
     user_error("the text is empty: '", files[0].string(), "'",
                files.size() > 1 ? " and the other input files hold" : " holds", " no byte; give files with text");
@@ -120,7 +139,9 @@ void train_tokenizer(const TokenizerTraining& options) {
   if (fs::is_directory(options.output))
     user_error("'", options.output.string(), "' is a folder; give a file name for the model");
 
-  BlockIterator blocks(files, std::min(1.0, static_cast<double>(options.max_bytes) / static_cast<double>(total)));
+  BlockIterator blocks(files, options.format,
+                       std::min(1.0, static_cast<double>(options.max_bytes) / static_cast<double>(total)));
+  if (blocks.done()) user_error("the text is empty: '", files[0].string(), "' holds no text; give files with text");
   const std::unordered_map<std::string, std::string> settings = {
       {"model_type", "bpe"},
       {"vocab_size", std::to_string(options.vocab_size)},

@@ -32,6 +32,10 @@ bytes=$(cat corpus/*/* | wc -c)
 documents=$(ls corpus/*/* | wc -l)
 "$TTT" tokenizer train --input corpus --output t.model --vocab-size 600 2>/dev/null >&2
 
+"$TTT" tokenizer train --input all.jsonl --output from_lines.model --vocab-size 600 2>/dev/null >&2
+cmp t.model from_lines.model || failed "a tokenizer of JSON Lines differs from that of the same documents in files"
+expect_error 2 "there is no field 'content'" "$TTT" tokenizer train --input all.jsonl --text-field content --output no.model
+
 # The same documents in the same order give the same tokens, however they come.
 zstd -q all.jsonl -o all.jsonl.zst
 gzip -k all.jsonl
