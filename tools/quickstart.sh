@@ -1,16 +1,20 @@
 #!/usr/bin/env bash
 # From nothing to a trained TTT-Linear language model: set up, build, train a tokenizer, prepare data, train, sample.
 #
-# usage: tools/quickstart.sh [TEXT ...]     your own UTF-8 text files or folders; default: the C++ headers that come with LibTorch
+# usage: tools/quickstart.sh [--data-only] [TEXT ...]
+#   TEXT         your own UTF-8 text files or folders; default: the C++ headers that come with LibTorch
+#   --data-only  stop when tokenizer and data are there (what `ttt sweep configs/sweep/mini_scaling.yaml` needs)
 # A second call with the same arguments continues where the first one stopped.
 # environment: RUN_DIR=DIR   where everything of this run goes (default runs/quickstart, or runs/quickstart-HASH for your own text)
 #              STEPS=N       training steps instead of configs/run/quickstart.yaml's
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")/.." && pwd)
+data_only=
 case "${1:-}" in
-  -h|--help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
-  -*) echo "error: unknown option '$1'; usage: tools/quickstart.sh [TEXT ...]" >&2; exit 2 ;;
+  -h|--help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  --data-only) data_only=yes; shift ;;
+  -*) echo "error: unknown option '$1'; usage: tools/quickstart.sh [--data-only] [TEXT ...]" >&2; exit 2 ;;
 esac
 texts=()
 for text in "$@"; do
@@ -62,6 +66,11 @@ if [ -e "$run/tokens/train/manifest.json" ] && [ -e "$run/tokens/valid/manifest.
   echo "reusing $run/tokens"
 else
   "$ttt" prepare --tokenizer "$run/tokenizer.model" --input "${texts[@]}" "${options[@]}" --output "$run/tokens" --valid-fraction 0.02 --force
+fi
+
+if [ -n "$data_only" ]; then
+  printf 'the data are in %s/tokens, the tokenizer is %s/tokenizer.model\n' "$run" "$run"
+  exit 0
 fi
 
 echo

@@ -27,6 +27,8 @@ const std::vector<Command>& commands() {
   static const std::vector<Command> table = {
       {"train", "train a model from a config, or resume it", run_train},
       {"config", "a config's resolved values, and where each comes from", run_config},
+      {"plan", "what a run will cost: parameters, FLOPs, memory, disk, hours", run_plan},
+      {"sweep", "train a grid of configs, here or as a Slurm array; resumable", run_sweep_command},
       {"tokenizer", "train a SentencePiece tokenizer, encode and decode with it", run_tokenizer},
       {"prepare", "text files or token arrays to token shards", run_prepare},
       {"eval", "loss, perplexity and bits per byte of a checkpoint on a data set", run_eval},

@@ -13,6 +13,7 @@
 #include "convert/jax.h"
 #include "model/language_model.h"
 #include "model/layout.h"
+#include "plan/parameters.h"
 #include "tokenizer/tokenizer.h"
 
 namespace ttt {
@@ -92,13 +93,13 @@ ExitCode run_convert(const std::vector<std::string>& args) {
   if (options.json) {
     const Json object = {{"checkpoint", output.string()},
                          {"mixer", to_string(model->config().mixer)},
-                         {"parameters", count_parameters(model->config())},
+                         {"parameters", count_parameters(model->config()).total},
                          {"tokenizer", !checkpoint.tokenizer.empty()}};
     std::cout << object.dump() << "\n";
     return ExitCode::kOk;
   }
   std::cout << "wrote " << options.output << ": " << to_string(model->config().mixer) << ", "
-            << count_parameters(model->config()) << " parameters\n";
+            << count_parameters(model->config()).total << " parameters\n";
   return ExitCode::kOk;
 }
 

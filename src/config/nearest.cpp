@@ -55,6 +55,14 @@ std::string nearest_path(const fs::path& path) {
     const std::string word = bare(part).string();
     const bool only_the_ending = std::find(names.begin(), names.end(), word) != names.end();
     const std::string near = only_the_ending ? word : nearest(word, names);
+    if (near.empty() && !path.has_parent_path() && fs::is_directory("configs", error)) {
+      // A preset by its bare name, or by one that is near.
+      constexpr const char* kFolders[] = {"configs/model", "configs/run", "configs/sweep"};
+      for (const char* folder : kFolders)
+        if (const fs::path preset = fs::path(folder) / (word + ".yaml"); fs::exists(preset)) return preset.string();
+      for (const char* folder : kFolders)
+        if (const std::string preset = nearest_path(fs::path(folder) / path); !preset.empty()) return preset;
+    }
     if (near.empty()) return "";
     found /= fs::exists(found / near, error) ? near : near + ".yaml";
   }

@@ -13,28 +13,6 @@
 #include "ops/rms_norm.h"
 
 namespace ttt {
-namespace {
-
-std::int64_t count_mixer_parameters(const ModelConfig& config, MixerKind kind) {
-  const auto D = config.hidden_size, H = config.num_heads, K = config.head_dim(), M = 4 * K;
-  switch (kind) {
-    case MixerKind::kAttention:
-      return 4 * D * D;
-    case MixerKind::kTttLinear:
-    case MixerKind::kTttMlp: {
-      const std::int64_t fast = kind == MixerKind::kTttLinear ? K * K + K : 2 * K * M + M + K;
-      const std::int64_t convs = config.backbone == Backbone::kMamba ? 2 * (4 * D + D) : 0;
-      return 4 * D * D + H * fast + 2 * D + 2 * H * K + H * D + H + config.mini_batch_size + convs;
-    }
-    case MixerKind::kMamba: {
-      const auto E = config.mamba_channels(), R = config.mamba_dt_rank(), N = kMambaStates;
-      return D * 2 * E + 5 * E + E * (R + 2 * N) + R * E + E + E * N + E + E * D;
-    }
-  }
-  fail("a mixer that count_parameters does not know");
-}
-
-}  // namespace
 
 ModelState ModelState::clone() const {
   ModelState copy;
@@ -55,7 +33,12 @@ std::int64_t ModelState::bytes() const {
   return sum;
 }
 
-LanguageModel::LanguageModel(const ModelConfig& config, std::uint64_t seed) : config_(config) {
+LanguageModel::LanguageModel(const ModelConfig& config, std::uint64_t seed) : LanguageModel(config) {
+  for (const auto& parameter : named_parameters())
+    initialize_parameter(parameter.key(), config, seed, parameter.value());
+}
+
+LanguageModel::LanguageModel(const ModelConfig& config) : config_(config) {
   validate(config);
   const auto V = config.vocab_size, D = config.hidden_size;
   embedding_ = register_module("embedding", std::make_shared<Weight>(at::IntArrayRef({V, D})))->weight;
@@ -63,8 +46,6 @@ LanguageModel::LanguageModel(const ModelConfig& config, std::uint64_t seed) : co
   for (std::int64_t i = 0; i < config.num_layers; ++i) layers_->push_back(std::make_shared<Block>(config, i));
   final_norm_ = register_module("final_norm", std::make_shared<RmsNorm>(D, config.rms_norm_eps()))->weight;
   if (!config.tie_embeddings) head_ = register_module("lm_head", std::make_shared<Linear>(D, V))->weight;
-  for (const auto& parameter : named_parameters())
-    initialize_parameter(parameter.key(), config, seed, parameter.value());
 }
 
 torch::Tensor LanguageModel::hidden(const torch::Tensor& tokens_BT, const ForwardContext& context, ModelState* state) {
@@ -101,19 +82,6 @@ ModelState LanguageModel::initial_state(std::int64_t batch) const {
   ModelState state;
   for (std::size_t i = 0; i < layers_->size(); ++i) state.blocks.push_back(layers_->at<Block>(i).initial_state(batch));
   return state;
-}
-
-std::int64_t count_parameters(const ModelConfig& config) {
-  validate(config);
-  const auto V = config.vocab_size, D = config.hidden_size;
-  const std::int64_t conv = D * 4 + D;  // four taps and a bias a channel
-  std::int64_t blocks = 0;
-  for (std::int64_t layer = 0; layer < config.num_layers; ++layer) {
-    const MixerKind kind = config.mixer.of_layer(layer);
-    blocks += D + count_mixer_parameters(config, kind) + (config.pre_conv ? conv + D : 0);
-    if (config.has_mlp()) blocks += D + 3 * D * config.intermediate_size;
-  }
-  return V * D * (config.tie_embeddings ? 1 : 2) + blocks + D;
 }
 
 }  // namespace ttt

@@ -42,6 +42,8 @@ class LanguageModel : public torch::nn::Module {
   // gate_proj .weight; conv_q, conv_k .weight [D,1,4] .bias; post_norm.weight .bias; ttt_norm_weight, ttt_norm_bias
   // [H,K]; lr_weight [H,1,D], lr_bias [H,1]; token_scale_delta [C]; w1 b1 (w2 b2) as in ops/ttt.h.
   LanguageModel(const ModelConfig& config, std::uint64_t seed);
+  // With parameters of any value: memory that nobody has touched yet, to be filled from a file, or to be counted.
+  explicit LanguageModel(const ModelConfig& config);
 
   // tokens [B,T] int64 -> final hidden states [B,T,D] (after the final norm), and logits of hidden states.
   torch::Tensor hidden(const torch::Tensor& tokens_BT, const ForwardContext& context, ModelState* state = nullptr);
@@ -64,8 +66,5 @@ class LanguageModel : public torch::nn::Module {
   torch::nn::ModuleList layers_;
   torch::Tensor final_norm_;  // [D]
 };
-
-// Parameters of a config by counting, without building it (equals the built model's).
-std::int64_t count_parameters(const ModelConfig& config);
 
 }  // namespace ttt

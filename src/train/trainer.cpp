@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "base/log.h"
+#include "base/signals.h"
 #include "base/timer.h"
 #include "config/load.h"
 #include "infer/text_sample.h"
@@ -14,7 +15,6 @@
 #include "model/segments.h"
 #include "train/loss_weights.h"
 #include "train/progress.h"
-#include "train/signals.h"
 #include "train/validation.h"
 
 namespace ttt {

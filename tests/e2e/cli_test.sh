@@ -50,7 +50,7 @@ for key in model.mixer train.batch_tokens optim.lr checkpoint.keep_last output_d
   grep -q "^  ${key#*.} " help.txt || fail "--help-config has no $key"
 done
 expect 2 "usage: ttt COMMAND" "$TTT"
-for command in train config tokenizer prepare eval generate convert inspect baseline; do
+for command in train config plan sweep tokenizer prepare eval generate convert inspect baseline; do
   expect 0 "ttt $command" "$TTT" $command --help
   expect 0 "  $command " "$TTT" --help
 done
@@ -78,7 +78,16 @@ refused "did you mean '$SOURCE/configs/model/ttt_linear_125m.yaml'?" "$TTT" trai
 "$TTT" config good.yaml train.steps=7 >config.txt || fail "ttt config"
 grep -Eq '^train.steps +7 +command line$' config.txt || { fail "ttt config: train.steps"; cat config.txt; }
 expect 0 "good.yaml:1" "$TTT" config good.yaml
+(cd "$SOURCE" && "$TTT" config ttt_linear_125m) 2>errors.txt && fail "a preset's bare name is no file"
+grep -q "did you mean 'configs/model/ttt_linear_125m.yaml'" errors.txt || { fail "no preset suggested"; cat errors.txt; }
 expect 0 '"model.hidden_size":{"value":"768","origin":"' "$TTT" config "$SOURCE/configs/model/ttt_linear_125m.yaml" --json
+
+# --- plans ---
+expect 0 "exact products      224MFLOP   671MFLOP" "$TTT" plan "$SOURCE/configs/model/ttt_linear_125m.yaml"
+expect 0 "total               " "$TTT" plan good.yaml
+expect 0 "69.9 h at 10k tokens/s (--tokens-per-second)" "$TTT" plan "$SOURCE/configs/run/ttt_linear_125m_2k.yaml" --tokens-per-second 10000
+expect 0 '"tokens":2516582400' "$TTT" plan "$SOURCE/configs/run/mamba_125m_2k.yaml" --tflops 100 --json
+refused "train.context" "$TTT" plan good.yaml train.contxt=3
 
 # --- checkpoints and data that are not there ---
 refused "there is no checkpoint 'absent'" "$TTT" generate --checkpoint absent "text"

@@ -1,4 +1,5 @@
-// SIGTERM (a scheduler's notice) and SIGINT (Ctrl-C) ask a run to finish its step, save and exit 75.
+// SIGTERM (a scheduler's notice) and SIGINT (Ctrl-C) ask a run to finish its step, save and exit 75, and a sweep to
+// stop its runs that way.
 #pragma once
 
 #include <csignal>

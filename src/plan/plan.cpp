@@ -1,0 +1,156 @@
+#include "plan/plan.h"
+
+#include <algorithm>
+#include <sstream>
+#include <vector>
+
+#include "base/error.h"
+#include "base/files.h"
+
+namespace ttt {
+namespace {
+
+constexpr std::int64_t kFp32 = 4;
+constexpr std::int64_t kLogitBytes = std::int64_t{32} << 20;  // the head's slice of logits, ops/cross_entropy
+
+// Numbers that one layer keeps per token for its backward pass: the inputs of its norms, products and elementwise
+// steps. TTT's inner loop keeps its inputs and the fast weights at some segment starts, which are left out.
+double kept_by_layer(const ModelConfig& m, MixerKind kind) {
+  const auto D = static_cast<double>(m.hidden_size);
+  double kept = m.pre_conv ? 2 * D : 0;
+  if (m.has_mlp()) kept += 2 * D + 3 * static_cast<double>(m.intermediate_size);
+  switch (kind) {
+    case MixerKind::kAttention:
+      return kept + 7 * D;
+    case MixerKind::kMamba:
+      return kept + 2 * D + 8 * static_cast<double>(m.mamba_channels());
+    case MixerKind::kTttLinear:
+    case MixerKind::kTttMlp:
+      return kept + (m.backbone == Backbone::kMamba ? 9 : 7) * D;
+  }
+  return kept;
+}
+
+MemoryPlan memory_of(const RunConfig& config, std::int64_t parameters) {
+  const ModelConfig& m = config.model;
+  MemoryPlan memory;
+  memory.weights = memory.gradients = kFp32 * parameters;
+  memory.optimizer = 2 * kFp32 * parameters;
+  double all = 0, largest = 0;
+  for (std::int64_t layer = 0; layer < m.num_layers; ++layer) {
+    const double kept = kept_by_layer(m, m.mixer.of_layer(layer));
+    all += kept;
+    largest = std::max(largest, kept);
+  }
+  const auto D = static_cast<double>(m.hidden_size);
+  if (config.train.recompute) all = static_cast<double>(m.num_layers) * D + largest;
+  const auto tokens = static_cast<double>(config.micro_batch() * config.train.context);
+  memory.activations = static_cast<std::int64_t>(kFp32 * tokens * (all + 4 * D)) + kLogitBytes +
+                       kFp32 * m.vocab_size * m.hidden_size;  // the head's gradient before it is added
+  memory.decoding_state = decoding_state_bytes(m, config.train.context);
+  return memory;
+}
+
+DiskPlan disk_of(const RunConfig& config, std::int64_t parameters) {
+  const CheckpointConfig& c = config.checkpoint;
+  const std::int64_t steps = config.train.steps;
+  const std::int64_t written = c.every > 0 ? (steps + c.every - 1) / c.every : 1;
+  DiskPlan disk;
+  disk.checkpoint = 3 * kFp32 * parameters;
+  disk.kept = c.keep_last > 0 ? std::min(written, c.keep_last) : written;
+  if (c.keep_last > 0 && c.keep_every > 0) {
+    // Multiples of `keep_every` among those that were written before the last ones.
+    for (std::int64_t i = 1; i <= written - c.keep_last; ++i)
+      if (i * c.every % c.keep_every == 0) ++disk.kept;
+  }
+  disk.peak = disk.checkpoint * (disk.kept + 1);
+  return disk;
+}
+
+}  // namespace
+
+std::optional<double> Plan::hours() const {
+  if (!speed) return std::nullopt;
+  return static_cast<double>(tokens) / speed->tokens_per_second / 3600;
+}
+
+Plan make_plan(const RunConfig& config, const std::optional<Speed>& speed) {
+  Plan plan;
+  plan.parameters = count_parameters(config.model);
+  plan.forward = forward_flops(config.model, config.train.context);
+  plan.training = training_flops(config.model, config.train.context);
+  plan.recompute = recompute_flops(config.model, config.train.context, config.train.recompute);
+  plan.memory = memory_of(config, plan.parameters.total);
+  plan.disk = disk_of(config, plan.parameters.total);
+  plan.steps = config.train.steps;
+  plan.tokens = config.train.steps * config.train.batch_tokens;
+  plan.warmup_steps = config.optim.warmup_steps;
+  plan.context = config.train.context;
+  plan.sequences_per_step = config.sequences_per_step();
+  plan.micro_batch = config.micro_batch();
+  plan.speed = speed;
+  return plan;
+}
+
+std::optional<Speed> measured_speed(const fs::path& metrics) {
+  if (!fs::is_regular_file(metrics)) return std::nullopt;
+  std::vector<double> speeds;
+  std::istringstream lines(read_file(metrics));
+  for (std::string line; std::getline(lines, line);) {
+    const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!json.is_object() || json.value("kind", Json()) != "train") continue;
+    const Json speed = json.value("tokens_per_second", Json());
+    if (speed.is_number() && speed.get<double>() > 0) speeds.push_back(speed);
+  }
+  // The first steps also pay for allocations and thread start.
+  const std::size_t count = std::min<std::size_t>(100, (speeds.size() + 1) / 2);
+  if (count == 0) return std::nullopt;
+  speeds.erase(speeds.begin(), speeds.end() - static_cast<std::ptrdiff_t>(count));
+  const auto middle = speeds.begin() + static_cast<std::ptrdiff_t>(count / 2);
+  std::nth_element(speeds.begin(), middle, speeds.end());
+  return Speed{*middle, cat("measured: the median of the last ", count, " steps in ", metrics.string())};
+}
+
+Speed estimated_speed(const RunConfig& config, double tflops) {
+  const double per_token = training_flops(config.model, config.train.context).exact +
+                           recompute_flops(config.model, config.train.context, config.train.recompute);
+  return {tflops * 1e12 / per_token, cat("estimated: ", tflops, " TFLOP/s sustained, exact products with recompute")};
+}
+
+Json to_json(const Plan& plan) {
+  const auto flops = [](const Flops& f) -> Json {
+    return {{"six_nd", f.six_nd}, {"chinchilla", f.chinchilla}, {"exact", f.exact}};
+  };
+  const auto tokens = static_cast<double>(plan.tokens);
+  Json json = {
+      {"parameters",
+       {{"total", plan.parameters.total},
+        {"embedding", plan.parameters.embedding},
+        {"non_embedding", plan.parameters.non_embedding()},
+        {"fast_weights", plan.parameters.fast_weights},
+        {"inner_state", plan.parameters.inner_state}}},
+      {"flops_per_token",
+       {{"forward", flops(plan.forward)}, {"training", flops(plan.training)}, {"recompute_exact", plan.recompute}}},
+      {"flops", flops(plan.training.times(tokens))},
+      {"memory_bytes",
+       {{"weights", plan.memory.weights},
+        {"gradients", plan.memory.gradients},
+        {"optimizer", plan.memory.optimizer},
+        {"activations_estimate", plan.memory.activations},
+        {"training", plan.memory.training()},
+        {"decoding_state_per_sequence", plan.memory.decoding_state}}},
+      {"disk_bytes",
+       {{"checkpoint", plan.disk.checkpoint}, {"checkpoints_kept", plan.disk.kept}, {"peak", plan.disk.peak}}},
+      {"steps", plan.steps},
+      {"tokens", plan.tokens},
+      {"tokens_per_parameter", plan.tokens_per_parameter()},
+      {"context", plan.context},
+      {"sequences_per_step", plan.sequences_per_step},
+      {"micro_batch", plan.micro_batch}};
+  json["tokens_per_second"] = plan.speed ? Json(plan.speed->tokens_per_second) : Json();
+  json["speed_source"] = plan.speed ? Json(plan.speed->source) : Json();
+  json["hours"] = plan.speed ? Json(*plan.hours()) : Json();
+  return json;
+}
+
+}  // namespace ttt

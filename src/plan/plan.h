@@ -1,0 +1,59 @@
+// What a training run will cost, from its config alone: no tensor is made, no data are read.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+
+#include "base/json.h"
+#include "config/run_config.h"
+#include "plan/flops.h"
+#include "plan/parameters.h"
+
+namespace ttt {
+
+// Bytes, of one process. Weights, gradients and AdamW's two moments are fp32.
+struct MemoryPlan {
+  std::int64_t weights = 0, gradients = 0, optimizer = 0;
+  std::int64_t activations = 0;          // an estimate: what the backward pass needs of one micro-batch
+  std::int64_t libraries = 500'000'000;  // LibTorch itself, as measured in small CPU runs
+  std::int64_t decoding_state = 0;       // of one sequence of train.context tokens, in `ttt generate`
+  std::int64_t training() const { return weights + gradients + optimizer + activations + libraries; }
+};
+
+struct DiskPlan {
+  std::int64_t checkpoint = 0;  // bytes of one: weights and both moments
+  std::int64_t kept = 0;        // checkpoints that stay
+  std::int64_t peak = 0;        // bytes while one more is being written
+};
+
+// Tokens a second, and where the number comes from.
+struct Speed {
+  double tokens_per_second = 0;
+  std::string source;  // "--tokens-per-second", "median of the last 50 steps in runs/x/metrics.jsonl", ...
+};
+
+struct Plan {
+  ParameterCount parameters;
+  Flops forward, training;  // per token
+  double recompute = 0;     // per token of training, exact products
+  MemoryPlan memory;
+  DiskPlan disk;
+  std::int64_t steps = 0, tokens = 0, warmup_steps = 0, context = 0, sequences_per_step = 0, micro_batch = 0;
+  std::optional<Speed> speed;
+
+  double tokens_per_parameter() const { return static_cast<double>(tokens) / static_cast<double>(parameters.total); }
+  std::optional<double> hours() const;  // with a speed
+};
+
+Plan make_plan(const RunConfig& config, const std::optional<Speed>& speed = std::nullopt);
+
+// The median tokens_per_second of the last steps (at most 100) of a metrics.jsonl; nothing when it has none.
+std::optional<Speed> measured_speed(const std::filesystem::path& metrics);
+// What `tflops` (1e12 sustained operations a second) give under the exact convention, recompute included.
+Speed estimated_speed(const RunConfig& config, double tflops);
+
+Json to_json(const Plan& plan);
+
+}  // namespace ttt

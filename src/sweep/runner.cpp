@@ -1,0 +1,243 @@
+#include "sweep/runner.h"
+
+#include <fcntl.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <deque>
+#include <optional>
+#include <sstream>
+#include <thread>
+
+#include "base/build_info.h"
+#include "base/files.h"
+#include "base/log.h"
+#include "base/signals.h"
+#include "base/timer.h"
+#include "config/load.h"
+
+namespace ttt {
+namespace {
+
+constexpr auto kPoll = std::chrono::milliseconds(100);
+constexpr double kSecondsBetweenLines = 5.0;
+
+struct Child {
+  const SweepRun* run;
+  RunRecord record;
+  pid_t pid = -1;
+  Timer timer;
+};
+
+// The last line that says "error: ", else the last that says anything.
+std::string last_words(const fs::path& log, int code) {
+  std::istringstream lines(read_file(log));
+  std::string last, error;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.empty()) continue;
+    last = line;
+    if (line.starts_with("error: ")) error = line.substr(7);
+  }
+  if (last.empty())
+    return cat("exit code ", code, " and not a word", code == 127 ? "; the program could not be started" : "");
+  return error.empty() ? last : error;
+}
+
+// Starts the program, both outputs to `log`. The child is stopped by SIGTERM when this process dies.
+pid_t start_process(const std::vector<std::string>& command, const fs::path& log) {
+  const int fd = open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (fd < 0) user_error("cannot write '", log.string(), "'");
+  std::vector<char*> argv;
+  for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
+  argv.push_back(nullptr);
+  const pid_t parent = getpid();
+  const pid_t pid = fork();
+  if (pid < 0) {
+    close(fd);
+    fail("cannot start another process; run fewer at a time (--jobs)");
+  }
+  if (pid == 0) {  // nothing but system calls from here to exec
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent) _exit(1);  // it died in between
+    dup2(fd, STDOUT_FILENO);
+    dup2(fd, STDERR_FILENO);
+    execv(argv[0], argv.data());
+    _exit(127);
+  }
+  close(fd);
+  return pid;
+}
+
+// A training that an earlier, killed sweep started may still be saving its last step.
+bool is_locked(const SweepRun& run) {
+  const fs::path lock = run.folder() / ".lock";
+  if (!fs::exists(lock)) return false;
+  try {
+    const FileLock probe(lock, "busy");
+    return false;
+  } catch (const UserError&) {
+    return true;
+  }
+}
+
+class Runner {
+ public:
+  Runner(const Sweep& sweep, const std::vector<const SweepRun*>& runs, const RunnerOptions& options)
+      : sweep_(sweep), options_(options), total_(runs.size()) {
+    for (const SweepRun* run : runs) {
+      const RunRecord record = read_record(*run);
+      if (is_due(*run, record, options.retry_failed)) {
+        queue_.push_back(run);
+        continue;
+      }
+      ++skipped_;
+      if (record.status != RunStatus::kFailed) continue;
+      failed_ = true;
+      log_warn(cat(run->name, ": failed before and is not tried again (--retry-failed does): ", record.error));
+    }
+  }
+
+  ExitCode run() {
+    const SignalGuard signals;
+    bool told = false;
+    while (!children_.empty() || (!queue_.empty() && !told)) {
+      if (signals.stop_requested() && !told) {
+        told = true;
+        log_info(cat("stopping: ", children_.size(), " trainings save their step (", signals.name(), ")"));
+        for (const Child& child : children_) kill(child.pid, SIGTERM);
+      }
+      if (!told) fill_slots();
+      reap();
+      show_status();
+      if (!children_.empty() || !queue_.empty()) std::this_thread::sleep_for(kPoll);
+    }
+    show_progress("");
+    if (told) log_info("the same command goes on from here");
+    return told || interrupted_ ? ExitCode::kPreempted : failed_ ? ExitCode::kFailed : ExitCode::kOk;
+  }
+
+ private:
+  void fill_slots() {
+    while (!queue_.empty() && static_cast<int>(children_.size()) < options_.jobs) {
+      const auto free =
+          std::find_if_not(queue_.begin(), queue_.end(), [](const SweepRun* run) { return is_locked(*run); });
+      if (free == queue_.end()) return;  // all wait for trainings that are ending elsewhere
+      const SweepRun* run = *free;
+      queue_.erase(free);
+      start(*run);
+    }
+  }
+
+  void start(const SweepRun& run) {
+    Child child{&run, read_record(run), -1, {}};
+    const bool resumes = child.record.starts > 0;
+    make_writable_directory(run.folder());
+    const fs::path config = run.folder() / "sweep.yaml";
+    write_file_atomically(
+        config, cat("# '", run.name, "' of ", sweep_.file.filename().string(), ", resolved.\n", to_yaml(run.config)));
+    child.record.status = RunStatus::kRunning;
+    child.record.config_hash = config_hash(run.config);
+    child.record.git_revision = build_info().revision();
+    child.record.error.clear();
+    ++child.record.starts;
+    write_record(run, child.record);
+    write_runs_file(sweep_);
+    std::vector<std::string> command = {options_.program.string(), "train", config.string()};
+    if (options_.jobs > 1 && run.config.train.threads == 0) {
+      const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
+      command.push_back(cat("train.threads=", std::max(1u, cores / static_cast<unsigned>(options_.jobs))));
+    }
+    child.pid = start_process(command, run.folder() / "sweep.log");
+    log_info(cat(run.name, ": ", resumes ? "goes on" : "started", " (", skipped_ + ++started_, " of ", total_, ")"));
+    children_.push_back(std::move(child));
+  }
+
+  void reap() {
+    for (std::size_t i = 0; i < children_.size();) {
+      int status = 0;
+      struct rusage usage {};
+      if (wait4(children_[i].pid, &status, WNOHANG, &usage) != children_[i].pid) {
+        ++i;
+        continue;
+      }
+      finish(children_[i], status, usage);
+      children_.erase(children_.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+  }
+
+  void finish(Child& child, int status, const struct rusage& usage) {
+    RunRecord& record = child.record;
+    const SweepRun& run = *child.run;
+    record.peak_memory_bytes = std::max<std::int64_t>(record.peak_memory_bytes, usage.ru_maxrss * 1024);
+    const int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    const int killed_by = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+    if (code == static_cast<int>(ExitCode::kOk)) {
+      record.status = RunStatus::kFinished;
+    } else if (code == static_cast<int>(ExitCode::kPreempted) || killed_by == SIGTERM || killed_by == SIGINT) {
+      record.status = RunStatus::kInterrupted;
+      interrupted_ = true;
+    } else {
+      record.status = RunStatus::kFailed;
+      record.error = killed_by != 0
+                         ? cat("killed by signal ", killed_by, killed_by == SIGKILL ? " (out of memory?)" : "")
+                         : last_words(run.folder() / "sweep.log", code);
+      failed_ = true;
+    }
+    write_record(run, record);
+    write_runs_file(sweep_);
+    report(child);
+  }
+
+  // On a terminal: one line about what runs.
+  void show_status() {
+    if (!stderr_is_terminal() || children_.empty() || since_status_.seconds() < kSecondsBetweenLines) return;
+    since_status_.restart();
+    std::string line = cat(skipped_ + started_ - children_.size(), " of ", total_, " done");
+    for (const Child& child : children_) {
+      const SweepRun& run = *child.run;
+      line += cat("; ", run.name, " at step ", read_results(run).step, " of ", run.config.train.steps);
+    }
+    show_progress(line);
+  }
+
+  void report(const Child& child) const {
+    const SweepRun& run = *child.run;
+    if (child.record.status == RunStatus::kFailed) {
+      log_error(cat(run.name, ": failed: ", child.record.error, " (", (run.folder() / "sweep.log").string(), ")"));
+      return;
+    }
+    const RunResults results = read_results(run);
+    char loss[64] = "";
+    if (results.valid_loss) std::snprintf(loss, sizeof loss, ", validation loss %.4f", *results.valid_loss);
+    log_info(cat(run.name, ": ", to_string(child.record.status), " after ", static_cast<long>(child.timer.seconds()),
+                 " s at step ", results.step, loss));
+  }
+
+  const Sweep& sweep_;
+  const RunnerOptions& options_;
+  std::size_t total_, skipped_ = 0, started_ = 0;
+  std::deque<const SweepRun*> queue_;
+  std::vector<Child> children_;
+  bool failed_ = false, interrupted_ = false;
+  Timer since_status_;
+};
+
+}  // namespace
+
+bool is_due(const SweepRun& run, const RunRecord& record, bool retry_failed) {
+  if (record.config_hash != config_hash(run.config)) return true;
+  if (record.status == RunStatus::kFailed) return retry_failed;
+  return record.status != RunStatus::kFinished;
+}
+
+ExitCode run_sweep(const Sweep& sweep, const std::vector<const SweepRun*>& runs, const RunnerOptions& options) {
+  return Runner(sweep, runs, options).run();
+}
+
+}  // namespace ttt

@@ -1,0 +1,155 @@
+#include "sweep/table.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <set>
+
+#include "base/error.h"
+#include "plan/units.h"
+
+namespace ttt {
+namespace {
+
+// Columns as wide as their widest cell, the first one to the left, the others to the right.
+class TextTable {
+ public:
+  explicit TextTable(std::vector<std::string> header) : rows_{std::move(header)} {}
+  void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+
+  std::string text() const {
+    std::vector<std::size_t> widths(rows_.front().size(), 0);
+    for (const auto& row : rows_)
+      for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+    std::string out;
+    for (const auto& row : rows_) {
+      for (std::size_t i = 0; i < row.size(); ++i) {
+        const std::string fill(widths[i] - row[i].size(), ' ');
+        out += i == 0 ? row[i] + fill : "  " + fill + row[i];
+      }
+      out += "\n";
+    }
+    return out;
+  }
+
+ private:
+  std::vector<std::vector<std::string>> rows_;
+};
+
+std::string fixed(const Json& value, int decimals) {
+  if (!value.is_number()) return "-";
+  char text[32];
+  std::snprintf(text, sizeof text, "%.*f", decimals, value.get<double>());
+  return text;
+}
+
+std::string scientific(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3g", value);
+  return text;
+}
+
+double operations_per_token(const RunConfig& config) {
+  return training_flops(config.model, config.train.context).exact +
+         recompute_flops(config.model, config.train.context, config.train.recompute);
+}
+
+}  // namespace
+
+std::vector<std::optional<Speed>> speeds_of(const std::vector<const SweepRun*>& runs, const SpeedOptions& options) {
+  std::vector<std::optional<Speed>> speeds;
+  std::vector<double> operations;  // a second, of finished runs
+  for (const SweepRun* run : runs) {
+    speeds.push_back(measured_speed(run->folder() / "metrics.jsonl"));
+    if (speeds.back() && read_record(*run).status == RunStatus::kFinished)
+      operations.push_back(speeds.back()->tokens_per_second * operations_per_token(run->config));
+  }
+  std::sort(operations.begin(), operations.end());
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    if (speeds[i]) continue;
+    if (options.tokens_per_second > 0) {
+      speeds[i] = Speed{options.tokens_per_second, "--tokens-per-second"};
+    } else if (options.tflops > 0) {
+      speeds[i] = estimated_speed(runs[i]->config, options.tflops);
+    } else if (!operations.empty()) {
+      const double median = operations[operations.size() / 2];
+      speeds[i] = Speed{median / operations_per_token(runs[i]->config),
+                        cat("estimated: ", short_number(median), "FLOP/s, the median of the finished runs")};
+    }
+  }
+  return speeds;
+}
+
+std::string cost_table(const std::vector<const SweepRun*>& runs, const SpeedOptions& options) {
+  TextTable table({"run", "status", "parameters", "tokens", "FLOPs", "hours", "tokens/s", "disk"});
+  const auto speeds = speeds_of(runs, options);
+  std::set<std::string> sources;
+  double hours = 0, tokens = 0, flops = 0;
+  std::int64_t disk = 0;
+  bool all_known = true;
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    const Plan plan = make_plan(runs[i]->config, speeds[i]);
+    const double run_tokens = static_cast<double>(plan.tokens), run_flops = plan.training.exact * run_tokens;
+    tokens += run_tokens;
+    flops += run_flops;
+    disk += plan.disk.peak;
+    if (speeds[i]) {
+      hours += *plan.hours();
+      sources.insert(speeds[i]->source.starts_with("measured") ? "measured in the run itself" : speeds[i]->source);
+    } else {
+      all_known = false;
+    }
+    table.add({runs[i]->name, to_string(read_record(*runs[i]).status),
+               short_number(static_cast<double>(plan.parameters.total)), short_number(run_tokens),
+               scientific(run_flops), speeds[i] ? short_hours(*plan.hours()) : "?",
+               speeds[i] ? short_number(speeds[i]->tokens_per_second) : "?", short_bytes(plan.disk.peak)});
+  }
+  table.add({cat(runs.size(), " runs"), "", "", short_number(tokens), scientific(flops),
+             all_known ? short_hours(hours) : "?", "", short_bytes(disk)});
+  std::string text =
+      table.text() +
+      "FLOPs: exact products of training, 3 x forward. Disk: at most, with a checkpoint being written.\n";
+  for (const std::string& source : sources) text += "speed: " + source + "\n";
+  if (!all_known) text += "speed: unknown; give --tokens-per-second (measured) or --tflops (an estimate)\n";
+  return text;
+}
+
+Json cost_json(const std::vector<const SweepRun*>& runs, const SpeedOptions& options) {
+  const auto speeds = speeds_of(runs, options);
+  Json list = Json::array();
+  for (std::size_t i = 0; i < runs.size(); ++i) {
+    list.push_back({{"name", runs[i]->name},
+                    {"index", runs[i]->index},
+                    {"status", to_string(read_record(*runs[i]).status)},
+                    {"plan", to_json(make_plan(runs[i]->config, speeds[i]))}});
+  }
+  return list;
+}
+
+std::string results_table(const std::vector<const SweepRun*>& runs) {
+  std::vector<Json> lines;
+  for (const SweepRun* run : runs) lines.push_back(run_line(*run, read_record(*run)));
+  // Mixers in the order of the sweep.
+  std::map<std::string, std::size_t> order;
+  for (const Json& line : lines) order.emplace(line["mixer"].get<std::string>(), order.size());
+  std::stable_sort(lines.begin(), lines.end(), [&](const Json& a, const Json& b) {
+    const auto key = [&](const Json& line) {
+      return std::make_pair(order.at(line["mixer"]), line["flops_exact"].get<double>());
+    };
+    return key(a) < key(b);
+  });
+  TextTable table(
+      {"run", "status", "parameters", "tokens", "FLOPs", "valid loss", "perplexity", "bits/byte", "tokens/s"});
+  std::string errors;
+  for (const Json& line : lines) {
+    const Json& speed = line["tokens_per_second"];
+    table.add({line["name"], line["status"], short_number(line["parameters"]), short_number(line["tokens"]),
+               scientific(line["flops_exact"]), fixed(line["valid_loss"], 4), fixed(line["perplexity"], 2),
+               fixed(line["bits_per_byte"], 4), speed.is_number() ? short_number(speed) : "-"});
+    if (line["error"].is_string())
+      errors += cat(line["name"].get<std::string>(), ": ", line["error"].get<std::string>(), "\n");
+  }
+  return table.text() + errors;
+}
+
+}  // namespace ttt

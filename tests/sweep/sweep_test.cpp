@@ -1,0 +1,284 @@
+// Sweep files, records, tables and Slurm scripts; and the runner with a shell script in the place of `ttt train`.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <set>
+#include <sstream>
+
+#include "base/error.h"
+#include "base/files.h"
+#include "config/load.h"
+#include "sweep/record.h"
+#include "sweep/runner.h"
+#include "sweep/slurm.h"
+#include "sweep/spec.h"
+#include "sweep/table.h"
+
+namespace ttt {
+namespace {
+
+constexpr const char* kBase =
+    "model: {mixer: ttt_linear, vocab_size: 512, hidden_size: 32, num_layers: 2, num_heads: 2, intermediate_size: 64}\n"
+    "data: {train: tokens}\n"
+    "train: {context: 64, batch_tokens: 256, steps: 10}\n";
+
+class SweepTest : public testing::Test {
+ protected:
+  SweepTest() : folder_(fs::temp_directory_path() / cat("ttt_sweep_test_", getpid())) {
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+    write("base.yaml", kBase);
+    write("wide.yaml", "model: {hidden_size: 64}\n");
+    write("narrow.yaml", "model: {hidden_size: 16}\n");
+  }
+  ~SweepTest() override { fs::remove_all(folder_); }
+
+  fs::path write(const std::string& name, const std::string& content) {
+    fs::create_directories((folder_ / name).parent_path());
+    write_file_atomically(folder_ / name, content);
+    return folder_ / name;
+  }
+
+  Sweep sweep(const std::string& content, const std::vector<std::string>& overrides = {}) {
+    return read_sweep(write("sweep.yaml", "output_dir: " + (folder_ / "out").string() + "\n" + content), overrides);
+  }
+
+  std::string error_of(const std::string& content, const std::vector<std::string>& overrides = {}) {
+    try {
+      sweep(content, overrides);
+    } catch (const UserError& error) {
+      std::string text = error.what();
+      for (std::size_t at; (at = text.find(folder_.string() + "/")) != text.npos;)
+        text.erase(at, folder_.string().size() + 1);
+      return text;
+    }
+    return "(no error)";
+  }
+
+  // A program that is called as `PROGRAM train CONFIG.yaml`; `body` is shell, with $out the run's output_dir.
+  fs::path program(const std::string& body) {
+    const fs::path path = write("program.sh", "#!/bin/bash\nout=$(sed -n 's/^output_dir: //p' \"$2\")\n" + body);
+    fs::permissions(path, fs::perms::owner_all);
+    return path;
+  }
+
+  static std::vector<const SweepRun*> all(const Sweep& sweep) {
+    std::vector<const SweepRun*> runs;
+    for (const SweepRun& run : sweep.runs) runs.push_back(&run);
+    return runs;
+  }
+
+  static std::vector<Json> runs_file(const Sweep& sweep) {
+    std::vector<Json> lines;
+    std::istringstream in(read_file(sweep.output_dir / "runs.jsonl"));
+    for (std::string line; std::getline(in, line);) lines.push_back(Json::parse(line));
+    return lines;
+  }
+
+  fs::path folder_;
+};
+
+TEST_F(SweepTest, AxesMakeEveryCombinationInOrder) {
+  const Sweep s = sweep(R"(
+base: [base.yaml, "{width}.yaml"]
+set: {train: {seed: 7}, init_from: "start/{width}_{mixer}"}
+axes:
+  width: [narrow, wide]
+  mixer:
+    linear:
+    mlp: {model.mixer: ttt_mlp, train: {steps: 20}}
+  optim.lr: [1e-3, 0.01]
+)");
+  ASSERT_EQ(s.runs.size(), 8u);
+  EXPECT_EQ(s.runs[0].name, "narrow_linear_lr1e-3");
+  EXPECT_EQ(s.runs[1].name, "narrow_linear_lr0.01");
+  EXPECT_EQ(s.runs[2].name, "narrow_mlp_lr1e-3");
+  EXPECT_EQ(s.runs[7].name, "wide_mlp_lr0.01");
+  for (std::size_t i = 0; i < s.runs.size(); ++i) EXPECT_EQ(s.runs[i].index, i);
+  const RunConfig& last = s.runs[7].config;
+  EXPECT_EQ(last.model.hidden_size, 64);
+  EXPECT_TRUE(last.model.mixer == MixerKind::kTttMlp);
+  EXPECT_EQ(last.train.steps, 20);
+  EXPECT_EQ(last.train.seed, 7);
+  EXPECT_EQ(last.optim.lr, 0.01);
+  EXPECT_EQ(last.init_from, "start/wide_mlp");
+  EXPECT_EQ(last.output_dir, (folder_ / "out/wide_mlp_lr0.01").string());
+  EXPECT_EQ(s.runs[0].config.train.steps, 10);
+}
+
+TEST_F(SweepTest, RunsByNameStandBesideTheGrid) {
+  const Sweep s = sweep(
+      "base: [base.yaml, '{width}.yaml']\n"
+      "axes: {width: [narrow]}\n"
+      "runs:\n  odd: {base: [base.yaml, wide.yaml], train.steps: 3}\n");
+  ASSERT_EQ(s.runs.size(), 2u);
+  EXPECT_EQ(s.runs[1].name, "odd");
+  EXPECT_EQ(s.runs[1].config.model.hidden_size, 64);
+  EXPECT_EQ(s.runs[1].config.train.steps, 3);
+}
+
+TEST_F(SweepTest, OverridesWinAndNameTheFolder) {
+  const Sweep s = sweep("base: base.yaml\nruns: {a: {train.steps: 3}}\nslurm: {partition: gpu, time: 24:00:00}\n",
+                        {"train.steps=4", "output_dir=elsewhere"});
+  EXPECT_EQ(s.runs[0].config.train.steps, 4);
+  EXPECT_EQ(s.runs[0].config.output_dir, "elsewhere/a");
+  EXPECT_EQ(s.slurm[1], std::make_pair(std::string("time"), std::string("24:00:00")));
+}
+
+TEST_F(SweepTest, MistakesAreNamedWithTheirPlace) {
+  EXPECT_EQ(error_of("bse: base.yaml\n"), "sweep.yaml:2: unknown key 'bse' of a sweep; did you mean 'base'?");
+  EXPECT_EQ(error_of("base: base.yaml\n"), "sweep.yaml: a sweep needs 'axes' or 'runs'; `ttt sweep --help` shows one");
+  EXPECT_EQ(error_of("base: base.yaml\nruns:\n  a: {train.stepz: 3}\n"),
+            "sweep.yaml: run 'a': sweep.yaml:4: unknown key 'train.stepz'; did you mean 'train.steps'?");
+  EXPECT_EQ(error_of("base: base.yaml\nruns:\n  a: {train.steps: many}\n"),
+            "sweep.yaml: run 'a': sweep.yaml:4: 'train.steps' must be an integer of at least 1, not 'many'");
+  EXPECT_EQ(error_of("base: '{widht}.yaml'\naxes: {width: [wide]}\n"),
+            "sweep.yaml: '{widht}' names no axis of this run; did you mean '{width}'?");
+  EXPECT_EQ(error_of("base: '{width}.yaml'\naxes: {width: [wyde]}\n"),
+            "sweep.yaml: run 'wyde': there is no config file 'wyde.yaml'; did you mean 'wide.yaml'?");
+  EXPECT_EQ(error_of("base: base.yaml\nruns: {a: , b: {train.batch_tokens: 100}}\n"),
+            "sweep.yaml: run 'b': train.batch_tokens 100 is not a multiple of train.context 64; use 64 or 128");
+  EXPECT_EQ(error_of("base: base.yaml\nruns: {'a/b': }\n"),
+            "sweep.yaml:3: 'a/b' is no name for a run; use letters, digits, '.', '-' and '_'");
+  EXPECT_EQ(error_of("base: base.yaml\naxes: {train.seed: [1, 1]}\n"),
+            "sweep.yaml: two runs have the name 'seed1'; rename one");
+  EXPECT_EQ(error_of("base: base.yaml\nset: {output_dir: x}\nruns: {a: }\n"),
+            "sweep.yaml:3: a run's output_dir is the sweep's output_dir and the run's name");
+  EXPECT_EQ(error_of("base: base.yaml\naxes: {train.seed: []}\n"), "sweep.yaml:3: the axis 'train.seed' has no values");
+  EXPECT_EQ(error_of("axes: [1\n"), "sweep.yaml:3: not valid YAML: end of sequence flow not found");
+  EXPECT_EQ(error_of("base: base.yaml\nruns: {a: }\n", {"steps"}),
+            "command line: 'steps' is not an override; write key=value, such as train.steps=1000");
+}
+
+TEST_F(SweepTest, HashIgnoresPathsAndThreads) {
+  const Sweep s = sweep("base: base.yaml\nruns: {a: , b: , c: {train.seed: 1}, d: {train.threads: 3}}\n");
+  EXPECT_EQ(config_hash(s.runs[0].config), config_hash(s.runs[1].config));
+  EXPECT_NE(config_hash(s.runs[0].config), config_hash(s.runs[2].config));
+  EXPECT_EQ(config_hash(s.runs[0].config), config_hash(s.runs[3].config));
+}
+
+// Every experiment of the paper resolves, under a name of its own.
+TEST_F(SweepTest, EveryPresetResolves) {
+  std::size_t runs = 0;
+  for (const fs::path& file : list_files(fs::path(TTT_SOURCE_DIR) / "configs" / "sweep")) {
+    const Sweep s = read_sweep(file);
+    std::set<std::string> names;
+    for (const SweepRun& run : s.runs) {
+      EXPECT_TRUE(names.insert(run.name).second) << run.name;
+      EXPECT_GT(make_plan(run.config).parameters.total, 0) << run.name;
+    }
+    runs += s.runs.size();
+  }
+  EXPECT_GE(runs, 48u + 144u + 16u + 16u + 8u + 12u);
+}
+
+TEST_F(SweepTest, BooksKeepsHalfAMillionTokensAStep) {
+  const Sweep s = read_sweep(fs::path(TTT_SOURCE_DIR) / "configs" / "sweep" / "books.yaml");
+  ASSERT_EQ(s.runs.size(), 144u);
+  for (const SweepRun& run : s.runs) {
+    EXPECT_EQ(run.config.train.batch_tokens, 524288) << run.name;
+    EXPECT_TRUE(run.name.starts_with(cat(run.config.train.context / 1024, "k_"))) << run.name;
+  }
+  // The files of configs/run are cells of the grids.
+  const Sweep pile = read_sweep(fs::path(TTT_SOURCE_DIR) / "configs" / "sweep" / "pile.yaml");
+  for (const SweepRun& run : pile.runs) {
+    if (!run.name.starts_with("2k_")) continue;
+    const RunConfig single =
+        load_run_config(fs::path(TTT_SOURCE_DIR) / "configs" / "run" / (run.name.substr(3) + "_2k.yaml"));
+    EXPECT_TRUE(diff(single, run.config).empty()) << run.name;
+  }
+}
+
+constexpr const char* kFinishes =
+    "echo '{\"kind\":\"train\",\"step\":10,\"tokens\":2560,\"loss\":3,\"tokens_per_second\":1000}' "
+    ">\"$out/metrics.jsonl\"\n"
+    "echo '{\"kind\":\"valid\",\"step\":10,\"loss\":2.5,\"perplexity\":12.18,\"bits_per_byte\":1.5}' "
+    ">>\"$out/metrics.jsonl\"\n"
+    "echo x >>\"$out/starts\"\n";
+
+TEST_F(SweepTest, FailuresAreShownAndTriedAgainOnRequestOnly) {
+  const Sweep s = sweep("base: base.yaml\naxes: {train.seed: [1, 2, 3]}\n");
+  const std::string fails = "case $out in *seed2) echo line; echo 'error: no luck' >&2; exit 1;; esac\n";
+  const RunnerOptions options{program(fails + kFinishes), 2, false};
+  EXPECT_EQ(run_sweep(s, all(s), options), ExitCode::kFailed);
+  auto lines = runs_file(s);
+  ASSERT_EQ(lines.size(), 3u);
+  EXPECT_EQ(lines[0]["status"], "finished");
+  EXPECT_EQ(lines[0]["valid_loss"], 2.5);
+  EXPECT_EQ(lines[0]["bits_per_byte"], 1.5);
+  EXPECT_EQ(lines[0]["tokens"], 2560);
+  EXPECT_EQ(lines[0]["tokens_per_second"], 1000);
+  EXPECT_EQ(lines[0]["mixer"], "ttt_linear");
+  EXPECT_EQ(lines[0]["mini_batch_size"], 16);
+  EXPECT_GT(lines[0]["peak_memory_bytes"], 0);
+  EXPECT_EQ(lines[0]["flops_exact"], training_flops(s.runs[0].config.model, 64).exact * 2560);
+  EXPECT_EQ(lines[1]["status"], "failed");
+  EXPECT_EQ(lines[1]["error"], "no luck");
+  EXPECT_EQ(lines[1]["valid_loss"], Json());
+  const std::string table = results_table(all(s));
+  EXPECT_NE(table.find("2.5000"), table.npos) << table;
+  EXPECT_NE(table.find("seed2: no luck"), table.npos) << table;
+
+  // Again: nothing is started, and the failure still counts.
+  EXPECT_EQ(run_sweep(s, all(s), options), ExitCode::kFailed);
+  EXPECT_EQ(read_file(s.runs[0].folder() / "starts"), "x\n");
+  // On request, with the cause gone.
+  const RunnerOptions retry{program(kFinishes), 1, true};
+  EXPECT_EQ(run_sweep(s, all(s), retry), ExitCode::kOk);
+  EXPECT_EQ(runs_file(s)[1]["status"], "finished");
+  EXPECT_EQ(runs_file(s)[1]["starts"], 2);
+  EXPECT_EQ(read_file(s.runs[0].folder() / "starts"), "x\n");
+  // A finished run whose config changed is not finished.
+  const Sweep longer = sweep("base: base.yaml\nset: {train.steps: 11}\naxes: {train.seed: [1, 2, 3]}\n");
+  EXPECT_TRUE(is_due(longer.runs[0], read_record(longer.runs[0]), false));
+}
+
+TEST_F(SweepTest, AnInterruptedRunIsNotAFailure) {
+  const Sweep s = sweep("base: base.yaml\nruns: {a: , b: }\n");
+  EXPECT_EQ(run_sweep(s, all(s), {program("exit 75\n"), 1, false}), ExitCode::kPreempted);
+  EXPECT_EQ(runs_file(s)[0]["status"], "interrupted");
+  EXPECT_EQ(run_sweep(s, all(s), {program(kFinishes), 1, false}), ExitCode::kOk);
+  // A program that is not there.
+  const Sweep other = sweep("base: base.yaml\nruns: {c: }\n");
+  EXPECT_EQ(run_sweep(other, all(other), {folder_ / "none", 1, false}), ExitCode::kFailed);
+  EXPECT_EQ(read_record(other.runs[0]).status, RunStatus::kFailed);
+}
+
+TEST_F(SweepTest, CostTableShowsWhatIsKnown) {
+  const Sweep s = sweep("base: base.yaml\nruns: {a: , b: {train.steps: 20}}\n");
+  EXPECT_NE(cost_table(all(s), {}).find("speed: unknown"), std::string::npos);
+  SpeedOptions given;
+  given.tokens_per_second = 256;
+  std::string table = cost_table(all(s), given);
+  EXPECT_NE(table.find("pending"), table.npos);
+  EXPECT_NE(table.find("30 s"), table.npos) << table;  // 10 s and 20 s
+  // What the finished run reached is expected of the other.
+  ASSERT_EQ(run_sweep(s, {&s.runs[0]}, {program(kFinishes), 1, false}), ExitCode::kOk);
+  const auto speeds = speeds_of(all(s), {});
+  EXPECT_NEAR(speeds[1]->tokens_per_second, 1000, 1e-6);
+  EXPECT_EQ(cost_json(all(s), {})[1]["plan"]["tokens"], 5120);
+}
+
+TEST(Slurm, ArrayRanges) {
+  EXPECT_EQ(array_ranges({}), "");
+  EXPECT_EQ(array_ranges({4}), "4");
+  EXPECT_EQ(array_ranges({0, 1}), "0,1");
+  EXPECT_EQ(array_ranges({0, 3, 5, 6, 7, 9}), "0,3,5-7,9");
+}
+
+TEST_F(SweepTest, SlurmScriptRunsOneRunATask) {
+  const Sweep s = sweep("base: base.yaml\naxes: {train.seed: [1, 2, 3]}\nslurm: {gres: 'gpu:1'}\n");
+  const std::string script =
+      slurm_script(s, {&s.runs[0], &s.runs[2]}, {"/opt/ttt", {"train.steps=5", "data.train=it's"}, 2});
+  EXPECT_EQ(script.find("#!/bin/bash\n"), 0u);
+  for (const char* part : {"#SBATCH --array=0,2%2\n", "#SBATCH --gres=gpu:1\n", "'/opt/ttt' sweep ", "'train.steps=5'",
+                           "'data.train=it'\\''s'", "--run \"$SLURM_ARRAY_TASK_ID\" &\n", "scontrol requeue"}) {
+    EXPECT_NE(script.find(part), script.npos) << part << "\n" << script;
+  }
+  // The shell accepts it.
+  const fs::path file = write("sweep.sbatch", script);
+  EXPECT_EQ(std::system(("bash -n " + file.string()).c_str()), 0);
+}
+
+}  // namespace
+}  // namespace ttt
