@@ -2,7 +2,7 @@
 # Installs what ttt.cpp is built from: Debian/Ubuntu packages (with apt, as root or through sudo) and LibTorch 2.11 (PyPI's torch
 # wheel, unpacked into ~/.cache/ttt.cpp; no Python package is installed). Does nothing when everything is there.
 #
-# usage: tools/setup.sh [--test]      --test: also what the tests need (clang-format)
+# usage: tools/setup.sh [--test]      --test: also what the tests need (clang: formatting, fuzzing)
 # environment: LIBTORCH=DIR           use this LibTorch 2.11 (holds lib/ and include/) instead of fetching one
 #              TTT_CACHE=DIR          where LibTorch goes, default ~/.cache/ttt.cpp
 set -euo pipefail
@@ -10,7 +10,7 @@ set -euo pipefail
 cache=${TTT_CACHE:-${HOME:?}/.cache/ttt.cpp}
 packages=(g++ cmake ninja-build ccache mold unzip libyaml-cpp-dev libspdlog-dev libsentencepiece-dev libcli11-dev
           nlohmann-json3-dev libxxhash-dev libzstd-dev zlib1g-dev libsimdjson-dev libgtest-dev zstd)
-[ "${1:-}" = --test ] && packages+=(clang-format)
+[ "${1:-}" = --test ] && packages+=(clang-format clang libclang-rt-dev llvm)
 
 say() { printf '[setup] %s\n' "$*" >&2; }
 die() { printf '[setup] error: %s\n' "$*" >&2; exit 2; }

@@ -171,6 +171,7 @@ Manifest read_manifest(const fs::path& directory) {
   try {
     for (const auto& [name, entry] : json.at("files").items()) {
       if (name.find('/') != std::string::npos) throw Problem{"manifest.json names a file outside the folder"};
+      if (!entry.at("bytes").is_number_unsigned()) throw Problem{cat("manifest.json has no size for ", name)};
       manifest.files.push_back({name, entry.at("bytes").get<std::uint64_t>(), entry.at("xxh3").get<std::string>()});
     }
     for (const auto& [name, hash] : json.at("tensors").items()) manifest.tensors[name] = hash.get<std::string>();

@@ -20,7 +20,8 @@
 namespace ttt {
 namespace {
 
-constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;  // the format's own limit
+constexpr std::uint64_t kMaxHeaderBytes = 100'000'000;             // the format's own limit
+constexpr std::uint64_t kMaxTensorBytes = std::uint64_t{1} << 62;  // strides of an empty tensor stay below 2^63 too
 constexpr std::uint64_t kAlignment = 64;
 constexpr const char* kMetadataKey = "__metadata__";
 
@@ -130,7 +131,8 @@ class Parser {
       if (count > std::uint64_t{1} << 48) reject_tensor(name, cat("has a dimension of ", count));
       entry.shape.push_back(static_cast<std::int64_t>(count));
       empty = empty || count == 0;
-      if (count > 0 && __builtin_mul_overflow(size, count, &size)) reject_tensor(name, "has a shape beyond 64 bits");
+      if (count > 0 && (__builtin_mul_overflow(size, count, &size) || size > kMaxTensorBytes))
+        reject_tensor(name, "has a shape beyond 64 bits");
     }
     if (empty) size = 0;
     if (entry.begin > entry.end || entry.end - entry.begin != size) {

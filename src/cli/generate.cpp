@@ -74,6 +74,10 @@ Tokenizer take_tokenizer(LoadedModel& loaded, const std::string& file) {
     user_error("tokenizer '", file, "' has ", tokenizer.vocab_size(), " pieces, the model ",
                loaded.model->config().vocab_size, "; give the one that it was trained with");
   }
+  if (loaded.tokenizer && loaded.tokenizer->hash() != tokenizer.hash()) {
+    user_error("tokenizer '", file, "' is another one than that of checkpoint '", loaded.directory.string(),
+               "'; leave out --tokenizer");
+  }
   return tokenizer;
 }
 

@@ -1,5 +1,7 @@
 #include "data/manifest.h"
 
+#include <limits>
+
 #include "base/error.h"
 #include "base/files.h"
 #include "base/hash.h"
@@ -23,15 +25,23 @@ std::uint64_t parse_hash(const Json& json) {
   return std::stoull(text, nullptr, 16);
 }
 
+// A whole number from 0 to `largest`.
+std::int64_t whole_number(const Json& value, const char* key, std::uint64_t largest) {
+  if (!value.is_number_integer() || (!value.is_number_unsigned() && value.get<std::int64_t>() < 0))
+    throw std::invalid_argument(cat(key, " is not a whole number of at least 0"));
+  const auto number = value.get<std::uint64_t>();
+  if (number > largest) throw std::invalid_argument(cat(key, " is ", number, ", too large to be real"));
+  return static_cast<std::int64_t>(number);
+}
+
+// Far below 2^63, so that a size in bytes has room too.
 std::int64_t count_of(const Json& json, const char* key) {
-  const std::int64_t value = json.at(key).get<std::int64_t>();
-  if (value < 0) throw std::invalid_argument(std::string(key) + " is negative");
-  return value;
+  return whole_number(json.at(key), key, std::uint64_t{1} << 56);
 }
 
 std::optional<std::int32_t> id_of(const Json& json, const char* key) {
   if (json.at(key).is_null()) return std::nullopt;
-  return json.at(key).get<std::int32_t>();
+  return static_cast<std::int32_t>(whole_number(json.at(key), key, std::numeric_limits<std::int32_t>::max()));
 }
 
 // A file of the folder itself: a manifest must not lead elsewhere.
@@ -67,6 +77,7 @@ DatasetManifest manifest_from_json(const Json& json) {
     tokens += shard.num_tokens;
     documents += shard.num_documents;
     manifest.shards.push_back(std::move(shard));
+    if (tokens > manifest.num_tokens || documents > manifest.num_documents) break;  // before a sum overflows
   }
   if (tokens != manifest.num_tokens || documents != manifest.num_documents) {
     throw std::invalid_argument("the shards do not add up to num_tokens and num_documents");

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "base/error.h"
+#include "config/fields.h"
 #include "model/layout.h"
 #include "ops/causal_conv.h"
 
@@ -232,6 +233,11 @@ ModelConfig model_config_from_hugging_face(const Json& json, const std::string& 
   if (config.has_ttt()) read_ttt_keys(in, source, config);
   if (config.mixer.contains(MixerKind::kAttention)) read_attention_keys(in, config);
   if (config.mixer.contains(MixerKind::kMamba)) read_mamba_keys(in, config);
+  try {
+    for (const Field& field : fields_of(config)) field.set(field.get());  // checks the bounds that a YAML config has
+  } catch (const UserError& error) {
+    user_error(source, ": ", error.what());
+  }
   validate(config);
   return config;
 }

@@ -1,15 +1,13 @@
 #include "train/train_state.h"
 
+#include "base/build_info.h"
 #include "base/error.h"
 
 namespace ttt {
 
 Json to_json(const TrainState& state) {
-  return {{"step", state.step},
-          {"cursor", state.cursor},
-          {"tokens", state.tokens},
-          {"seed", state.seed},
-          {"data", state.data}};
+  return {{"step", state.step}, {"cursor", state.cursor}, {"tokens", state.tokens},
+          {"seed", state.seed}, {"data", state.data},     {"git_revision", build_info().revision()}};
 }
 
 TrainState train_state_from_json(const Json& json, const std::string& source) {

@@ -21,6 +21,7 @@ struct TrainState {
   bool operator==(const TrainState&) const = default;
 };
 
+// With the revision of the program that wrote it, "git_revision", which is for the reader.
 Json to_json(const TrainState& state);
 // Throws UserError naming `source` when a value is missing.
 TrainState train_state_from_json(const Json& json, const std::string& source);

@@ -131,6 +131,23 @@ TEST_F(CheckpointFolder, ANewerFormatIsRefusedByName) {
   EXPECT_NE(refusal(directory).find("format_version is 2"), std::string::npos) << refusal(directory);
 }
 
+TEST_F(CheckpointFolder, OneThatHasNoRoomIsNotBegun) {
+  Checkpoint huge = example(3);
+  huge.model.emplace_back("huge",
+                          torch::zeros({1}).expand({std::int64_t{1} << 56}));  // 2^58 bytes, none of them in memory
+  try {
+    write_checkpoint(root_ / "step_00000009", huge);
+    FAIL() << "no error";
+  } catch (const UserError&) {
+    FAIL() << "not the user's fault: exit code 1";
+  } catch (const Error& error) {
+    const std::string message = error.what();
+    EXPECT_NE(message.find("step_00000009"), std::string::npos) << message;
+    EXPECT_NE(message.find("MiB free; free some space"), std::string::npos) << message;
+  }
+  EXPECT_TRUE(fs::is_empty(root_));
+}
+
 TEST_F(CheckpointFolder, AbsentOrUnfinishedIsSaid) {
   EXPECT_NE(refusal(root_ / "absent").find("no such folder"), std::string::npos);
   write_checkpoint(root_ / "step_00000001", example(1));

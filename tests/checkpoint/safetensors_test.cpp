@@ -121,6 +121,8 @@ TEST_F(Safetensors, HeadersThatLieAreRefused) {
 TEST_F(Safetensors, HugeSizesDoNotOverflow) {
   // 2^32 x 2^32 x 4 bytes wraps around to 0 in 64 bits; a single size above 2^63 would turn negative.
   expect_refused(R"({"a":{"dtype":"F32","shape":[4294967296,4294967296],"data_offsets":[0,0]}})", "", "beyond 64 bits");
+  expect_refused(R"({"a":{"dtype":"U8","shape":[1099511627776,8388608,0],"data_offsets":[0,0]}})", "",
+                 "beyond 64 bits");
   expect_refused(R"({"a":{"dtype":"F32","shape":[9223372036854775809,0],"data_offsets":[0,0]}})", "", "dimension of");
   expect_refused(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[18446744073709551608,18446744073709551615]}})", "",
                  "offsets");

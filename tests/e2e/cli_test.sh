@@ -133,6 +133,9 @@ sed 's/the/der/g; s/of/von/g' text.txt >text2.txt
 expect 0 "" "$TTT" tokenizer train --input text2.txt --output same.model --vocab-size 512
 expect 0 "" "$TTT" prepare --input text2.txt --tokenizer same.model --output same
 refused "another tokenizer" "$TTT" eval --checkpoint run --data same --context 32
+refused "has 400 pieces, the model 512" "$TTT" generate --checkpoint run --tokenizer other.model "the"
+refused "same.model' is another one than that of checkpoint" "$TTT" generate --checkpoint run --tokenizer same.model "the"
+expect 0 "" "$TTT" generate --checkpoint run --tokenizer t.model --max-tokens 3 "the"
 
 # A flipped byte in a checkpoint is found and named.
 cp -r run/checkpoints/step_00000004 damaged

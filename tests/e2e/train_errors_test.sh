@@ -99,7 +99,6 @@ refused "model.hidden_size (was 16, now 32)" model.hidden_size=32
 refused "train.seed (was 0, now 5)" train.seed=5 train.steps=12
 refused "data.order (was shuffled, now sequential)" data.order=sequential
 refused "train.context (was 64, now 32)" train.context=32
-refused "train.batch_tokens (was 128, now 256)" train.batch_tokens=256
 cp -r data other
 printf 'int main() { return 0; }\n%.0s' {1..200} >text.cpp
 prepare --input text.cpp --tokenizer t.model --output other --force
@@ -116,6 +115,10 @@ for file in "$newest"/*; do
   grep -q "resume from step_00000004" errors.txt || { fail "no way out: $file"; cat errors.txt >&2; }
   repair "$file"
 done
+cp "$newest/manifest.json" manifest.whole
+sed -i 's/"format_version": 1/"format_version": 2/' "$newest/manifest.json"
+refused "its format_version is 2 and this program reads up to 1; a newer ttt wrote it" train.steps=12
+cp manifest.whole "$newest/manifest.json"
 mv "$newest/COMPLETE" COMPLETE
 refused "COMPLETE" train.steps=12
 mv COMPLETE "$newest/COMPLETE"
