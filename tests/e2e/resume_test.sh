@@ -55,8 +55,8 @@ YAML
 expect 0 "$TTT" train run.yaml
 [ "$(numbers straight | wc -l)" -eq 60 ] || die "not 60 steps in metrics.jsonl"
 [ "$(ls -d straight/checkpoints/* | wc -l)" -eq 3 ] || die "keep_last: 3 left $(ls straight/checkpoints)"
-samples=$(grep -o 'an epoch is [0-9]* samples' out.txt | grep -o '[0-9]*')
-[ "$samples" -lt 120 ] || die "$samples samples: the run does not reach its second epoch"
+samples=$(sed -n 's/.* epochs of \([0-9]*\) samples.*/\1/p' out.txt)
+[ "${samples:-999}" -lt 120 ] || die "$samples samples: the run does not reach its second epoch"
 [ -s straight/train.log ] || die "no train.log"
 
 # Killed at random moments after a new checkpoint, until it gets through.
