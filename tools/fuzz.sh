@@ -2,6 +2,7 @@
 # Fuzzes the readers (tests/fuzz) with libFuzzer, AddressSanitizer and UBSan, from files that build/ttt writes; builds the
 # targets first. Fails on any finding, which is kept below build/fuzz/runs/TARGET/.
 # usage: tools/fuzz.sh [SECONDS [TARGET ...]]       default: 60 s each, all of them, as many at a time as there are cores
+# environment: FUZZ_SEED=1     where the mutations start
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60}
@@ -67,7 +68,7 @@ fuzz() {  # TARGET
   local name=$1 run=$runs/$1
   rm -rf "$run"
   mkdir -p "$run/corpus"
-  if "build/fuzz/tests/fuzz/${name}_fuzz" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -malloc_limit_mb=512 -max_len=20000 \
+  if "build/fuzz/tests/fuzz/${name}_fuzz" -seed="${FUZZ_SEED:-1}" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -malloc_limit_mb=512 -max_len=20000 \
     -print_final_stats=1 -artifact_prefix="$run/" "$run/corpus" "$seeds/$name" >"$run/log" 2>&1; then
     say "$name: $(awk '/stat::number_of_executed_units/ {print $2}' "$run/log") inputs in $seconds s, $(ls "$run/corpus" | wc -l) kept, no finding"
   else

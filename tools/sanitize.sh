@@ -23,7 +23,7 @@ ninja -C "$build" -j "$jobs" "${tests[@]}" >"$build/ninja.log" 2>&1 || { tail -n
 run() {  # BINARY SHARD: every other test of it
   local log=$build/$1.$2.log
   if GTEST_TOTAL_SHARDS=2 GTEST_SHARD_INDEX=$2 "$build/tests/$1" --gtest_filter='-*GoldenTraining*' >"$log" 2>&1; then
-    say "$1, half $(($2 + 1)): $(grep -oE '[0-9]+ tests? ran' "$log" | tail -n 1 || echo 'no test'), no finding"
+    say "$1, half $(($2 + 1)): $(grep -oE '[0-9]+ tests? from [0-9]+ test suites? ran' "$log" | tail -n 1 || echo 'no test'), no finding"
   else
     tail -n 80 "$log" >&2
     say "$1, half $(($2 + 1)): FAILED ($log)"

@@ -376,7 +376,8 @@ std::vector<Field> fields_of(RunConfig& config) {
   declare(d, config.optim);
   declare(d, config.checkpoint);
   d.path("output_dir", config.output_dir, "the run's folder: config, metrics, log, checkpoints");
-  d.path("init_from", config.init_from, "a checkpoint folder whose model starts the run; empty: fresh initialisation");
+  d.path("init_from", config.init_from,
+         "a checkpoint folder, or a run folder (its newest), whose model starts the run; empty: fresh initialisation");
   d.path("tokenizer", config.tokenizer,
          "a SentencePiece model to keep with the checkpoints; empty: the training set's own");
   d.choice<Parity>("parity", config.parity, {{"none", Parity::kNone}, {"ttt-lm-jax", Parity::kTttLmJax}},

@@ -82,7 +82,8 @@ struct RunConfig {
   OptimConfig optim;
   CheckpointConfig checkpoint;
   std::string output_dir;
-  std::string init_from;  // a checkpoint folder whose model starts the run; empty: fresh initialisation
+  std::string init_from;  // a checkpoint folder, or a run folder (its newest), whose model starts the run; empty: fresh
+                          // initialisation
   std::string tokenizer;  // a SentencePiece model to keep with the checkpoints; empty: the training set's own
   Parity parity = Parity::kNone;
 

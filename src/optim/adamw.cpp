@@ -5,7 +5,7 @@
 #include <torch/csrc/autograd/grad_mode.h>
 
 #include <algorithm>
-#include <cctype>
+#include <cstdio>
 #include <map>
 
 #include "base/error.h"
@@ -18,18 +18,11 @@ bool is_never_decayed(const std::string& name) {
   return name.ends_with(".A_log") || name.ends_with(".mixer.D") || name.ends_with(".dt_proj.bias");
 }
 
-// The kind of parameter: its name with layer numbers replaced, "layers.*.mixer.w1".
-std::string kind_of(const std::string& name) {
-  std::string kind;
-  for (std::size_t i = 0; i < name.size(); ++i) {
-    const bool digit = std::isdigit(static_cast<unsigned char>(name[i])) != 0;
-    if (digit && i > 0 && (name[i - 1] == '.' || kind.back() == '*')) {
-      if (kind.back() != '*') kind += '*';
-    } else {
-      kind += name[i];
-    }
-  }
-  return kind;
+// The kind of parameter: its name without the layer and without ".weight", "mixer.w1".
+std::string kind_of(std::string name) {
+  const std::string layers = "layers.", weight = ".weight";
+  if (name.starts_with(layers)) name = name.substr(name.find('.', layers.size()) + 1);
+  return name.ends_with(weight) ? name.substr(0, name.size() - weight.size()) : name;
 }
 
 }  // namespace
@@ -99,7 +92,8 @@ AdamW::AdamW(NamedParameters parameters, const OptimConfig& config) : config_(co
 }
 
 std::vector<std::string> AdamW::describe_groups() const {
-  std::vector<std::string> lines;
+  constexpr std::size_t kKindsNamed = 4;
+  std::vector<std::string> lines = {"tensors      values        lr  weight decay  of"};
   for (const Group& group : groups_) {
     std::int64_t values = 0;
     for (const at::Tensor& parameter : group.parameters) values += parameter.numel();
@@ -108,9 +102,12 @@ std::vector<std::string> AdamW::describe_groups() const {
       const std::string kind = kind_of(name);
       if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) kinds.push_back(kind);
     }
-    std::string line = cat("lr ", config_.lr * group.lr_scale, ", weight decay ", group.weight_decay, ": ",
-                           group.names.size(), " tensors, ", values, " values:");
-    for (const std::string& kind : kinds) line += " " + kind;
+    char numbers[96];
+    std::snprintf(numbers, sizeof numbers, "%7zu  %10lld  %8.3g  %12.3g  ", group.names.size(),
+                  static_cast<long long>(values), config_.lr * group.lr_scale, group.weight_decay);
+    std::string line = numbers;
+    for (std::size_t i = 0; i < std::min(kinds.size(), kKindsNamed); ++i) line += (i > 0 ? ", " : "") + kinds[i];
+    if (kinds.size() > kKindsNamed) line += cat(" and ", kinds.size() - kKindsNamed, " more");
     lines.push_back(std::move(line));
   }
   return lines;

@@ -42,7 +42,7 @@ class AdamW {
 
   // lr: the schedule's; a group with an lr of its own takes that one's share of it.
   void step(double lr);
-  // A line for each set of parameters that are treated alike: how many, lr, weight decay, what they are.
+  // A table, a line for each set of parameters that are treated alike: how many, lr, weight decay, some of their kinds.
   std::vector<std::string> describe_groups() const;
   // Drops the gradients, so that the next backward pass writes instead of adding.
   void zero_gradients();

@@ -7,6 +7,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "config/load.h"
+#include "infer/load_model.h"
 #include "model/device.h"
 #include "model/layout.h"
 #include "train/progress.h"
@@ -91,7 +92,7 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   if (newest) {
     resume(*newest);
   } else if (!config_.init_from.empty()) {
-    start_from(config_.init_from);
+    start_from(find_checkpoint(config_.init_from));
   }
   if (config_.train.tensorboard) {
     tensorboard_ = std::make_unique<TensorboardWriter>(output / "tensorboard", state_.step + 1, to_yaml(config_));
@@ -204,7 +205,7 @@ void Trainer::announce() const {
                  " % of the tokens, ", rounded(static_cast<double>(own) / static_cast<double>(epoch)), " epochs of ",
                  epoch, " samples (", source.data.num_tokens(), " tokens) over the run"));
   }
-  for (const std::string& group : optimizer_->describe_groups()) log_info(cat("optimizer: ", group));
+  for (const std::string& group : optimizer_->describe_groups()) log_info(cat("AdamW  ", group));
 }
 
 }  // namespace ttt

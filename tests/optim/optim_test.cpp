@@ -135,8 +135,11 @@ TEST(AdamW, GroupsHaveRatesAndDecayOfTheirOwn) {
   EXPECT_NEAR(first[0][0].item<double>(), (1 - 5e-3 * 0.25) - 5e-3, 1e-6);  // the common rate
   EXPECT_NEAR(other[0][0].item<double>(), (1 - 5e-3 * 0.5) - 5e-3, 1e-6);
   EXPECT_NEAR(outside[0][0].item<double>(), (1 - 0.5) - 0.5, 1e-6);
-  EXPECT_EQ(optimizer.describe_groups().size(), 4u);
-  EXPECT_EQ(optimizer.describe_groups()[0], "lr 0.001, weight decay 0: 1 tensors, 16 values: layers.*.w1");
+  const std::vector<std::string> table = optimizer.describe_groups();
+  ASSERT_EQ(table.size(), 5u);
+  EXPECT_EQ(table[0], "tensors      values        lr  weight decay  of");
+  EXPECT_EQ(table[1], "      1          16     0.001             0  w1");
+  EXPECT_EQ(table[2], "      1          16      0.01          0.25  up");
 
   config.groups = {{"layers.*", -1, 0.1}, {"nothing.*", -1, 0.0}};
   try {

@@ -246,7 +246,7 @@ TEST_F(TrainerTest, InitFromTakesTheModelAlone) {
   for (const auto& item : a) EXPECT_TRUE(torch::equal(item.value(), b[item.key()])) << item.key();
 
   RunConfig other = config(MixerKind::kTttMlp, "other");
-  other.init_from = second.init_from;
+  other.init_from = first.output_dir;
   other.model.num_heads = 4;
   EXPECT_NE(refusal(other).find("model.num_heads"), std::string::npos) << refusal(other);
 }
@@ -277,7 +277,11 @@ TEST_F(TrainerTest, AChangedConfigIsRefusedOrTaken) {
   changed.optim.lr = 1e-3;
   changed.checkpoint.every = 3;
   changed.train.micro_batch = 2;
+  changed.train.batch_tokens = 48;
   EXPECT_EQ(refusal(changed), "");
+  const std::string log = read_file(fs::path(c.output_dir) / "train.log");
+  EXPECT_NE(log.find("train.batch_tokens was 96, now 48: steps have another size from here on"), std::string::npos);
+  EXPECT_NE(log.find("optim.lr was 0.01, now 0.001: holds from the next step on"), std::string::npos);
   std::vector<std::int32_t> other(24 * 20 + 1, 5);
   write_npy(scratch_ / "stream.npy", other);
   changed.data.train = prepare("other", 17).string();
