@@ -124,7 +124,7 @@ refused "COMPLETE" train.steps=12
 mv COMPLETE "$newest/COMPLETE"
 
 # --- init_from ---
-refused "no such folder" init_from=nowhere output_dir=fresh
+refused "there is no checkpoint 'nowhere'" init_from=nowhere output_dir=fresh
 refused "model.num_heads" "init_from=$newest" output_dir=fresh model.num_heads=4
 damage "$newest/model.safetensors"
 refused "model.safetensors" "init_from=$newest" output_dir=fresh
