@@ -12,7 +12,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 size_mb=${SIZE_MB:-1000}
 threads=${THREADS:-$(nproc)}
 separator=${SEPARATOR:-<|endoftext|>}
-scratch=${SCRATCH:-$(mktemp -d /tmp/bench_prepare_XXXXXX)}
+scratch=${SCRATCH:-$(mktemp -d)}
 mkdir -p "$scratch"
 trap 'rm -rf "$scratch/input.txt" "$scratch/sample.txt" "$scratch/out"; rmdir "$scratch" 2>/dev/null || true' EXIT
 

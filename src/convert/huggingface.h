@@ -1,4 +1,4 @@
-// A model folder in Hugging Face's layout: config.json and model.safetensors (Llama, or the official PyTorch TTT
+// A model folder in Hugging Face's layout: config.json and model.safetensors (Llama, Mamba, or the official PyTorch TTT
 // model).
 #pragma once
 
