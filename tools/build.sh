@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
-# Configures and builds into build/. usage: tools/build.sh [TARGET ...]    (default: everything)
+# Configures and builds into build/. usage: tools/build.sh [--sanitize] [TARGET ...]    (default: everything)
+#     --sanitize     with clang, AddressSanitizer and UBSan into build/sanitize (tools/sanitize.sh, tools/fuzz.sh)
 set -euo pipefail
 cd "$(dirname "$0")/.."
-options=(-G Ninja)
-if [ -z "${LIBTORCH:-}" ]; then
-  options+=(-DLIBTORCH="${TTT_CACHE:-$HOME/.cache/ttt.cpp}/libtorch-2.11.0/torch")
-else
-  options+=(-DLIBTORCH="$LIBTORCH")
+build=build
+options=(-G Ninja -DLIBTORCH="${LIBTORCH:-${TTT_CACHE:-$HOME/.cache/ttt.cpp}/libtorch-2.11.0/torch}")
+if [ "${1:-}" = --sanitize ]; then
+  shift
+  build=build/sanitize
+  options+=(-DCMAKE_CXX_COMPILER=clang++ -DTTT_SANITIZE=ON -DTTT_WERROR=OFF)
 fi
-cmake -S . -B build "${options[@]}" >build.log 2>&1 || { cat build.log >&2; echo "error: cmake failed" >&2; exit 1; }
-rm -f build.log
+mkdir -p "$build"
+cmake -S . -B "$build" "${options[@]}" >"$build/cmake.log" 2>&1 || { cat "$build/cmake.log" >&2; echo "error: cmake failed" >&2; exit 1; }
 # A file that includes torch takes up to 1.5 GB to compile.
 memory_gb=$(awk '/MemAvailable/ {print int($2 / 1048576)}' /proc/meminfo)
 jobs=$(nproc); [ "$jobs" -le $((memory_gb / 2 + 1)) ] || jobs=$((memory_gb / 2 + 1))
-exec ninja -C build -j "$jobs" "$@"
+exec ninja -C "$build" -j "$jobs" "$@"

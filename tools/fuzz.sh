@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fuzzes the readers (tests/fuzz) with libFuzzer, AddressSanitizer and UBSan, from files that build/ttt writes; builds the
-# targets first. Fails on any finding, which is kept below build/fuzz/runs/TARGET/.
+# targets first, in build/sanitize. Fails on any finding, which is kept below build/fuzz/runs/TARGET/.
 # usage: tools/fuzz.sh [SECONDS [TARGET ...]]       default: 60 s each, all of them, as many at a time as there are cores
 # environment: FUZZ_SEED=1     where the mutations start
 set -euo pipefail
@@ -10,11 +10,7 @@ shift || true
 say() { printf '[fuzz] %s\n' "$*" >&2; }
 
 [ -x build/ttt ] || tools/build.sh ttt_main >&2
-libtorch=${LIBTORCH:-${TTT_CACHE:-$HOME/.cache/ttt.cpp}/libtorch-2.11.0/torch}
-mkdir -p build/fuzz
-cmake -S . -B build/fuzz -G Ninja -DCMAKE_CXX_COMPILER=clang++ -DLIBTORCH="$libtorch" -DTTT_FUZZ=ON -DTTT_TESTS=OFF -DTTT_WERROR=OFF \
-  >build/fuzz/cmake.log 2>&1 || { cat build/fuzz/cmake.log >&2; say "cmake failed"; exit 1; }
-ninja -C build/fuzz fuzz >build/fuzz/ninja.log 2>&1 || { tail -n 40 build/fuzz/ninja.log >&2; say "the build failed"; exit 1; }
+tools/build.sh --sanitize fuzz >build/fuzz.log 2>&1 || { tail -n 40 build/fuzz.log >&2; say "the build failed"; exit 1; }
 
 # --- seeds: a tiny token array, data set, checkpoint and config of the program's own ---
 runs=$PWD/build/fuzz/runs
@@ -68,7 +64,8 @@ fuzz() {  # TARGET
   local name=$1 run=$runs/$1
   rm -rf "$run"
   mkdir -p "$run/corpus"
-  if "build/fuzz/tests/fuzz/${name}_fuzz" -seed="${FUZZ_SEED:-1}" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -malloc_limit_mb=512 -max_len=20000 \
+  # A finding's own report can take for ever (a full memory's), hence the outer limit.
+  if timeout -s KILL $((seconds * 2 + 60)) "build/sanitize/tests/fuzz/${name}_fuzz" -seed="${FUZZ_SEED:-1}" -max_total_time="$seconds" -timeout=20 -rss_limit_mb=2048 -malloc_limit_mb=512 -max_len=20000 \
     -print_final_stats=1 -artifact_prefix="$run/" "$run/corpus" "$seeds/$name" >"$run/log" 2>&1; then
     say "$name: $(awk '/stat::number_of_executed_units/ {print $2}' "$run/log") inputs in $seconds s, $(ls "$run/corpus" | wc -l) kept, no finding"
   else

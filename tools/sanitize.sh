@@ -1,25 +1,19 @@
 #!/usr/bin/env bash
-# Builds the unit tests with AddressSanitizer and UBSan into build/sanitize and runs them. The golden training runs, which
+# Builds the unit tests with AddressSanitizer and UBSan (clang) into build/sanitize and runs them. The golden training runs, which
 # drive the whole program, and the end-to-end scripts are left to the plain build.
 # usage: tools/sanitize.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
 say() { printf '[sanitize] %s\n' "$*" >&2; }
 
-libtorch=${LIBTORCH:-${TTT_CACHE:-$HOME/.cache/ttt.cpp}/libtorch-2.11.0/torch}
 build=$PWD/build/sanitize
 mkdir -p "$build"
-cmake -S . -B "$build" -G Ninja -DLIBTORCH="$libtorch" -DTTT_SANITIZE=address,undefined -DTTT_WERROR=OFF >"$build/cmake.log" 2>&1 ||
-  { cat "$build/cmake.log" >&2; say "cmake failed"; exit 1; }
+tools/build.sh --sanitize unit_tests fuzz >"$build/build.log" 2>&1 || { tail -n 40 "$build/build.log" >&2; say "the build failed"; exit 1; }
 mapfile -t tests < <(ninja -C "$build" -t targets all | grep -oE '^[a-z]+_tests:' | tr -d : | sort -u)
 # Leaks are not looked for: LibTorch's and SentencePiece's globals are reported as such. Containers of LibTorch, whose code is
 # not instrumented, are not annotated.
 export ASAN_OPTIONS=detect_leaks=0:detect_container_overflow=0:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
 export OMP_NUM_THREADS=1
-memory_gb=$(awk '/MemAvailable/ {print int($2 / 1048576)}' /proc/meminfo)
-jobs=$(nproc); [ "$jobs" -le $((memory_gb / 2 + 1)) ] || jobs=$((memory_gb / 2 + 1))
-ninja -C "$build" -j "$jobs" "${tests[@]}" >"$build/ninja.log" 2>&1 || { tail -n 40 "$build/ninja.log" >&2; say "the build failed"; exit 1; }
-
 run() {  # BINARY SHARD: every other test of it
   local log=$build/$1.$2.log
   if GTEST_TOTAL_SHARDS=2 GTEST_SHARD_INDEX=$2 "$build/tests/$1" --gtest_filter='-*GoldenTraining*' >"$log" 2>&1; then

@@ -7,11 +7,11 @@
 
 #include "base/files.h"
 #include "base/json.h"
+#include "base/utf8.h"
 #include "cli/command.h"
 #include "cli/model_options.h"
 #include "cli/parse.h"
 #include "infer/generate.h"
-#include "tokenizer/text_files.h"
 
 namespace ttt {
 namespace {

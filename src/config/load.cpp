@@ -13,8 +13,10 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/utf8.h"
 #include "config/fields.h"
 #include "config/flow.h"
+#include "config/yaml_file.h"
 
 namespace ttt {
 namespace {
@@ -111,7 +113,7 @@ class FileReader {
                  "', which is being read already; remove one of the links");
     }
     chain_.push_back(identity);
-    const YAML::Node root = parse(file);
+    const YAML::Node root = read_yaml(file);
     if (!root.IsNull() && !root.IsMap()) {
       user_error(file.string(), ":", root.Mark().line + 1,
                  ": a config is a map of keys to values, such as 'train: {context: 2048}'");
@@ -125,19 +127,6 @@ class FileReader {
   }
 
  private:
-  static YAML::Node parse(const fs::path& file) {
-    const std::string text = read_file(file);
-    try {
-      const std::vector<YAML::Node> documents = YAML::LoadAll(text);
-      if (documents.size() > 1)
-        user_error(file.string(), ": holds ", documents.size(),
-                   " YAML documents; a config is one, without '---' inside");
-      return documents.empty() ? YAML::Node() : documents.front();
-    } catch (const YAML::Exception& error) {
-      user_error(file.string(), ":", error.mark.line + 1, ": not valid YAML: ", error.msg);
-    }
-  }
-
   static std::string place(const fs::path& file, const YAML::Node& node) {
     return cat(file.string(), ":", node.Mark().line + 1);
   }
@@ -230,6 +219,7 @@ GivenKeys read_keys(const std::vector<fs::path>& files, const std::vector<Overri
     if (known.is_section(key))
       user_error(place, ": '", key, "' is a section; name one of its keys, '", key, ".KEY=VALUE'");
     if (!known.is_key(key)) known.unknown(place, key);
+    if (find_invalid_utf8(value)) user_error(place, ": the value of '", key, "' is not UTF-8 text");
     given[key] = {value, place};
   }
   return given;

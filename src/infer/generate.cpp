@@ -7,7 +7,7 @@
 
 #include "base/error.h"
 #include "base/timer.h"
-#include "tokenizer/text_files.h"
+#include "base/utf8.h"
 
 namespace ttt {
 namespace {

@@ -11,6 +11,7 @@
 #include "base/hash.h"
 #include "config/fields.h"
 #include "config/load.h"
+#include "config/yaml_file.h"
 
 namespace ttt {
 namespace {
@@ -113,13 +114,9 @@ class SweepReader {
       user_error("there is no sweep file '", file_.string(),
                  near.empty() ? "'; check the path" : cat("'; did you mean '", near, "'?"));
     }
-    try {
-      const YAML::Node root = YAML::Load(read_file(file_));
-      if (!root.IsMap()) user_error(file_.string(), ":1: a sweep is a map with the keys base, output_dir, axes, runs");
-      return root;
-    } catch (const YAML::Exception& error) {
-      user_error(file_.string(), ":", error.mark.line + 1, ": not valid YAML: ", error.msg);
-    }
+    const YAML::Node root = read_yaml(file_);
+    if (!root.IsMap()) user_error(file_.string(), ":1: a sweep is a map with the keys base, output_dir, axes, runs");
+    return root;
   }
 
   std::string place(const YAML::Node& node) const { return cat(file_.string(), ":", node.Mark().line + 1); }

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/utf8.h"
 #include "tokenizer/json_line.h"
 #include "tokenizer/text_files.h"
 #include "tokenizer/text_stream.h"

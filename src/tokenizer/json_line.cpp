@@ -3,7 +3,7 @@
 #include <simdjson.h>
 
 #include "base/error.h"
-#include "tokenizer/text_files.h"
+#include "base/utf8.h"
 
 namespace ttt {
 namespace {

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -15,10 +14,6 @@ namespace ttt {
 // is left.
 std::vector<std::filesystem::path> list_text_files(const std::vector<std::filesystem::path>& inputs,
                                                    const std::vector<std::string>& extensions);
-
-// The offset of the first byte that is not part of a valid UTF-8 character (RFC 3629: no surrogates, no overlong forms,
-// nothing beyond U+10FFFF), or nothing.
-std::optional<std::size_t> find_invalid_utf8(std::string_view text);
 
 // Throws UserError naming `path` and the byte when `text`, which begins at byte `offset` of the file, is not UTF-8.
 void require_utf8(std::string_view text, const std::filesystem::path& path, std::size_t offset = 0);

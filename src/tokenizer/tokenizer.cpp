@@ -13,7 +13,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/hash.h"
-#include "tokenizer/text_files.h"
+#include "base/utf8.h"
 
 namespace ttt {
 namespace {

@@ -76,7 +76,7 @@ void Progress::update(std::int64_t step, double loss, double seconds, bool show)
   const bool due = first || last || since_line_.seconds() >= kSecondsBetweenLines;
   const bool terminal = stderr_is_terminal();
   const ProgressNumbers now = numbers(step, loss);
-  if (terminal && !quiet_ && (last || (show && since_drawn_.seconds() >= kSecondsBetweenDraws))) {
+  if (terminal && !quiet_ && (first || last || (show && since_drawn_.seconds() >= kSecondsBetweenDraws))) {
     since_drawn_.restart();
     show_progress(progress_line(now, terminal_columns() - 1));
   }

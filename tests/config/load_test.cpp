@@ -184,7 +184,12 @@ TEST_F(LoadTest, WrongShapesOfTheFile) {
             "run.yaml:2: 'output_dir' is given twice (first at run.yaml:1); remove one");
   EXPECT_EQ(error_of("- a\n- b\n"),
             "run.yaml:1: a config is a map of keys to values, such as 'train: {context: 2048}'");
-  EXPECT_EQ(error_of("a: 1\n---\nb: 2\n"), "run.yaml: holds 2 YAML documents; a config is one, without '---' inside");
+  const std::string kSeveralDocuments =
+      "run.yaml: holds more than one YAML document; take out what parts them, a '---' or a stray ',', '}' or ']'";
+  EXPECT_EQ(error_of("a: 1\n---\nb: 2\n"), kSeveralDocuments);
+  EXPECT_EQ(error_of(", output_dir: o\n"), kSeveralDocuments);
+  EXPECT_EQ(error_of("data:\n  train: caf\xe9\n"),
+            "run.yaml:2: not UTF-8 text (byte 18 of the file); convert the file to UTF-8");
   EXPECT_EQ(error_of("output_dir: o\ntrain: {steps: 1\n").substr(0, 29), "run.yaml:3: not valid YAML: e");
   EXPECT_EQ(error_of("output_dir: o\nmodel:\n\tmixer: attention\n").substr(0, 27), "run.yaml:3: not valid YAML:");
   EXPECT_EQ(message([&] { load_run_config(folder_ / "none.yaml"); }),

@@ -5,12 +5,12 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include "base/utf8.h"
 #include "checkpoint/checkpoint.h"
 #include "config/load.h"
 #include "infer/fixture.h"
 #include "infer/load_model.h"
 #include "model/layout.h"
-#include "tokenizer/text_files.h"
 
 namespace ttt {
 namespace {

@@ -6,7 +6,7 @@ if(TTT_CUDA_ENABLED AND TTT_NVCC)
   set(cuda_release "${CMAKE_MATCH_1}")
 endif()
 set_source_files_properties(src/base/build_info.cpp PROPERTIES COMPILE_DEFINITIONS
-  "TTT_VERSION=\"${PROJECT_VERSION}\";TTT_BUILD_TYPE=\"${CMAKE_BUILD_TYPE}\";TTT_SANITIZERS=\"${TTT_SANITIZE}\";TTT_LIBTORCH_VERSION=\"${torch_version}\";TTT_CUDA_VERSION=\"${cuda_release}\"")
+  "TTT_VERSION=\"${PROJECT_VERSION}\";TTT_BUILD_TYPE=\"${CMAKE_BUILD_TYPE}\";TTT_SANITIZERS=\"$<$<BOOL:${TTT_SANITIZE}>:address,undefined>\";TTT_LIBTORCH_VERSION=\"${torch_version}\";TTT_CUDA_VERSION=\"${cuda_release}\"")
 set(revision_header ${CMAKE_BINARY_DIR}/generated/base/git_revision.h)
 add_custom_target(ttt_git_revision BYPRODUCTS ${revision_header} COMMENT ""
   COMMAND ${CMAKE_COMMAND} -DSOURCE=${CMAKE_SOURCE_DIR} -DHEADER=${revision_header} -P ${CMAKE_SOURCE_DIR}/tools/cmake/git_revision.cmake)

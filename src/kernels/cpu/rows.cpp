@@ -92,11 +92,10 @@ TTT_INLINE inline void swiglu_backward_impl(std::int64_t n, const T* dy, const T
 }
 
 TTT_INLINE inline Lanes<float> swap_pairs(const Lanes<float>& x) {
-  return __builtin_shuffle(x, IntLanes{1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14});
+  return __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
 }
 TTT_INLINE inline Lanes<double> swap_pairs(const Lanes<double>& x) {
-  typedef std::int64_t LongLanes __attribute__((vector_size(64)));
-  return __builtin_shuffle(x, LongLanes{1, 0, 3, 2, 5, 4, 7, 6});
+  return __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6);
 }
 
 template <class T>
