@@ -24,6 +24,7 @@ ExitCode run_command_line(const std::vector<std::string>& arguments);
 ExitCode run_train(const std::vector<std::string>& args);
 ExitCode run_config(const std::vector<std::string>& args);
 ExitCode run_plan(const std::vector<std::string>& args);
+ExitCode run_bench(const std::vector<std::string>& args);
 ExitCode run_sweep_command(const std::vector<std::string>& args);
 ExitCode run_tokenizer(const std::vector<std::string>& args);
 ExitCode run_prepare(const std::vector<std::string>& args);

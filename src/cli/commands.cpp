@@ -28,6 +28,7 @@ const std::vector<Command>& commands() {
       {"train", "train a model from a config, or resume it", run_train},
       {"config", "a config's resolved values, and where each comes from", run_config},
       {"plan", "what a run will cost: parameters, FLOPs, memory, disk, hours", run_plan},
+      {"bench", "training steps and ops, timed beside what bounds them", run_bench},
       {"sweep", "train a grid of configs, here or as a Slurm array; resumable", run_sweep_command},
       {"tokenizer", "train a SentencePiece tokenizer, encode and decode with it", run_tokenizer},
       {"prepare", "text files or token arrays to token shards", run_prepare},

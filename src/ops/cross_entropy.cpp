@@ -110,15 +110,17 @@ struct TokenCrossEntropy : torch::autograd::Function<TokenCrossEntropy> {
 
 }  // namespace
 
+std::int64_t default_chunk_tokens(const at::Tensor& head_VD) {
+  const auto row_bytes = head_VD.size(0) * static_cast<std::int64_t>(head_VD.element_size());
+  return std::max<std::int64_t>(64, kChunkBytes / row_bytes);
+}
+
 at::Tensor token_cross_entropy(const at::Tensor& hidden_ND, const at::Tensor& head_VD, const at::Tensor& targets_N,
                                std::int64_t chunk_tokens) {
   TTT_CHECK(hidden_ND.dim() == 2 && head_VD.dim() == 2 && hidden_ND.size(1) == head_VD.size(1), "hidden ",
             hidden_ND.sizes(), ", head ", head_VD.sizes());
   TTT_CHECK(targets_N.dim() == 1 && targets_N.size(0) == hidden_ND.size(0), "targets ", targets_N.sizes());
-  if (chunk_tokens <= 0) {
-    const auto row_bytes = head_VD.size(0) * static_cast<std::int64_t>(hidden_ND.element_size());
-    chunk_tokens = std::max<std::int64_t>(64, kChunkBytes / row_bytes);
-  }
+  if (chunk_tokens <= 0) chunk_tokens = default_chunk_tokens(head_VD);
   return TokenCrossEntropy::apply(hidden_ND.contiguous(), head_VD, targets_N.contiguous(), chunk_tokens);
 }
 

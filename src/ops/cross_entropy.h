@@ -19,4 +19,7 @@ namespace ttt {
 at::Tensor token_cross_entropy(const at::Tensor& hidden_ND, const at::Tensor& head_VD, const at::Tensor& targets_N,
                                std::int64_t chunk_tokens = 0);
 
+// The chunk that chunk_tokens 0 stands for.
+std::int64_t default_chunk_tokens(const at::Tensor& head_VD);
+
 }  // namespace ttt

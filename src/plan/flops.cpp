@@ -20,36 +20,55 @@ double ttt_op(const ModelConfig& m, MixerKind kind) {
   return static_cast<double>(m.num_heads) * inner_loop_flops(kind, m.head_dim(), m.mini_batch_size);
 }
 
-// A mixer's products, forward; attention over `keys` keys a query.
-double mixer(const ModelConfig& m, MixerKind kind, double keys) {
+// A mixer's linear layers, forward.
+double dense_mixer(const ModelConfig& m, MixerKind kind) {
   const auto D = static_cast<double>(m.hidden_size), H = static_cast<double>(m.num_heads);
   switch (kind) {
     case MixerKind::kAttention:
-      return 2 * 4 * D * D + 2 * 2 * D * keys;
+      return 2 * 4 * D * D;
     case MixerKind::kMamba: {
       const auto E = static_cast<double>(m.mamba_channels()), R = static_cast<double>(m.mamba_dt_rank());
       const double N = kMambaStates;
-      const double dense = 2 * (D * 2 * E + E * (R + 2 * N) + R * E + E * D);
+      return 2 * (D * 2 * E + E * (R + 2 * N) + R * E + E * D);
+    }
+    case MixerKind::kTttLinear:
+    case MixerKind::kTttMlp:
+      return 2 * (4 * D * D + H * D);
+  }
+  return 0;
+}
+
+// All of a mixer's products, forward; attention over `keys` keys a query.
+double mixer(const ModelConfig& m, MixerKind kind, double keys) {
+  const auto D = static_cast<double>(m.hidden_size);
+  const double dense = dense_mixer(m, kind);
+  switch (kind) {
+    case MixerKind::kAttention:
+      return dense + 2 * 2 * D * keys;
+    case MixerKind::kMamba: {
+      const auto E = static_cast<double>(m.mamba_channels()), N = static_cast<double>(kMambaStates);
       const double scan = 6 * E * N + 2 * E;  // dt A; dt x B; decay h and add; C h; D x
       return dense + 2 * kTaps * E + scan;
     }
     case MixerKind::kTttLinear:
     case MixerKind::kTttMlp: {
       const double convolutions = m.backbone == Backbone::kMamba ? 2 * 2 * kTaps * D : 0;
-      return 2 * (4 * D * D + H * D) + convolutions + ttt_op(m, kind);
+      return dense + convolutions + ttt_op(m, kind);
     }
   }
   return 0;
 }
 
+double mlp(const ModelConfig& m) {
+  return m.has_mlp() ? 2 * 3 * static_cast<double>(m.hidden_size * m.intermediate_size) : 0;
+}
+
 double blocks(const ModelConfig& m, std::int64_t context) {
-  const auto D = static_cast<double>(m.hidden_size);
   const double keys = visible_keys(m, static_cast<double>(context));
   double sum = 0;
   for (std::int64_t layer = 0; layer < m.num_layers; ++layer) {
-    sum += mixer(m, m.mixer.of_layer(layer), keys);
-    if (m.pre_conv) sum += 2 * kTaps * D;
-    if (m.has_mlp()) sum += 2 * 3 * D * static_cast<double>(m.intermediate_size);
+    sum += mixer(m, m.mixer.of_layer(layer), keys) + mlp(m);
+    if (m.pre_conv) sum += 2 * kTaps * static_cast<double>(m.hidden_size);
   }
   return sum;
 }
@@ -65,7 +84,7 @@ double chinchilla(const ModelConfig& m, std::int64_t context) {
     const MixerKind kind = m.mixer.of_layer(layer);
     sum += mixer(m, kind, T);
     if (kind == MixerKind::kAttention) sum += 3 * H * T;  // softmax
-    if (m.has_mlp()) sum += 2 * 3 * static_cast<double>(m.hidden_size * m.intermediate_size);
+    sum += mlp(m);
   }
   return sum;
 }
@@ -83,6 +102,12 @@ Flops forward_flops(const ModelConfig& m, std::int64_t context) {
   const ParameterCount count = count_parameters(m);
   const std::int64_t untied = m.tie_embeddings ? 0 : m.vocab_size * m.hidden_size;
   return {2 * static_cast<double>(count.total - untied), chinchilla(m, context), blocks(m, context) + head(m)};
+}
+
+double dense_flops(const ModelConfig& m) {
+  double sum = head(m);
+  for (std::int64_t layer = 0; layer < m.num_layers; ++layer) sum += dense_mixer(m, m.mixer.of_layer(layer)) + mlp(m);
+  return sum;
 }
 
 double recompute_flops(const ModelConfig& m, std::int64_t context, bool whole_blocks) {

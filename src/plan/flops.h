@@ -28,6 +28,9 @@ inline Flops training_flops(const ModelConfig& config, std::int64_t context) {
   return forward_flops(config, context).times(3);
 }
 
+// The part of forward_flops' exact products that dense layers do, the head among them: the same at any context.
+double dense_flops(const ModelConfig& config);
+
 // Exact products of training that are not in training_flops: the head's logits and the inner loops, computed again in
 // the backward pass instead of being kept; with `blocks` (train.recompute) whole blocks.
 double recompute_flops(const ModelConfig& config, std::int64_t context, bool blocks);

@@ -1,0 +1,189 @@
+#include "bench/model_bench.h"
+
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <ATen/Parallel.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <memory>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/timer.h"
+#include "bench/dense_products.h"
+#include "model/device.h"
+#include "model/language_model.h"
+#include "ops/ttt.h"
+#include "optim/adamw.h"
+#include "optim/schedule.h"
+
+namespace ttt {
+namespace {
+
+constexpr std::uint64_t kTokenSeed = 1;
+
+at::ScalarType compute_type(const RunConfig& config) {
+  return config.train.dtype == DType::kBf16 ? at::kBFloat16 : at::kFloat;
+}
+
+// The rows of the TTT kernel table that this model's layers take.
+std::vector<std::pair<std::string, std::string>> chosen_kernels(const RunConfig& config) {
+  const ModelConfig& m = config.model;
+  std::vector<std::pair<std::string, std::string>> kernels;
+  for (const auto& [mixer, kind] :
+       {std::pair(MixerKind::kTttLinear, TttKind::kLinear), std::pair(MixerKind::kTttMlp, TttKind::kMlp)}) {
+    if (!m.mixer.contains(mixer)) continue;
+    const TttShape shape{config.micro_batch(), m.num_heads, config.train.context, m.head_dim(), m.mini_batch_size,
+                         at::kFloat,           at::kCPU};
+    kernels.emplace_back(to_string(mixer), choose_ttt_kernel(kind, shape).name);
+  }
+  return kernels;
+}
+
+struct StepTimes {
+  double forward = 0, backward = 0, optimizer = 0, whole = 0;  // seconds
+  double loss = 0;
+};
+
+// A model in training, on one batch of random tokens.
+class TrainingSteps {
+ public:
+  explicit TrainingSteps(const RunConfig& config)
+      : config_(config),
+        schedule_(schedule_of(config)),
+        model_(std::make_shared<LanguageModel>(config.model, static_cast<std::uint64_t>(config.train.seed))) {
+    NamedParameters parameters;
+    for (const auto& item : model_->named_parameters()) parameters.emplace_back(item.key(), item.value());
+    optimizer_ = std::make_unique<AdamW>(std::move(parameters), config.optim);
+    const auto generator = at::make_generator<at::CPUGeneratorImpl>(kTokenSeed);
+    tokens_BT_ = at::randint(0, config.model.vocab_size, {config.sequences_per_step(), config.train.context + 1},
+                             generator, at::TensorOptions(at::kLong));
+  }
+
+  // As Trainer::step(), by phase.
+  StepTimes step() {
+    StepTimes times;
+    const Timer whole;
+    Timer phase;
+    optimizer_->zero_gradients();
+    times.optimizer = phase.seconds();
+    const std::int64_t T = config_.train.context, sequences = config_.sequences_per_step(), b = config_.micro_batch();
+    for (std::int64_t first = 0; first < sequences; first += b) {
+      phase.restart();
+      const torch::Tensor part_bT = tokens_BT_.narrow(0, first, b);
+      ForwardContext context;
+      context.ttt_lr_mult = ttt_lr_multiplier(config_, updates_ + 1);
+      context.recompute = config_.train.recompute;
+      const torch::Tensor token_loss_bT = model_->token_loss(part_bT.narrow(1, 0, T), part_bT.narrow(1, 1, T), context);
+      const torch::Tensor loss = token_loss_bT.sum() / static_cast<double>(sequences * T);
+      times.forward += phase.seconds();
+      phase.restart();
+      loss.backward();
+      times.backward += phase.seconds();
+      times.loss += loss.item<double>();
+    }
+    phase.restart();
+    optimizer_->clip_gradients(config_.optim.clip_grad_norm);
+    optimizer_->step(schedule_.rate(updates_++));
+    times.optimizer += phase.seconds();
+    times.whole = whole.seconds();
+    return times;
+  }
+
+  const LanguageModel& model() const { return *model_; }
+
+ private:
+  RunConfig config_;
+  Schedule schedule_;
+  std::shared_ptr<LanguageModel> model_;
+  std::unique_ptr<AdamW> optimizer_;
+  torch::Tensor tokens_BT_;
+  std::int64_t updates_ = 0;
+};
+
+}  // namespace
+
+ModelBench bench_model(const RunConfig& config, std::int64_t steps) {
+  TTT_CHECK(steps >= 1, steps, " steps");
+  if (config.train.device == DeviceKind::kCuda)
+    user_error("`ttt bench model` measures the CPU and the config says train.device: cuda; set train.device=cpu");
+  set_cpu_threads(config.train.threads);
+  ModelBench bench;
+  bench.mixer = to_string(config.model.mixer);
+  bench.context = config.train.context;
+  bench.batch_tokens = config.train.batch_tokens;
+  bench.micro_batch = config.micro_batch();
+  bench.steps = steps;
+  bench.threads = at::get_num_threads();
+  bench.dtype = compute_type(config) == at::kBFloat16 ? "bf16" : "fp32";
+  bench.kernels = chosen_kernels(config);
+
+  TrainingSteps training(config);
+  for (const torch::Tensor& parameter : training.model().parameters()) bench.parameters += parameter.numel();
+  const StepTimes warm_up = training.step();
+  log_info(cat("warm-up step: ", warm_up.whole, " s"));
+  bench.first_loss = warm_up.loss;
+
+  std::unique_ptr<DenseCeiling> ceiling;
+  const std::int64_t micro_batches = config.sequences_per_step() / config.micro_batch();
+  std::vector<double> whole, forward, backward, optimizer, products;
+  for (std::int64_t i = 0; i < steps; ++i) {
+    const StepTimes times = training.step();
+    whole.push_back(1e3 * times.whole);
+    forward.push_back(1e3 * times.forward);
+    backward.push_back(1e3 * times.backward);
+    optimizer.push_back(1e3 * times.optimizer);
+    bench.last_loss = times.loss;
+    if (!ceiling) {
+      bench.peak_memory = peak_resident_bytes();
+      const std::vector<DenseProduct> list = dense_products(training.model());
+      bench.products = 3 * static_cast<std::int64_t>(list.size()) * micro_batches;
+      ceiling = std::make_unique<DenseCeiling>(list, config.micro_batch() * config.train.context, compute_type(config));
+      bench.dense_flops = ceiling->flops() * static_cast<double>(micro_batches);
+      ceiling->run();  // warms up
+    }
+    const Timer timer;
+    for (std::int64_t part = 0; part < micro_batches; ++part) ceiling->run();
+    products.push_back(1e3 * timer.seconds());
+    log_info(
+        cat("step ", i + 1, "/", steps, ": ", times.whole, " s, its dense products alone ", timer.seconds(), " s"));
+  }
+  bench.step = spread_of(whole);
+  bench.forward = spread_of(forward);
+  bench.backward = spread_of(backward);
+  bench.optimizer = spread_of(optimizer);
+  bench.ceiling = spread_of(products);
+  return bench;
+}
+
+Json to_json(const ModelBench& bench) {
+  Json kernels = Json::object();
+  for (const auto& [mixer, row] : bench.kernels) kernels[mixer] = row;
+  return {{"tokens_per_second", bench.tokens_per_second()},
+          {"gemm_ceiling_fraction", bench.ceiling_fraction()},
+          {"peak_memory_bytes", bench.peak_memory},
+          {"gemm_ceiling_tokens_per_second", bench.ceiling_tokens_per_second()},
+          {"gemm_gflops", bench.ceiling_gflops()},
+          {"gemm_products", bench.products},
+          {"step_ms", to_json(bench.step)},
+          {"forward_ms", to_json(bench.forward)},
+          {"backward_ms", to_json(bench.backward)},
+          {"optimizer_ms", to_json(bench.optimizer)},
+          {"gemm_ceiling_ms", to_json(bench.ceiling)},
+          {"mixer", bench.mixer},
+          {"parameters", bench.parameters},
+          {"context", bench.context},
+          {"batch_tokens", bench.batch_tokens},
+          {"micro_batch", bench.micro_batch},
+          {"steps", bench.steps},
+          {"first_loss", bench.first_loss},
+          {"last_loss", bench.last_loss},
+          {"dtype", bench.dtype},
+          {"threads", bench.threads},
+          {"kernels", kernels},
+          {"machine", machine_json()}};
+}
+
+}  // namespace ttt

@@ -1,0 +1,175 @@
+#include "bench/op_bench.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/timer.h"
+#include "config/load.h"
+#include "model/device.h"
+
+namespace ttt {
+namespace {
+
+const BenchOp& find_op(const std::string& name) {
+  std::vector<std::string> names;
+  std::string list;
+  for (const BenchOp& op : op_table()) {
+    if (name == op.name) return op;
+    names.emplace_back(op.name);
+    list += (list.empty() ? "" : ", ") + names.back();
+  }
+  const std::string near = nearest(name, names);
+  user_error("there is no op '", name, "' to time; ",
+             near.empty() ? cat("the ops are ", list) : cat("did you mean '", near, "'?"));
+}
+
+template <class Body>
+double seconds_of(const Body& body) {
+  const Timer timer;
+  body();
+  return timer.seconds();
+}
+
+// What bounds the ops, once: 1e9 operations or bytes a second.
+class Yardstick {
+ public:
+  explicit Yardstick(Bound bound) : bound_(bound) {
+    if (bound == Bound::kProducts) {
+      a_ = at::randn({kSide, kSide});
+      b_ = at::randn({kSide, kSide});
+      c_ = at::empty({kSide, kSide});
+    } else {
+      a_ = at::randn({kCopied});
+      c_ = at::empty({kCopied});
+    }
+  }
+
+  double run() {
+    if (bound_ == Bound::kProducts)
+      return 2.0 * kSide * kSide * kSide / seconds_of([&] { at::mm_out(c_, a_, b_); }) / 1e9;
+    return 2.0 * 4 * kCopied / seconds_of([&] { c_.copy_(a_); }) / 1e9;  // read and written
+  }
+
+ private:
+  static constexpr std::int64_t kSide = 2048, kCopied = std::int64_t{1} << 26;
+  Bound bound_;
+  at::Tensor a_, b_, c_;
+};
+
+struct Times {
+  std::vector<double> forward, forward_backward, one_thread;  // microseconds a unit
+};
+
+void measure_errors(const Contender& contender, OpRow& row) {
+  const Tensors actual = contender.forward_backward();
+  const Tensors& exact = *contender.exact;
+  TTT_CHECK(actual.size() == exact.size(), contender.name, ": ", actual.size(), " results, ", exact.size());
+  row.error_output = std::max(relative_error(actual[0], exact[0]), relative_error(contender.forward()[0], exact[0]));
+  for (std::size_t i = 1; i < actual.size(); ++i)
+    row.error_gradients = std::max(row.error_gradients, relative_error(actual[i], exact[i]));
+}
+
+}  // namespace
+
+OpBench bench_op(const std::string& name, const OpSizes& sizes, std::int64_t threads, int repeats) {
+  TTT_CHECK(repeats >= 1, repeats, " repeats");
+  const BenchOp& found = find_op(name);
+  set_cpu_threads(threads);
+  OpBench bench;
+  bench.name = name;
+  bench.sizes = sizes;
+  bench.threads = at::get_num_threads();
+  bench.repeats = repeats;
+  OpCase op = found.make(sizes);
+  Yardstick yardstick(op.bound);
+
+  for (const Contender& contender : op.contenders) {  // warms up, too
+    OpRow& row = bench.rows.emplace_back();
+    row.name = contender.name;
+    row.note = contender.note;
+    measure_errors(contender, row);
+  }
+  yardstick.run();
+
+  std::vector<double> peak;
+  std::vector<Times> times(op.contenders.size());
+  const auto microseconds = [](const Contender& c, const std::function<Tensors()>& call) {
+    return 1e6 * seconds_of(call) / c.units;
+  };
+  for (int repeat = 0; repeat < repeats; ++repeat) {
+    peak.push_back(yardstick.run());
+    for (std::size_t i = 0; i < op.contenders.size(); ++i) {
+      const Contender& contender = op.contenders[i];
+      times[i].forward.push_back(microseconds(contender, contender.forward));
+      times[i].forward_backward.push_back(microseconds(contender, contender.forward_backward));
+    }
+    if (bench.threads > 1) {
+      at::set_num_threads(1);
+      for (std::size_t i = 0; i < op.contenders.size(); ++i)
+        times[i].one_thread.push_back(microseconds(op.contenders[i], op.contenders[i].forward_backward));
+      at::set_num_threads(bench.threads);
+    }
+    log_info(cat("repeat ", repeat + 1, "/", repeats));
+  }
+  bench.peak = spread_of(peak);
+  for (std::size_t i = 0; i < op.contenders.size(); ++i) {
+    OpRow& row = bench.rows[i];
+    row.forward = spread_of(times[i].forward);
+    row.forward_backward = spread_of(times[i].forward_backward);
+    if (bench.threads > 1) row.one_thread = spread_of(times[i].one_thread);
+    row.forward_rate = op.forward_work / row.forward.median / 1e3;
+    row.forward_backward_rate = op.forward_backward_work / row.forward_backward.median / 1e3;
+  }
+  op.contenders.clear();
+  bench.op = std::move(op);
+  return bench;
+}
+
+Json to_json(const OpBench& bench) {
+  const bool products = bench.op.bound == Bound::kProducts;
+  const std::string rate = products ? "gflops" : "gb_per_second";
+  Json rows = Json::array();
+  for (const OpRow& row : bench.rows) {
+    Json object = {{"name", row.name},
+                   {"forward_us", to_json(row.forward)},
+                   {"forward_backward_us", to_json(row.forward_backward)},
+                   {"forward_" + rate, row.forward_rate},
+                   {"forward_backward_" + rate, row.forward_backward_rate},
+                   {"forward_peak_fraction", row.forward_rate / bench.peak.median},
+                   {"forward_backward_peak_fraction", row.forward_backward_rate / bench.peak.median},
+                   {"times_naive_forward", bench.times_naive_forward(row)},
+                   {"times_naive_forward_backward", bench.times_naive(row)},
+                   {"error_output", row.error_output},
+                   {"error_gradients", row.error_gradients}};
+    if (bench.threads > 1) {
+      object["one_thread_forward_backward_us"] = to_json(row.one_thread);
+      object["thread_ratio"] = row.thread_ratio();
+    }
+    if (!row.note.empty()) object["note"] = row.note;
+    rows.push_back(std::move(object));
+  }
+  const OpSizes& s = bench.sizes;
+  return {{"op", bench.name},
+          {"batch", s.batch},
+          {"heads", s.heads},
+          {"head_dim", s.head_dim},
+          {"context", s.context},
+          {"mini_batch", s.mini_batch},
+          {"dtype", "fp32"},
+          {"threads", bench.threads},
+          {"repeats", bench.repeats},
+          {"unit", bench.op.unit},
+          {products ? "flops_per_unit" : "bytes_per_unit",
+           {{"forward", bench.op.forward_work}, {"forward_backward", bench.op.forward_backward_work}}},
+          {"work", bench.op.work_note},
+          {"peak_" + rate, to_json(bench.peak)},
+          {"rows", rows},
+          {"left_out", bench.op.left_out},
+          {"machine", machine_json()}};
+}
+
+}  // namespace ttt

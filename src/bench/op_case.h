@@ -1,0 +1,66 @@
+// What `ttt bench op NAME` times: the ways to compute an op side by side, and what they are held against. Adding an op
+// is adding a function here and a line to op_table().
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace ttt {
+
+struct OpSizes {
+  std::int64_t batch = 1, heads = 12, head_dim = 64, context = 2048, mini_batch = 16;
+};
+
+using Tensors = std::vector<at::Tensor>;
+
+// One way to compute the op, ready to run: its arguments are made.
+struct Contender {
+  std::string name;
+  double units = 0;                           // of work in a call, see OpCase::unit
+  std::function<Tensors()> forward;           // -> {output}, without gradients
+  std::function<Tensors()> forward_backward;  // -> {output, the gradient of every input...}
+  std::shared_ptr<const Tensors> exact;       // what forward_backward should give, computed in fp64
+  std::string note;                           // what is special about it, or ""
+};
+
+// What bounds the op, and so which rate is shown and measured in the same run: products (GFLOP/s, against a large
+// at::mm) or traffic (GB/s, against a copy).
+enum class Bound { kProducts, kMemory };
+
+struct OpCase {
+  std::string unit;  // "token-head"
+  Bound bound = Bound::kProducts;
+  // Of one unit: floating-point operations of the products, or bytes that must be read and written.
+  double forward_work = 0, forward_backward_work = 0;
+  std::string work_note;              // how the work was counted
+  std::vector<Contender> contenders;  // `naive` last: what the others are compared to
+  std::vector<std::string> left_out;  // "ROW: why", rows that cannot take these sizes
+};
+
+struct BenchOp {
+  const char* name;
+  const char* summary;
+  OpCase (*make)(const OpSizes& sizes);
+};
+
+// Every op that can be timed, in the order in which help lists them.
+const std::vector<BenchOp>& op_table();
+
+// TTT-Linear and TTT-MLP (bench/ttt_case.cpp).
+OpCase ttt_linear_case(const OpSizes& sizes);
+OpCase ttt_mlp_case(const OpSizes& sizes);
+
+// A function of leaves with its backward pass by autograd, as a contender: gradients of sum(grad (.) function(leaves)).
+Contender autograd_contender(std::string name, double units, const Tensors& leaves, const at::Tensor& grad,
+                             std::function<at::Tensor(const Tensors&)> function);
+
+// The largest difference relative to the expected tensor's largest value; infinite when a value is not finite or the
+// shapes differ.
+double relative_error(const at::Tensor& actual, const at::Tensor& expected);
+
+}  // namespace ttt

@@ -1,0 +1,169 @@
+// The TTT ops for `ttt bench op`: every row of the kernel table against the naive op, all held to the composed row in
+// fp64.
+#include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/error.h"
+#include "bench/inner_products.h"
+#include "bench/naive_ttt.h"
+#include "bench/op_case.h"
+#include "ops/ttt.h"
+
+namespace ttt {
+namespace {
+
+constexpr std::int64_t kReferenceTokens = 64;  // the reference's plain loops are not made to be fast
+
+// An op's arguments as one list, w2 and b2 at the end for TTT-MLP only.
+Tensors flat(const TttInputs& inputs, const TttWeights& weights) {
+  Tensors all = {inputs.q_BHTK,  inputs.k_BHTK,  inputs.v_BHTK, inputs.sigma_BHT, inputs.scale_C,
+                 inputs.gain_HK, inputs.bias_HK, weights.w1,    weights.b1};
+  if (weights.w2.defined()) all.insert(all.end(), {weights.w2, weights.b2});
+  return all;
+}
+
+TttInputs inputs_of(const Tensors& all) {
+  return {all[0], all[1], all[2], all[3], all[4], all[5], all[6]};
+}
+
+TttWeights weights_of(const Tensors& all) {
+  return {all[7], all[8], all.size() > 9 ? all[9] : at::Tensor(), all.size() > 10 ? all[10] : at::Tensor()};
+}
+
+// Arguments in fp64 of the sizes that a layer's have at the start of a training; values of a fixed seed.
+Tensors random_arguments(TttKind kind, const OpSizes& s) {
+  const auto generator = at::make_generator<at::CPUGeneratorImpl>(1);
+  const auto options = at::TensorOptions(at::kDouble);
+  const auto normal = [&](at::IntArrayRef sizes, double std_dev) {
+    return at::randn(sizes, generator, options) * std_dev;
+  };
+  const std::int64_t B = s.batch, H = s.heads, T = s.context, K = s.head_dim, C = s.mini_batch;
+  const std::int64_t width = kind == TttKind::kLinear ? K : 4 * K;
+  const double base_lr = kind == TttKind::kLinear ? 1.0 : 0.1;
+  TttInputs inputs;
+  inputs.q_BHTK = normal({B, H, T, K}, 0.5);
+  inputs.k_BHTK = normal({B, H, T, K}, 0.5);
+  inputs.v_BHTK = normal({B, H, T, K}, 0.5);
+  inputs.sigma_BHT = at::sigmoid(normal({B, H, T}, 0.5)) * (base_lr / static_cast<double>(K));
+  inputs.scale_C = at::arange(1, C + 1, options).reciprocal();
+  inputs.gain_HK = 1 + normal({H, K}, 0.1);
+  inputs.bias_HK = normal({H, K}, 0.1);
+  TttWeights weights;
+  weights.w1 = normal({H, K, width}, 0.02);
+  weights.b1 = normal({H, 1, width}, 0.02);
+  if (kind == TttKind::kMlp) {
+    weights.w2 = normal({H, width, K}, 0.02);
+    weights.b2 = normal({H, 1, K}, 0.02);
+  }
+  return flat(inputs, weights);
+}
+
+Tensors run_row(const TttKernel& row, TttKind kind, const Tensors& arguments, std::int64_t mini_batch,
+                const at::Tensor& grad_o) {
+  const torch::NoGradGuard no_grad;
+  const TttInputs inputs = inputs_of(arguments);
+  const TttWeights weights = weights_of(arguments);
+  TttSaved saved;
+  Tensors all = {row.forward(kind, inputs, weights, mini_batch, &saved)};
+  const TttGradients gradients = row.backward(kind, grad_o, inputs, weights, mini_batch, saved);
+  const Tensors flat_gradients = flat(gradients.inputs, gradients.initial);
+  all.insert(all.end(), flat_gradients.begin(), flat_gradients.end());
+  return all;
+}
+
+const TttKernel& row_named(const std::string& name) {
+  for (const TttKernel& row : ttt_kernels()) {
+    if (row.name == name) return row;
+  }
+  fail("no row '", name, "' in the TTT kernel table");
+}
+
+// Sequences of one length: arguments, and what they should give.
+struct Problem {
+  OpSizes sizes;
+  Tensors arguments;  // fp32
+  at::Tensor grad_o;  // fp32
+  std::shared_ptr<const Tensors> exact;
+
+  Problem(TttKind kind, const OpSizes& s) : sizes(s) {
+    const auto generator = at::make_generator<at::CPUGeneratorImpl>(2);
+    const Tensors exact_arguments = random_arguments(kind, s);
+    const at::Tensor exact_grad_o = at::randn(exact_arguments[0].sizes(), generator, at::TensorOptions(at::kDouble));
+    for (const at::Tensor& argument : exact_arguments) arguments.push_back(argument.to(at::kFloat));
+    grad_o = exact_grad_o.to(at::kFloat);
+    // From the rounded arguments: rounding them is not the kernels' error.
+    Tensors widened;
+    for (const at::Tensor& argument : arguments) widened.push_back(argument.to(at::kDouble));
+    exact = std::make_shared<const Tensors>(
+        run_row(row_named("composed"), kind, widened, s.mini_batch, grad_o.to(at::kDouble)));
+  }
+
+  double units() const { return static_cast<double>(sizes.batch * sizes.heads * sizes.context); }
+};
+
+Contender row_contender(const TttKernel& row, TttKind kind, const std::shared_ptr<const Problem>& problem) {
+  Contender contender;
+  contender.name = row.name;
+  contender.units = problem->units();
+  contender.exact = problem->exact;
+  contender.forward = [&row, kind, problem] {
+    const torch::NoGradGuard no_grad;
+    return Tensors{row.forward(kind, inputs_of(problem->arguments), weights_of(problem->arguments),
+                               problem->sizes.mini_batch, /*saved=*/nullptr)};
+  };
+  contender.forward_backward = [&row, kind, problem] {
+    return run_row(row, kind, problem->arguments, problem->sizes.mini_batch, problem->grad_o);
+  };
+  return contender;
+}
+
+OpCase ttt_case(TttKind kind, const OpSizes& s) {
+  OpCase op;
+  op.unit = "token-head";
+  op.forward_work = inner_forward_flops(kind, s.head_dim, s.mini_batch);
+  op.forward_backward_work = op.forward_work + inner_backward_flops(kind, s.head_dim, s.mini_batch);
+  op.work_note = kind == TttKind::kLinear ? "6 K^2 + 4 C K forward, twice that backward; what the backward pass "
+                                            "computes again is not counted"
+                                          : "56 K^2 + 20 C K forward, twice that backward; what the backward pass "
+                                            "computes again is not counted";
+  const auto problem = std::make_shared<const Problem>(kind, s);
+  OpSizes short_sizes = s;
+  short_sizes.context = std::min(s.context, kReferenceTokens);
+  for (const TttKernel& row : ttt_kernels()) {
+    const TttShape shape{s.batch, s.heads, s.context, s.head_dim, s.mini_batch, at::kFloat, at::kCPU};
+    if (const std::string reason = row.unsupported(kind, shape); !reason.empty()) {
+      op.left_out.push_back(row.name + ": " + reason);
+    } else if (row.name == "reference") {
+      Contender contender = row_contender(row, kind, std::make_shared<const Problem>(kind, short_sizes));
+      contender.note = cat("sequences of ", short_sizes.context, " tokens, one thread");
+      op.contenders.push_back(std::move(contender));
+    } else {
+      op.contenders.push_back(row_contender(row, kind, problem));
+    }
+  }
+  Contender naive = autograd_contender("naive", problem->units(), problem->arguments, problem->grad_o,
+                                       [kind, C = s.mini_batch](const Tensors& leaves) {
+                                         return naive_ttt(kind, inputs_of(leaves), weights_of(leaves), C);
+                                       });
+  naive.exact = problem->exact;
+  naive.note = "batched ATen calls, autograd";
+  op.contenders.push_back(std::move(naive));
+  return op;
+}
+
+}  // namespace
+
+OpCase ttt_linear_case(const OpSizes& sizes) {
+  return ttt_case(TttKind::kLinear, sizes);
+}
+
+OpCase ttt_mlp_case(const OpSizes& sizes) {
+  return ttt_case(TttKind::kMlp, sizes);
+}
+
+}  // namespace ttt

@@ -1,0 +1,195 @@
+// ttt bench: training steps and single ops against what bounds them.
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+
+#include "bench/model_bench.h"
+#include "bench/op_bench.h"
+#include "cli/command.h"
+#include "cli/parse.h"
+#include "config/load.h"
+#include "plan/units.h"
+
+namespace ttt {
+namespace {
+
+// Tokens of a step where neither the command line nor a key says how many.
+constexpr std::int64_t kStepTokens = 8192;
+
+bool sets(const std::vector<std::string>& overrides, const std::string& key) {
+  return std::any_of(overrides.begin(), overrides.end(), [&](const auto& item) { return item.starts_with(key + "="); });
+}
+
+void print_times(const char* name, const Spread& ms) {
+  std::printf("  %-14s %10.1f %10.1f %10.1f\n", name, ms.median, ms.min, ms.max);
+}
+
+void print(const ModelBench& bench) {
+  std::printf("%s, %s parameters, %s, %d threads\n", bench.mixer.c_str(),
+              short_number(static_cast<double>(bench.parameters)).c_str(), bench.dtype.c_str(), bench.threads);
+  std::printf("steps of %lld tokens in sequences of %lld, micro-batches of %lld; %lld measured after one warm-up\n",
+              static_cast<long long>(bench.batch_tokens), static_cast<long long>(bench.context),
+              static_cast<long long>(bench.micro_batch), static_cast<long long>(bench.steps));
+  for (const auto& [mixer, row] : bench.kernels) std::printf("kernel of %s: %s\n", mixer.c_str(), row.c_str());
+  std::printf("\n  %-14s %10s %10s %10s\n", "ms", "median", "min", "max");
+  print_times("step", bench.step);
+  print_times("  forward", bench.forward);
+  print_times("  backward", bench.backward);
+  print_times("  clip, AdamW", bench.optimizer);
+  print_times("GEMM ceiling", bench.ceiling);
+  std::printf("\ntokens/s          %.1f\n", bench.tokens_per_second());
+  std::printf("GEMM ceiling      %.1f tokens/s: the step's %lld dense products as plain at::mm, %.0f GFLOP/s\n",
+              bench.ceiling_tokens_per_second(), static_cast<long long>(bench.products), bench.ceiling_gflops());
+  std::printf("fraction of it    %.1f %%\n", 100 * bench.ceiling_fraction());
+  std::printf("peak memory       %s resident\n", short_bytes(bench.peak_memory).c_str());
+  std::printf("loss              %.3f, after the steps %.3f (random tokens)\n", bench.first_loss, bench.last_loss);
+  std::printf("machine           %s\n", machine_text().c_str());
+}
+
+ExitCode bench_model_command(const std::vector<std::string>& args) {
+  std::string file, dtype;
+  std::vector<std::string> overrides;
+  std::int64_t context = 0, batch_tokens = 0, steps = 5, threads = -1;
+  bool json = false;
+  CLI::App app(
+      "Training steps (forward, backward, clip, AdamW) of a config's model on random tokens, beside the dense "
+      "products\n"
+      "in them as plain at::mm calls, timed in between: the GEMM ceiling of this very run. No data are read.",
+      "ttt bench model");
+  app.add_option("config", file, "the config file (YAML); one with a section model: alone will do")
+      ->required()
+      ->option_text("CONFIG.yaml");
+  app.add_option("overrides", overrides, "keys set on the command line")->option_text("[key=value ...]");
+  app.add_option("--context", context, "train.context: tokens in a sequence")->check(CLI::PositiveNumber);
+  app.add_option("--batch-tokens", batch_tokens, "train.batch_tokens: tokens in a step; default: about 8192")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--dtype", dtype, "train.dtype")->check(CLI::IsMember({"auto", "fp32", "bf16"}));
+  app.add_option("--steps", steps, "measured steps, after one that warms up")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--threads", threads, "train.threads: CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);
+  app.add_flag("--json", json, "print one JSON object");
+  if (!parse_arguments(app, args)) return ExitCode::kOk;
+
+  if (context > 0) overrides.push_back(cat("train.context=", context));
+  if (!dtype.empty()) overrides.push_back(cat("train.dtype=", dtype));
+  if (threads >= 0) overrides.push_back(cat("train.threads=", threads));
+  if (batch_tokens > 0) {
+    overrides.push_back(cat("train.batch_tokens=", batch_tokens));
+  } else if (!sets(overrides, "train.batch_tokens")) {
+    // A recipe's half a million tokens would take minutes a step.
+    if (context == 0) context = load_partial_config(file, overrides).train.context;
+    overrides.push_back(cat("train.batch_tokens=", std::max<std::int64_t>(1, kStepTokens / context) * context));
+  }
+  const ModelBench bench = bench_model(load_partial_config(file, overrides), steps);
+  if (json) {
+    std::cout << to_json(bench).dump() << "\n";
+  } else {
+    print(bench);
+  }
+  return ExitCode::kOk;
+}
+
+// Three digits, and all of those before the point.
+std::string three_digits(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, value < 100 ? "%.3g" : "%.0f", value);
+  return text;
+}
+
+// "1.23 (1.20-1.41)"
+std::string with_range(const Spread& us) {
+  return cat(three_digits(us.median), " (", three_digits(us.min), "-", three_digits(us.max), ")");
+}
+
+void print(const OpBench& bench) {
+  const OpSizes& s = bench.sizes;
+  const bool products = bench.op.bound == Bound::kProducts;
+  const char* rate = products ? "GFLOP/s" : "GB/s";
+  const char* unit = bench.op.unit.c_str();
+  std::printf("%s: %lld x %lld heads of %lld, %lld tokens, mini-batches of %lld, fp32, %d threads\n",
+              bench.name.c_str(), static_cast<long long>(s.batch), static_cast<long long>(s.heads),
+              static_cast<long long>(s.head_dim), static_cast<long long>(s.context),
+              static_cast<long long>(s.mini_batch), bench.threads);
+  std::printf("limit in this run: %.0f %s (%.0f-%.0f), %s\n", bench.peak.median, rate, bench.peak.min, bench.peak.max,
+              products ? "an at::mm of 2048 x 2048 x 2048" : "a copy of 256 MiB, read and written");
+  std::printf("a %s: %s%s forward, %s%s forward+backward (%s)\n", unit, short_number(bench.op.forward_work).c_str(),
+              products ? "FLOP" : "B", short_number(bench.op.forward_backward_work).c_str(), products ? "FLOP" : "B",
+              bench.op.work_note.c_str());
+  std::printf("medians (smallest-largest) of %d interleaved repeats; us: microseconds a %s\n\n", bench.repeats, unit);
+  std::printf("%-10s %-22s %-22s %8s %8s %9s %8s %8s %8s %8s\n", "row", "forward us", "fwd+bwd us", rate, "of limit",
+              "fwd alone", "x naive", bench.threads > 1 ? "x 1 thr." : "", "error O", "grads");
+  for (const OpRow& row : bench.rows) {
+    const double peak = bench.peak.median;
+    std::printf("%-10s %-22s %-22s %8s %7.1f%% %8.1f%% %8s %8s %8.1e %8.1e\n", row.name.c_str(),
+                with_range(row.forward).c_str(), with_range(row.forward_backward).c_str(),
+                three_digits(row.forward_backward_rate).c_str(), 100 * row.forward_backward_rate / peak,
+                100 * row.forward_rate / peak, three_digits(bench.times_naive(row)).c_str(),
+                bench.threads > 1 ? three_digits(row.thread_ratio()).c_str() : "", row.error_output,
+                row.error_gradients);
+  }
+  std::printf(
+      "\nerrors: of the output and of the worst gradient, against fp64, relative to a tensor's largest value\n");
+  for (const OpRow& row : bench.rows)
+    if (!row.note.empty()) std::printf("%s: %s\n", row.name.c_str(), row.note.c_str());
+  for (const std::string& reason : bench.op.left_out) std::printf("left out: %s\n", reason.c_str());
+  std::printf("machine: %s\n", machine_text().c_str());
+}
+
+ExitCode bench_op_command(const std::vector<std::string>& args) {
+  std::string name, names;
+  OpSizes sizes;
+  std::int64_t threads = 0;
+  int repeats = 5;
+  bool json = false;
+  for (const BenchOp& op : op_table()) names += cat("\n  ", op.name, ": ", op.summary);
+  CLI::App app(cat("Every kernel row of an op side by side with the op written as plain ATen calls (naive), with what "
+                   "bounds it,\n"
+                   "and with fp64. The ops:",
+                   names),
+               "ttt bench op");
+  app.add_option("name", name, "which op")->required()->type_name("NAME");
+  const auto size = [&](const char* option, std::int64_t& value, const char* help) {
+    app.add_option(option, value, help)->check(CLI::PositiveNumber)->capture_default_str();
+  };
+  size("--batch", sizes.batch, "sequences");
+  size("--heads", sizes.heads, "heads");
+  size("--head-dim", sizes.head_dim, "head size");
+  size("--context", sizes.context, "tokens in a sequence");
+  size("--mini-batch", sizes.mini_batch, "tokens of an inner-loop step");
+  app.add_option("--threads", threads, "CPU threads; 0: all cores; above 1, one thread is timed as well")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--repeats", repeats, "measurements, interleaved")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_flag("--json", json, "print one JSON object");
+  if (!parse_arguments(app, args)) return ExitCode::kOk;
+  const OpBench bench = bench_op(name, sizes, threads, repeats);
+  if (json) {
+    std::cout << to_json(bench).dump() << "\n";
+  } else {
+    print(bench);
+  }
+  return ExitCode::kOk;
+}
+
+}  // namespace
+
+ExitCode run_bench(const std::vector<std::string>& args) {
+  const std::string what = args.empty() ? "" : args[0];
+  const std::vector<std::string> rest(args.begin() + (args.empty() ? 0 : 1), args.end());
+  if (what == "model") return bench_model_command(rest);
+  if (what == "op") return bench_op_command(rest);
+  if (what == "--help" || what == "-h") {
+    std::cout << "usage: ttt bench model | op [arguments]\n\n"
+                 "  model CONFIG  training steps beside the dense products in them, the GEMM ceiling\n"
+                 "  op NAME       every kernel row of an op beside plain ATen calls and the limit\n\n"
+                 "`ttt bench model --help` and `ttt bench op --help` explain each\n";
+    return ExitCode::kOk;
+  }
+  const std::string near = nearest(what, {"model", "op"});
+  user_error(
+      what.empty() ? "`ttt bench` needs to know what" : "`ttt bench` does not time '" + what + "'", "; ",
+      near.empty() ? "write `ttt bench model CONFIG` or `ttt bench op NAME`" : cat("did you mean '", near, "'?"));
+}
+
+}  // namespace ttt

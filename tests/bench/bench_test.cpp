@@ -1,0 +1,178 @@
+// What `ttt bench` counts and compares with; how long anything takes is never asserted.
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "bench/dense_products.h"
+#include "bench/inner_products.h"
+#include "bench/model_bench.h"
+#include "bench/naive_ttt.h"
+#include "bench/op_bench.h"
+#include "config/load.h"
+#include "ops/ttt_testing.h"
+#include "plan/flops.h"
+
+namespace ttt {
+namespace {
+
+TEST(Spread, OfOddAndEvenCounts) {
+  const Spread odd = spread_of({3, 1, 2}), even = spread_of({4, 1, 3, 2});
+  EXPECT_EQ(odd.median, 2);
+  EXPECT_EQ(odd.min, 1);
+  EXPECT_EQ(odd.max, 3);
+  EXPECT_EQ(even.median, 2.5);
+  EXPECT_EQ(spread_of({7}).median, 7);
+}
+
+// The products one by one against the formulas that `ttt plan` and the documentation give.
+TEST(InnerProducts, GiveTheFormulas) {
+  for (const std::int64_t K : {64, 96}) {
+    for (const std::int64_t C : {8, 16, 64}) {
+      for (const auto& [kind, mixer] :
+           {std::pair(TttKind::kLinear, MixerKind::kTttLinear), std::pair(TttKind::kMlp, MixerKind::kTttMlp)}) {
+        const double formula = inner_loop_flops(mixer, K, C);
+        EXPECT_DOUBLE_EQ(inner_forward_flops(kind, K, C), formula);
+        EXPECT_DOUBLE_EQ(inner_backward_flops(kind, K, C), 2 * formula);
+      }
+    }
+  }
+  EXPECT_DOUBLE_EQ(inner_forward_flops(TttKind::kLinear, 64, 16), 28672);
+}
+
+ModelConfig small(MixerPattern mixer, Backbone backbone, bool tied) {
+  ModelConfig config;
+  config.mixer = std::move(mixer);
+  config.backbone = backbone;
+  config.tie_embeddings = tied;
+  config.vocab_size = 50;
+  config.hidden_size = 24;
+  config.num_layers = 4;
+  config.num_heads = 3;
+  config.intermediate_size = 10;
+  config.mini_batch_size = 4;
+  return config;
+}
+
+TEST(DenseProducts, OfTheBuiltModelAreThoseThatThePlanCounts) {
+  for (const MixerPattern& mixer : {MixerPattern(MixerKind::kAttention), MixerPattern(MixerKind::kTttLinear),
+                                    MixerPattern(MixerKind::kTttMlp), MixerPattern(MixerKind::kMamba),
+                                    MixerPattern({MixerKind::kTttMlp, MixerKind::kAttention, MixerKind::kMamba})}) {
+    for (const Backbone backbone : {Backbone::kTransformer, Backbone::kMamba}) {
+      for (const bool tied : {false, true}) {
+        const ModelConfig config = small(mixer, backbone, tied);
+        const std::vector<DenseProduct> products = dense_products(LanguageModel(config));
+        double flops = 0;
+        for (const DenseProduct& p : products) flops += 2 * static_cast<double>(p.in * p.out);
+        EXPECT_DOUBLE_EQ(flops, dense_flops(config)) << to_string(mixer) << " " << to_string(backbone);
+        EXPECT_TRUE(products.back().is_head);
+        EXPECT_EQ(products.back().name, tied ? "embedding.weight" : "lm_head.weight");
+        EXPECT_EQ(products.back().out, 50);
+      }
+    }
+  }
+}
+
+TEST(DenseProducts, TheCeilingDoesEachThreeTimes) {
+  const testing::SingleThread single_thread;
+  const ModelConfig config = small(MixerKind::kTttLinear, Backbone::kMamba, true);
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    DenseCeiling ceiling(dense_products(LanguageModel(config)), /*tokens=*/70, dtype);
+    EXPECT_DOUBLE_EQ(ceiling.flops(), 3 * 70 * dense_flops(config));
+    ceiling.run();
+  }
+}
+
+// Forward and every gradient in fp64, with a short last mini-batch, for each kind.
+TEST(NaiveTtt, AgreesWithTheComposedRow) {
+  const testing::SingleThread single_thread;
+  for (const TttKind kind : {TttKind::kLinear, TttKind::kMlp}) {
+    for (const std::int64_t time : {1, 16, 37}) {
+      const testing::Sizes s{kind, 2, 3, time, 6, 8};
+      const testing::Arguments a = testing::random_arguments(s);
+      const at::Tensor grad_o = at::randn({2, 3, time, 6}, at::kDouble);
+      TttSaved saved;
+      const TttKernel& composed = ttt_kernels()[ttt_kernels().size() - 2];
+      ASSERT_EQ(composed.name, "composed");
+      const at::Tensor expected = composed.forward(kind, a.inputs, a.weights, 8, &saved);
+      const TttGradients gradients = composed.backward(kind, grad_o, a.inputs, a.weights, 8, saved);
+
+      std::vector<at::Tensor> leaves;
+      for (const auto& [name, tensor] : a.named()) leaves.push_back(tensor.requires_grad_(true));
+      const at::Tensor o = naive_ttt(kind, a.inputs, a.weights, 8);
+      EXPECT_LE(relative_error(o.detach(), expected), 1e-12) << s;
+      const auto actual = torch::autograd::grad({o}, leaves, {grad_o}, {}, false, /*allow_unused=*/true);
+      const auto named = testing::named(gradients);
+      for (std::size_t i = 0; i < named.size(); ++i) {
+        // Without a full mini-batch some gradients are zero and the graph does not reach their leaf.
+        const at::Tensor gradient = actual[i].defined() ? actual[i] : at::zeros_like(leaves[i]);
+        if (named[i].second.abs().max().item<double>() == 0) {
+          EXPECT_EQ(gradient.abs().max().item<double>(), 0) << named[i].first << ", " << s;
+        } else {
+          EXPECT_LE(relative_error(gradient, named[i].second), 1e-11) << named[i].first << ", " << s;
+        }
+      }
+    }
+  }
+}
+
+// Every op of the table, small: rows agree with fp64, naive is the last of them, the JSON has its keys.
+TEST(BenchOp, EveryOpRuns) {
+  for (const BenchOp& op : op_table()) {
+    const OpBench bench = bench_op(op.name, {1, 2, 16, 40, 16}, /*threads=*/1, /*repeats=*/2);
+    ASSERT_GE(bench.rows.size(), 2U) << op.name;
+    EXPECT_EQ(bench.rows.back().name, "naive");
+    for (const OpRow& row : bench.rows) {
+      EXPECT_LE(row.error_output, 1e-4) << op.name << " " << row.name;
+      EXPECT_LE(row.error_gradients, 1e-4) << op.name << " " << row.name;
+      EXPECT_GT(row.forward_backward.min, 0);
+    }
+    const Json json = to_json(bench);
+    EXPECT_EQ(json["rows"].size(), bench.rows.size());
+    EXPECT_EQ(json["op"], op.name);
+  }
+}
+
+TEST(BenchOp, AnUnknownNameIsRefusedWithTheNearest) {
+  try {
+    bench_op("ttt_liner", {}, 1, 1);
+    FAIL();
+  } catch (const UserError& error) {
+    EXPECT_NE(std::string(error.what()).find("did you mean 'ttt_linear'?"), std::string::npos) << error.what();
+  }
+}
+
+RunConfig tiny_run() {
+  RunConfig config;
+  config.model = small(MixerPattern({MixerKind::kTttLinear, MixerKind::kMamba}), Backbone::kMamba, true);
+  config.train.context = 12;
+  config.train.batch_tokens = 48;
+  config.train.micro_batch = 2;
+  config.train.threads = 1;
+  config.optim.warmup_steps = 0;
+  config.optim.decay_steps = 100;
+  return config;
+}
+
+TEST(BenchModel, TrainsAndReports) {
+  const ModelBench bench = bench_model(tiny_run(), 3);
+  EXPECT_LT(bench.last_loss, bench.first_loss);  // the same tokens each step: real updates lower their loss
+  EXPECT_EQ(bench.products, 3 * 2 * static_cast<std::int64_t>(dense_products(LanguageModel(tiny_run().model)).size()));
+  EXPECT_DOUBLE_EQ(bench.dense_flops, 3 * 48 * dense_flops(tiny_run().model));
+  ASSERT_EQ(bench.kernels.size(), 1U);
+  EXPECT_EQ(bench.kernels[0].first, "ttt_linear");
+  EXPECT_GT(bench.peak_memory, 10'000'000);
+  const Json json = to_json(bench);
+  for (const char* key : {"tokens_per_second", "gemm_ceiling_fraction", "peak_memory_bytes", "step_ms", "forward_ms",
+                          "backward_ms", "optimizer_ms", "gemm_ceiling_tokens_per_second", "gemm_gflops", "machine"})
+    EXPECT_TRUE(json.contains(key)) << key;
+  EXPECT_DOUBLE_EQ(json["gemm_ceiling_fraction"].get<double>(),
+                   bench.tokens_per_second() / bench.ceiling_tokens_per_second());
+}
+
+TEST(BenchModel, SaysThatItMeasuresTheCpu) {
+  RunConfig config = tiny_run();
+  config.train.device = DeviceKind::kCuda;
+  EXPECT_THROW(bench_model(config, 1), UserError);
+}
+
+}  // namespace
+}  // namespace ttt

@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# ttt bench: one JSON object or a table, and wrong use refused. What was measured is never judged.
+# $TTT: the binary, $SOURCE: the source folder; the working directory is an empty scratch folder.
+set -euo pipefail
+
+die() { echo "FAILED: $*" >&2; exit 1; }
+
+# refused TEXT COMMAND...: exit code 2 and a line on stderr that starts with "error: " and contains TEXT.
+refused() {
+  local text=$1 code=0
+  shift
+  "$@" >out.txt 2>errors.txt || code=$?
+  [ "$code" = 2 ] || { cat out.txt errors.txt; die "exit code $code instead of 2: $*"; }
+  grep "^error: " errors.txt | grep -qF -- "$text" || { cat errors.txt; die "no '$text' from: $*"; }
+  [ ! -s out.txt ] || die "something on standard output of a refused: $*"
+}
+
+# object FILE KEY...: one line, a JSON object with these top-level keys that hold numbers above zero.
+object() {
+  local file=$1
+  shift
+  [ "$(wc -l <"$file")" -eq 1 ] && grep -q '^{.*}$' "$file" || { cat "$file"; die "not one line of JSON"; }
+  for key in "$@"; do
+    grep -Eq "[{,]\"$key\":[0-9.e+-]*[1-9]" "$file" || { cat "$file"; die "no number '$key'"; }
+  done
+}
+
+cat >tiny.yaml <<'YAML'
+model: {mixer: ttt_linear, vocab_size: 300, hidden_size: 32, num_layers: 2, num_heads: 2, intermediate_size: 48}
+YAML
+
+"$TTT" bench model tiny.yaml --context 64 --batch-tokens 128 --dtype fp32 --steps 2 --threads 1 --json >model.json 2>log.txt ||
+  { cat log.txt; die "bench model"; }
+object model.json tokens_per_second gemm_ceiling_fraction peak_memory_bytes gemm_ceiling_tokens_per_second gemm_gflops parameters
+for text in '"context":64' '"batch_tokens":128' '"micro_batch":2' '"threads":1' '"dtype":"fp32"' '"steps":2' '"kernels":{"ttt_linear":"' \
+  '"step_ms":{"median":[0-9.]*,"min":[0-9.]*,"max":[0-9.]*}' '"forward_ms":{' '"backward_ms":{' '"optimizer_ms":{' '"cpu":"' '"revision":"'; do
+  grep -q -- "$text" model.json || { cat model.json; die "no $text"; }
+done
+# A run config's step is cut to what can be timed; keys are overridden as in ttt train.
+"$TTT" bench model "$SOURCE/configs/run/quickstart.yaml" model.hidden_size=32 model.num_layers=1 model.num_heads=2 model.vocab_size=300 \
+  model.intermediate_size=48 train.context=128 train.threads=1 --steps 1 >model.txt 2>log.txt || { cat log.txt; die "bench model of a run config"; }
+for text in 'steps of 8192 tokens in sequences of 128' 'GEMM ceiling' 'peak memory' '  forward ' 'clip, AdamW'; do
+  grep -qF -- "$text" model.txt || { cat model.txt; die "no $text"; }
+done
+[ -z "$(find . -newer tiny.yaml -type d ! -name .)" ] || die "bench wrote a folder"
+
+op=("$TTT" bench op ttt_linear --heads 2 --head-dim 16 --context 40 --repeats 2 --threads 1)
+"${op[@]}" --json >op.json 2>log.txt || { cat log.txt; die "bench op"; }
+object op.json
+for text in '"op":"ttt_linear"' '"unit":"token-head"' '"name":"composed"' '"name":"reference"' '"name":"naive"' '"error_gradients":' '"peak_gflops":{'; do
+  grep -qF -- "$text" op.json || { cat op.json; die "no $text"; }
+done
+"$TTT" bench op ttt_mlp --heads 2 --head-dim 16 --context 40 --repeats 1 --threads 2 >op.txt 2>log.txt || { cat log.txt; die "bench op ttt_mlp"; }
+grep -q '^naive ' op.txt && grep -q 'x naive' op.txt && grep -q 'x 1 thr' op.txt || { cat op.txt; die "no table"; }
+
+refused "did you mean 'model'?" "$TTT" bench modle tiny.yaml
+refused "write \`ttt bench model CONFIG\`" "$TTT" bench
+refused "did you mean 'ttt_linear'?" "$TTT" bench op ttt_liner
+refused "the ops are ttt_linear" "$TTT" bench op frobnicate
+refused "did you mean '--context'?" "$TTT" bench model tiny.yaml --contxt 64
+refused "--steps" "$TTT" bench model tiny.yaml --steps 0
+refused "train.batch_tokens 100 is not a multiple of train.context 64" "$TTT" bench model tiny.yaml --context 64 --batch-tokens 100
+refused "unknown key 'model.hiden_size'" "$TTT" bench model tiny.yaml model.hiden_size=3
+refused "there is no config file 'absent.yaml'" "$TTT" bench model absent.yaml
+echo "ok"
