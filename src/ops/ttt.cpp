@@ -171,7 +171,12 @@ void check_ttt_arguments(TttKind kind, const TttInputs& inputs, const TttWeights
 }
 
 const std::vector<TttKernel>& ttt_kernels() {
-  static const std::vector<TttKernel> kernels = {composed_ttt_kernel(), reference_ttt_kernel()};
+  static const std::vector<TttKernel> kernels = [] {
+    std::vector<TttKernel> rows = fused_ttt_kernels();
+    rows.push_back(composed_ttt_kernel());
+    rows.push_back(reference_ttt_kernel());
+    return rows;
+  }();
   return kernels;
 }
 

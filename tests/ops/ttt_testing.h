@@ -96,6 +96,32 @@ inline void expect_close(const TttGradients& actual, const TttGradients& expecte
   }
 }
 
+// The row of plain loops, the specification.
+inline const TttKernel& reference() {
+  return ttt_kernels().back();
+}
+
+// One row, forward and backward.
+struct Result {
+  at::Tensor o;
+  TttGradients gradients;
+};
+
+inline Result run(const TttKernel& kernel, const Sizes& s, const Arguments& a, const at::Tensor& grad_o) {
+  TttSaved saved;
+  const at::Tensor o = kernel.forward(s.kind, a.inputs, a.weights, s.mini_batch, &saved);
+  return {o, kernel.backward(s.kind, grad_o, a.inputs, a.weights, s.mini_batch, saved)};
+}
+
+inline void expect_close(const Result& actual, const Result& expected, double tolerance, const std::string& what) {
+  EXPECT_LE(relative_error(actual.o, expected.o), tolerance) << "output, " << what;
+  expect_close(actual.gradients, expected.gradients, tolerance, what);
+}
+
+inline at::Tensor random_grad(const Sizes& s) {
+  return at::randn({s.batch, s.time, s.heads, s.head_dim}, at::kDouble).to(s.dtype).transpose(1, 2);
+}
+
 // at::empty gives NaN while one of these lives: a kernel that reads what it did not write shows it.
 class PoisonedMemory {
  public:

@@ -36,6 +36,10 @@ template <class X>
 struct Tag {
   using Type = X;
 };
+template <int kCount>
+struct Count {
+  static constexpr int kValue = kCount;
+};
 
 // X: one value or a vector of them.
 template <class X, class T>
@@ -57,6 +61,19 @@ TTT_INLINE inline void columns(std::int64_t cols, const Body& body) {
   for (; k < cols; ++k) body(k, Tag<T>());
 }
 
+// The sum of a vector's values, by halves.
+TTT_INLINE inline float sum_of(const Lanes<float>& x) {
+  const auto eight = __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7) +
+                     __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
+  const auto four =
+      __builtin_shufflevector(eight, eight, 0, 1, 2, 3) + __builtin_shufflevector(eight, eight, 4, 5, 6, 7);
+  return (four[0] + four[2]) + (four[1] + four[3]);
+}
+TTT_INLINE inline double sum_of(const Lanes<double>& x) {
+  const auto four = __builtin_shufflevector(x, x, 0, 1, 2, 3) + __builtin_shufflevector(x, x, 4, 5, 6, 7);
+  return (four[0] + four[2]) + (four[1] + four[3]);
+}
+
 // A sum over columns.
 template <class T>
 struct Sum {
@@ -64,11 +81,7 @@ struct Sum {
   T rest = 0;
   TTT_INLINE void add(const Lanes<T>& x) { lanes += x; }
   TTT_INLINE void add(T x) { rest += x; }
-  TTT_INLINE T total() const {
-    T sum = rest;
-    for (std::int64_t i = 0; i < kLanes<T>; ++i) sum += lanes[i];
-    return sum;
-  }
+  TTT_INLINE T total() const { return sum_of(lanes) + rest; }
 };
 
 }  // namespace ttt::kernels

@@ -15,7 +15,6 @@ namespace {
 
 using kernels::columns;
 using kernels::exp_of;
-using kernels::IntLanes;
 using kernels::kLanes;
 using kernels::Lanes;
 using kernels::load;

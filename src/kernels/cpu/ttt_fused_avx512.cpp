@@ -1,0 +1,17 @@
+// The fused TTT passes for AVX-512 (compiled with its flags, see CMakeLists.txt): 32 registers of 64 bytes.
+#if defined(__x86_64__)
+#define TTT_REGISTER_BYTES 64
+#include "kernels/cpu/ttt_fused_impl.h"
+
+namespace ttt::kernels {
+
+extern const FusedTtt kFusedTttAvx512;
+const FusedTtt kFusedTttAvx512 = {"avx512",
+                                  [] {
+                                    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+                                           __builtin_cpu_supports("avx512vl");
+                                  },
+                                  fused_workspace, fused_forward, fused_backward};
+
+}  // namespace ttt::kernels
+#endif

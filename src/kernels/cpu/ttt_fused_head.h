@@ -1,0 +1,217 @@
+// What the fused passes of TTT-Linear and TTT-MLP share: the buffers of a segment's mini-batches, loading them, the
+// dual form's masks, products with transposed matrices. Included by ttt_fused_impl.h.
+#pragma once
+
+#include "kernels/cpu/products.h"
+#include "kernels/cpu/ttt_fused.h"
+#include "kernels/cpu/ttt_rows_impl.h"
+
+namespace ttt::kernels {
+namespace {
+
+// Hands out a workspace, or counts what it must hold (base null).
+class Arena {
+ public:
+  explicit Arena(float* base) : base_(base) {}
+  float* take(std::int64_t floats) {
+    float* const p = base_ == nullptr ? nullptr : base_ + used_;
+    used_ += (floats + 15) / 16 * 16;
+    return p;
+  }
+  std::int64_t used() const { return used_; }
+
+ private:
+  float* base_;
+  std::int64_t used_ = 0;
+};
+
+// A buffer for every mini-batch of a segment.
+struct PerStep {
+  float* data = nullptr;
+  std::int64_t stride = 0;
+  float* operator[](std::int64_t i) const { return data + i * stride; }
+};
+
+inline void copy(float* out, const float* in, std::int64_t n) {
+  __builtin_memcpy(out, in, static_cast<std::size_t>(n) * sizeof(float));
+}
+inline void zero(float* out, std::int64_t n) {
+  __builtin_memset(out, 0, static_cast<std::size_t>(n) * sizeof(float));
+}
+// A single matrix as the row-wise steps take it: read, written.
+inline Blocks<const float> in(const float* p) {
+  return {p, 0};
+}
+inline Blocks<float> out(float* p) {
+  return {p, 0};
+}
+
+class HeadPass {
+ public:
+  // kept: mini-batches whose buffers are kept at a time.
+  HeadPass(const TttHead& head, std::int64_t kept, Arena& arena)
+      : head_(head),
+        C(head.mini_batch),
+        K(head.head_dim),
+        P((head.mini_batch + 15) / 16 * 16),
+        qk(steps(kept, 2 * C * K, arena)),
+        target(steps(kept, C * K, arena)),
+        sigma(steps(kept, P, arena)),
+        e(steps(kept, P, arena)),
+        a(steps(kept, C * P, arena)),
+        mask(steps(kept, C * P, arena)),
+        xh(steps(kept, C * K, arena)),
+        r(steps(kept, C, arena)),
+        xhq(steps(kept, C * K, arena)),
+        rq(steps(kept, C, arena)),
+        o(arena.take(C * K)) {}
+
+ protected:
+  static PerStep steps(std::int64_t kept, std::int64_t size, Arena& arena) {
+    const std::int64_t stride = (size + 15) / 16 * 16;
+    return {arena.take(kept * stride), stride};
+  }
+
+  float* q(std::int64_t i) const { return qk[i]; }
+  float* k(std::int64_t i) const { return qk[i] + C * K; }
+  std::int64_t first_token(std::int64_t mini_batch) const { return mini_batch * C; }
+  std::int64_t tokens(std::int64_t mini_batch) const {
+    const std::int64_t left = head_.time - mini_batch * C;
+    return left < C ? left : C;
+  }
+  RowSizes rows(std::int64_t cols) const { return {1, 1, C, cols}; }
+
+  // The inputs of a mini-batch; rows past the sequence's end are zero.
+  void read(std::int64_t i, std::int64_t mini_batch) const {
+    const std::int64_t first = first_token(mini_batch), count = tokens(mini_batch);
+    float *q_i = q(i), *k_i = k(i), *target_i = target[i];
+    for (std::int64_t c = 0; c < count; ++c) {
+      copy(q_i + c * K, head_.q[first + c], K);
+      copy(k_i + c * K, head_.k[first + c], K);
+      const float *v_c = head_.v[first + c], *k_c = k_i + c * K;
+      float* target_c = target_i + c * K;
+      for (std::int64_t f = 0; f < K; f += 16)
+        save(target_c + f, Lanes<float>(load_lanes(v_c + f) - load_lanes(k_c + f)));
+      sigma[i][c] = head_.sigma[first + c][0];
+    }
+    const std::int64_t padding = (C - count) * K;
+    zero(q_i + count * K, padding), zero(k_i + count * K, padding), zero(target_i + count * K, padding);
+    zero(sigma[i] + count, P - count);
+    for (std::int64_t c = 0; c < P; ++c) e[i][c] = head_.scale[C - 1] * sigma[i][c];
+  }
+
+  void store(const float* from, std::int64_t mini_batch, HeadRows<float> to) const {
+    const std::int64_t first = first_token(mini_batch), count = tokens(mini_batch);
+    for (std::int64_t c = 0; c < count; ++c) copy(to[first + c], from + c * K, K);
+  }
+
+  static Lanes<float> load_lanes(const float* p) { return load<Lanes<float>>(p); }
+
+  // 1 in the lanes of columns [j, j + 16) that are at most i, else 0.
+  static auto up_to(std::int64_t i, std::int64_t j) {
+    const IntLanes lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    return lane + static_cast<std::int32_t>(j) <= static_cast<std::int32_t>(i);
+  }
+
+  // N = M (.) E (.) (A + 1) with A = x y^T. x [C,cols]; y_t [cols,P], transposed; A and N [C,P].
+  void dual_mask(std::int64_t i, const float* x, const float* y_t, std::int64_t cols, float* a_i, float* mask_i) const {
+    product(C, P, cols, {x, cols, 1}, y_t, P, a_i, P);
+    const Lanes<float> zeros = {};
+    for (std::int64_t row = 0; row < C; ++row) {
+      for (std::int64_t j = 0; j < P; j += 16) {
+        const Lanes<float> n = head_.scale[row] * load_lanes(sigma[i] + j) * (load_lanes(a_i + row * P + j) + 1.0f);
+        save(mask_i + row * P + j, Lanes<float>(up_to(row, j) ? n : zeros));
+      }
+    }
+  }
+
+  // da = dA = -E (.) M (.) (u g^T) and the rates' part of the gradient through E, dE = -(A + 1) (.) M (.) (u g^T).
+  // u [C,cols]; g_t [cols,P]; dsigma [P], dscale [C] accumulated.
+  void dual_mask_backward(std::int64_t i, const float* u, const float* g_t, std::int64_t cols, const float* a_i,
+                          float* da, float* dsigma, float* dscale) const {
+    product(C, P, cols, {u, cols, 1}, g_t, P, da, P);
+    const Lanes<float> zeros = {};
+    for (std::int64_t row = 0; row < C; ++row) {
+      const float s = head_.scale[row];
+      Lanes<float> de_sigma = {};
+      for (std::int64_t j = 0; j < P; j += 16) {
+        const Lanes<float> x = load_lanes(da + row * P + j), sg = load_lanes(sigma[i] + j);
+        const Lanes<float> dn = up_to(row, j) ? -x : zeros, de = (load_lanes(a_i + row * P + j) + 1.0f) * dn;
+        save(da + row * P + j, Lanes<float>(s * sg * dn));
+        save(dsigma + j, Lanes<float>(load_lanes(dsigma + j) + s * de));
+        de_sigma += de * sg;
+      }
+      dscale[row] += sum_of(de_sigma);
+    }
+  }
+
+  // e (.) x, row by row. [C,cols]
+  void scale_rows_by_e(std::int64_t i, const float* x, std::int64_t cols, float* out) const {
+    for (std::int64_t c = 0; c < C; ++c) {
+      for (std::int64_t f = 0; f < cols; f += 16)
+        save(out + c * cols + f, Lanes<float>(e[i][c] * load_lanes(x + c * cols + f)));
+    }
+  }
+
+  // x -= e (.) (y + 1 row^T); row may be null. [C,cols], [cols]
+  void subtract_scaled(std::int64_t i, const float* y, const float* row, std::int64_t cols, float* x) const {
+    for (std::int64_t c = 0; c < C; ++c) {
+      for (std::int64_t f = 0; f < cols; f += 16) {
+        Lanes<float> sum = load_lanes(y + c * cols + f);
+        if (row != nullptr) sum += load_lanes(row + f);
+        save(x + c * cols + f, Lanes<float>(load_lanes(x + c * cols + f) - e[i][c] * sum));
+      }
+    }
+  }
+
+  // out (+)= sign * the sum of x's rows. x [count,cols]
+  static void add_rows(const float* x, std::int64_t count, std::int64_t cols, float sign, float* out) {
+    for (std::int64_t f = 0; f < cols; f += 16) {
+      Lanes<float> sum = {};
+      for (std::int64_t c = 0; c < count; ++c) sum += load_lanes(x + c * cols + f);
+      save(out + f, Lanes<float>(load_lanes(out + f) + sign * sum));
+    }
+  }
+
+  // de_c -= x_c . y_c [C,cols], or x_c . y of one row.
+  void subtract_dots(const float* x, const float* y, std::int64_t y_row, std::int64_t cols, float* de) const {
+    for (std::int64_t c = 0; c < C; ++c) {
+      Lanes<float> sum = {};
+      for (std::int64_t f = 0; f < cols; f += 16) sum += load_lanes(x + c * cols + f) * load_lanes(y + c * y_row + f);
+      de[c] -= sum_of(sum);
+    }
+  }
+
+  // Rates through e = s_last sigma: dsigma += s_last de, dscale[last] += sum sigma de.
+  void rate_backward(std::int64_t i, const float* de, float* dsigma, float* dscale) const {
+    for (std::int64_t c = 0; c < C; ++c) {
+      dsigma[c] += head_.scale[C - 1] * de[c];
+      dscale[C - 1] += sigma[i][c] * de[c];
+    }
+  }
+
+  // out [rows,N] = X W^T, from x_t = X^T [terms, rows rounded up to 16] and W [N,terms]; scratch: 2 N (rows rounded
+  // up). W's rows take the tiles' rows: only the small matrices are transposed.
+  static void product_transposed(std::int64_t rows, std::int64_t cols, std::int64_t terms, const float* x_t,
+                                 const float* w, float* out, float* scratch) {
+    const std::int64_t padded = (rows + 15) / 16 * 16;
+    product(cols, padded, terms, {w, terms, 1}, x_t, padded, scratch, padded);
+    if (padded == rows) return transpose(cols, padded, scratch, padded, out, cols);
+    float* const whole = scratch + cols * padded;
+    transpose(cols, padded, scratch, padded, whole, cols);
+    copy(out, whole, rows * cols);
+  }
+
+  const TttHead& head_;
+  const std::int64_t C, K, P;  // P: C rounded up to a vector
+  PerStep qk;                  // rows of Q, then of K
+  PerStep target;              // V - K
+  PerStep sigma, e;            // [P], zeros behind the C values
+  PerStep a, mask;             // Q K^T [C,P] and N
+  PerStep xh, r;               // of Z (TTT-MLP: Z2)
+  PerStep xhq, rq;             // of Zq (Z2q)
+  float* o;                    // [C,K]
+};
+
+}  // namespace
+}  // namespace ttt::kernels

@@ -1,0 +1,181 @@
+// The fused rows of the TTT kernel table: hands heads, their strides and a workspace to kernels/cpu/ttt_fused.h.
+//
+// Outputs and gradients of q, k, v lie in memory as [B,T,H,K], as the layers around have them.
+// Kept for the backward pass: the fast weights of every segment's start, [B*H, segments, state_size].
+//
+// Shapes: B batch, H heads, P = B*H, T time, K head size, M hidden width of TTT-MLP, C mini-batch.
+#include "kernels/cpu/ttt_fused.h"
+
+#include <ATen/ATen.h>
+
+#include "base/error.h"
+#include "ops/parallel.h"
+#include "ops/ttt_kernels.h"
+
+namespace ttt {
+namespace {
+
+using kernels::FusedTtt;
+using kernels::HeadRows;
+using kernels::TttHead;
+
+constexpr std::int64_t kSegment = 8;  // mini-batches
+
+at::Tensor with_rows(const at::Tensor& x) {
+  return x.stride(-1) == 1 ? x : x.contiguous();
+}
+
+// The tensors of a call in a form that heads can be taken from.
+class Call {
+ public:
+  Call(TttKind kind, const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch)
+      : B(inputs.q_BHTK.size(0)),
+        H(inputs.q_BHTK.size(1)),
+        T(inputs.q_BHTK.size(2)),
+        K(inputs.q_BHTK.size(3)),
+        P(B * H),
+        C(mini_batch),
+        mlp_(kind == TttKind::kMlp),
+        q_(with_rows(inputs.q_BHTK)),
+        k_(with_rows(inputs.k_BHTK)),
+        v_(with_rows(inputs.v_BHTK)),
+        sigma_(inputs.sigma_BHT),
+        scale_(inputs.scale_C.contiguous()),
+        gain_(inputs.gain_HK.contiguous()),
+        bias_(inputs.bias_HK.contiguous()),
+        w1_(initial.w1.contiguous()),
+        b1_(initial.b1.contiguous()) {
+    if (mlp_) w2_ = initial.w2.contiguous(), b2_ = initial.b2.contiguous();
+  }
+
+  TttHead head(std::int64_t p) const {
+    const std::int64_t h = p % H;
+    TttHead head;
+    head.time = T, head.head_dim = K, head.hidden = mlp_ ? w1_.size(2) : 0, head.mini_batch = C;
+    head.segment = kSegment;
+    head.q = rows<const float>(q_, p), head.k = rows<const float>(k_, p), head.v = rows<const float>(v_, p);
+    head.sigma = rows<const float>(sigma_, p);
+    head.scale = scale_.const_data_ptr<float>();
+    head.gain = of_head(gain_, h), head.bias = of_head(bias_, h);
+    head.w1 = of_head(w1_, h), head.b1 = of_head(b1_, h);
+    if (mlp_) head.w2 = of_head(w2_, h), head.b2 = of_head(b2_, h);
+    return head;
+  }
+
+  // The rows of head p of a tensor [B,H,T] or [B,H,T,K].
+  template <class T>
+  HeadRows<T> rows(const at::Tensor& x, std::int64_t p) const {
+    return {static_cast<T*>(x.data_ptr()) + p / H * x.stride(0) + p % H * x.stride(1), x.stride(2)};
+  }
+
+  // [B,H,T,K] over memory of [B,T,H,K].
+  at::Tensor empty_rows() const { return at::empty({B, T, H, K}, options()).transpose(1, 2); }
+  at::Tensor empty(at::IntArrayRef sizes) const { return at::empty(sizes, options()); }
+
+  // body(p, workspace) for every head, over the threads.
+  template <class Body>
+  void parallel_heads(const FusedTtt& row, bool backward, const Body& body) const {
+    const std::int64_t floats = row.workspace(head(0), backward);
+    parallel_ranges(P, 1, [&](std::int64_t begin, std::int64_t end) {
+      const at::Tensor workspace = empty({floats});
+      for (std::int64_t p = begin; p < end; ++p) body(p, workspace.mutable_data_ptr<float>());
+    });
+  }
+
+  const std::int64_t B, H, T, K, P, C;
+
+ private:
+  at::TensorOptions options() const { return q_.options().requires_grad(false); }
+  static const float* of_head(const at::Tensor& x, std::int64_t h) {
+    return x.const_data_ptr<float>() + h * x.stride(0);
+  }
+
+  bool mlp_;
+  at::Tensor q_, k_, v_, sigma_, scale_, gain_, bias_, w1_, b1_, w2_, b2_;
+};
+
+std::string unsupported(const FusedTtt& row, const TttShape& shape) {
+  if (!row.supported()) return cat("this processor has no ", row.name);
+  if (!shape.device.is_cpu()) return "it runs on the CPU";
+  if (shape.dtype != at::kFloat) return cat("it takes fp32, not ", shape.dtype);
+  if (shape.head_dim % 16 != 0) return cat("its head sizes are multiples of 16, not ", shape.head_dim);
+  return "";
+}
+
+at::Tensor forward(const FusedTtt& row, TttKind kind, const TttInputs& inputs, const TttWeights& initial,
+                   std::int64_t mini_batch, TttSaved* saved) {
+  const Call call(kind, inputs, initial, mini_batch);
+  const at::Tensor o = call.empty_rows();
+  const TttHead any = call.head(0);
+  at::Tensor starts;
+  if (saved != nullptr) {
+    starts = call.empty({call.P, any.segments(), any.state_size()});
+    saved->push_back(starts);
+  }
+  call.parallel_heads(row, /*backward=*/false, [&](std::int64_t p, float* workspace) {
+    float* const own = starts.defined() ? starts.mutable_data_ptr<float>() + p * starts.stride(0) : nullptr;
+    row.forward(call.head(p), {call.rows<float>(o, p), own}, workspace);
+  });
+  return o;
+}
+
+TttGradients backward(const FusedTtt& row, TttKind kind, const at::Tensor& grad_o, const TttInputs& inputs,
+                      const TttWeights& initial, std::int64_t mini_batch, const TttSaved& saved) {
+  const Call call(kind, inputs, initial, mini_batch);
+  const at::Tensor d_o = with_rows(grad_o), dq = call.empty_rows(), dk = call.empty_rows(), dv = call.empty_rows();
+  const at::Tensor dsigma = call.empty({call.B, call.H, call.T});
+  // By head of the batch, added up over the batch below, always in the same order.
+  const std::int64_t size = call.head(0).state_size();
+  const at::Tensor dscale = call.empty({call.P, call.C}), dgain = call.empty({call.P, call.K}),
+                   dbias = call.empty({call.P, call.K}), dstate = call.empty({call.P, size});
+  const auto of = [](const at::Tensor& x, std::int64_t p) { return x.mutable_data_ptr<float>() + p * x.stride(0); };
+  call.parallel_heads(row, /*backward=*/true, [&](std::int64_t p, float* workspace) {
+    kernels::TttHeadGradients d;
+    d.o = call.rows<const float>(d_o, p);
+    d.starts = of(saved[0], p);
+    d.dq = call.rows<float>(dq, p), d.dk = call.rows<float>(dk, p), d.dv = call.rows<float>(dv, p);
+    d.dsigma = dsigma.mutable_data_ptr<float>() + p * call.T;
+    d.dscale = of(dscale, p), d.dgain = of(dgain, p), d.dbias = of(dbias, p), d.dstate = of(dstate, p);
+    row.backward(call.head(p), d, workspace);
+  });
+  const auto over_batch = [&](const at::Tensor& x) { return x.unflatten(0, {call.B, call.H}).sum(0); };
+  TttGradients grad;
+  grad.inputs = {dq, dk, dv, dsigma, dscale.sum(0), over_batch(dgain), over_batch(dbias)};
+  const at::Tensor state = over_batch(dstate);
+  std::int64_t at = 0;
+  const auto next = [&](const at::Tensor& like) {
+    const std::int64_t count = like.numel() / call.H;
+    at += count;
+    return state.narrow(1, at - count, count).reshape(like.sizes());
+  };
+  grad.initial = {next(initial.w1), next(initial.b1), {}, {}};
+  if (kind == TttKind::kMlp) grad.initial.w2 = next(initial.w2), grad.initial.b2 = next(initial.b2);
+  return grad;
+}
+
+template <std::size_t kRow>
+TttKernel kernel() {
+  return {cat("fused_", kernels::fused_ttt()[kRow].name),
+          [](TttKind, const TttShape& shape) { return unsupported(kernels::fused_ttt()[kRow], shape); },
+          [](TttKind kind, const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch,
+             TttSaved* saved) { return forward(kernels::fused_ttt()[kRow], kind, inputs, initial, mini_batch, saved); },
+          [](TttKind kind, const at::Tensor& grad_o, const TttInputs& inputs, const TttWeights& initial,
+             std::int64_t mini_batch, const TttSaved& saved) {
+            return backward(kernels::fused_ttt()[kRow], kind, grad_o, inputs, initial, mini_batch, saved);
+          }};
+}
+
+}  // namespace
+
+std::vector<TttKernel> fused_ttt_kernels() {
+  // A row is a set of plain functions: one instance of each for every place in the list.
+  std::vector<TttKernel> rows;
+  const std::size_t count = kernels::fused_ttt().size();
+  if (count > 0) rows.push_back(kernel<0>());
+  if (count > 1) rows.push_back(kernel<1>());
+  if (count > 2) rows.push_back(kernel<2>());
+  TTT_CHECK(count <= 3, "fused TTT rows: ", count);
+  return rows;
+}
+
+}  // namespace ttt

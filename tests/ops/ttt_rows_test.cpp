@@ -1,0 +1,174 @@
+// Every row of the kernel table against the reference, forward and every gradient: sizes, tails, strides, threads,
+// inputs of any magnitude.
+#include "ops/ttt_testing.h"
+
+namespace ttt {
+namespace {
+
+using testing::Arguments;
+using testing::expect_close;
+using testing::random_grad;
+using testing::reference;
+using testing::Result;
+using testing::run;
+using testing::Sizes;
+
+// body(row) for every row that takes calls of these sizes on this machine.
+template <class Body>
+void for_each_row(const Sizes& s, const Body& body) {
+  const TttShape shape{s.batch, s.heads, s.time, s.head_dim, s.mini_batch, s.dtype, at::kCPU};
+  for (const TttKernel& row : ttt_kernels()) {
+    if (!row.unsupported(s.kind, shape).empty()) continue;
+    SCOPED_TRACE((std::ostringstream() << row.name << ", " << s).str());
+    body(row);
+  }
+}
+
+struct Case {
+  TttKind kind;
+  std::int64_t head_dim;
+};
+
+class Rows : public ::testing::TestWithParam<Case> {
+  const testing::SingleThread single_thread_;
+};
+INSTANTIATE_TEST_SUITE_P(TttKernels, Rows,
+                         ::testing::Values(Case{TttKind::kLinear, 6}, Case{TttKind::kLinear, 64},
+                                           Case{TttKind::kLinear, 96}, Case{TttKind::kMlp, 6}, Case{TttKind::kMlp, 64},
+                                           Case{TttKind::kMlp, 96}),
+                         [](const auto& p) {
+                           return (p.param.kind == TttKind::kLinear ? "Linear" : "Mlp") +
+                                  std::to_string(p.param.head_dim);
+                         });
+
+// fp64 to rounding: it holds the mathematics. fp32 against the fp64 reference: 3e-6 of a tensor's largest value was
+// seen, but 2.5e-5 where a gradient is one number that nearly cancels (scale at T = 1); the limit is four times that.
+TEST_P(Rows, AgreeWithTheReference) {
+  const testing::PoisonedMemory poison;
+  const std::int64_t K = GetParam().head_dim;
+  const std::vector<std::int64_t> times =
+      K <= 64 ? std::vector<std::int64_t>{1, 2, 15, 16, 17, 33, 67} : std::vector<std::int64_t>{1, 17, 67};
+  for (const std::int64_t mini_batch : {8, 16, 32, 64}) {
+    for (const std::int64_t time : times) {
+      const Sizes s{GetParam().kind, 1, K > 64 ? 1 : 3, time, K, mini_batch};
+      Sizes s32 = s;
+      s32.dtype = at::kFloat;
+      const Arguments a = testing::random_arguments(s), a32 = testing::random_arguments(s32);
+      const at::Tensor grad_o = random_grad(s);
+      const Result expected = run(reference(), s, a, grad_o);
+      for (const TttKernel& kernel : ttt_kernels()) {
+        const std::string what = (std::ostringstream() << kernel.name << ", " << s).str();
+        const TttShape shape{1, s.heads, time, K, mini_batch, at::kFloat, at::kCPU};
+        if (kernel.unsupported(s.kind, shape).empty()) {
+          expect_close(run(kernel, s32, a32, grad_o.to(at::kFloat)), expected, 1e-4, what + " fp32");
+        }
+        TttShape shape64 = shape;
+        shape64.dtype = at::kDouble;
+        if (kernel.name != "reference" && kernel.unsupported(s.kind, shape64).empty()) {
+          expect_close(run(kernel, s, a, grad_o), expected, 1e-11, what + " fp64");
+        }
+      }
+    }
+  }
+}
+
+class EveryRow : public ::testing::TestWithParam<TttKind> {};
+INSTANTIATE_TEST_SUITE_P(TttKernels, EveryRow, ::testing::Values(TttKind::kLinear, TttKind::kMlp),
+                         [](const auto& p) { return p.param == TttKind::kLinear ? "Linear" : "Mlp"; });
+
+// The table on this machine: the portable row is always there, and what comes first is what runs.
+TEST(TttTable, BestRowsFirst) {
+  std::vector<std::string> names;
+  for (const TttKernel& row : ttt_kernels()) names.push_back(row.name);
+  ASSERT_GE(names.size(), 3u);
+  EXPECT_EQ(std::vector<std::string>(names.end() - 3, names.end()),
+            (std::vector<std::string>{"fused_portable", "composed", "reference"}));
+  const TttShape shape{1, 2, 40, 64, 16, at::kFloat, at::kCPU};
+  EXPECT_EQ(choose_ttt_kernel(TttKind::kLinear, shape).name.substr(0, 6), "fused_");
+  TttShape odd = shape, wide = shape;
+  odd.head_dim = 20, wide.dtype = at::kDouble;
+  EXPECT_EQ(choose_ttt_kernel(TttKind::kMlp, odd).name, "composed");
+  EXPECT_EQ(choose_ttt_kernel(TttKind::kMlp, wide).name, "composed");
+}
+
+// The same numbers for any number of threads and on every run, bit for bit; batch x heads that no number of threads
+// divides.
+TEST_P(EveryRow, ThreadsDoNotChangeTheResult) {
+  const Sizes s{GetParam(), 3, 5, 140, 16, 16, at::kFloat};
+  const Arguments a = testing::random_arguments(s);
+  const at::Tensor grad_o = random_grad(s);
+  for_each_row(s, [&](const TttKernel& row) {
+    const auto with = [&](int threads) {
+      const testing::SingleThread restores;
+      at::set_num_threads(threads);
+      return run(row, s, a, grad_o);
+    };
+    const Result one = with(1), two = with(2), again = with(2);
+    EXPECT_TRUE(at::equal(one.o, two.o) && at::equal(one.o, again.o));
+    const auto first = testing::named(one.gradients), second = testing::named(two.gradients),
+               third = testing::named(again.gradients);
+    for (std::size_t i = 0; i < first.size(); ++i) {
+      EXPECT_TRUE(at::equal(first[i].second, second[i].second)) << first[i].first;
+      EXPECT_TRUE(at::equal(first[i].second, third[i].second)) << first[i].first;
+    }
+  });
+}
+
+// Inputs of any layout: expanded and transposed tensors.
+TEST_P(EveryRow, TakesAnyStrides) {
+  const Sizes s64{GetParam(), 2, 2, 19, 16, 8};
+  Arguments a = testing::random_arguments(s64);
+  a.inputs.k_BHTK = at::randn({2, 2, 16, 19}, at::kDouble).transpose(2, 3);
+  a.inputs.sigma_BHT = a.inputs.sigma_BHT.select(2, 0).unsqueeze(2).expand({2, 2, 19});
+  const at::Tensor grad_o = at::ones({}, at::kDouble).expand({2, 2, 19, 16});
+  const Result expected = run(reference(), s64, a, grad_o);
+  Sizes s = s64;
+  s.dtype = at::kFloat;
+  Arguments single = a;
+  for (at::Tensor* t :
+       {&single.inputs.q_BHTK, &single.inputs.v_BHTK, &single.inputs.scale_C, &single.inputs.gain_HK,
+        &single.inputs.bias_HK, &single.weights.w1, &single.weights.b1, &single.weights.w2, &single.weights.b2}) {
+    if (t->defined()) *t = t->to(at::kFloat);
+  }
+  single.inputs.k_BHTK = a.inputs.k_BHTK.transpose(2, 3).to(at::kFloat).transpose(2, 3);
+  single.inputs.sigma_BHT = a.inputs.sigma_BHT.select(2, 0).to(at::kFloat).unsqueeze(2).expand({2, 2, 19});
+  for_each_row(s, [&](const TttKernel& row) {
+    expect_close(run(row, s, single, at::ones({}, at::kFloat).expand({2, 2, 19, 16})), expected, 1e-4, "strides");
+  });
+}
+
+// From denormal numbers to large ones: finite, and the reference's numbers in fp64.
+TEST_P(EveryRow, InputsOfAnyMagnitude) {
+  for (const double factor : {1e-40, 1e-12, 1e-4, 1e4}) {
+    const Sizes s64{GetParam(), 1, 2, 40, 64, 16};
+    Sizes s = s64;
+    s.dtype = at::kFloat;
+    const auto scaled = [&](const Sizes& sizes) {
+      Arguments a = testing::random_arguments(sizes);
+      a.inputs.q_BHTK = a.inputs.q_BHTK * factor;
+      a.inputs.k_BHTK = a.inputs.k_BHTK * factor;
+      a.inputs.v_BHTK = a.inputs.v_BHTK * factor;
+      // a step that does not diverge by itself
+      if (factor > 1) a.inputs.sigma_BHT = a.inputs.sigma_BHT / (factor * factor);
+      return a;
+    };
+    const at::Tensor grad_o = random_grad(s64);
+    const Result expected = run(reference(), s64, scaled(s64), grad_o);
+    for_each_row(s, [&](const TttKernel& row) {
+      const Result actual = run(row, s, scaled(s), grad_o.to(at::kFloat));
+      EXPECT_LE(testing::relative_error(actual.o, expected.o), 1e-3) << factor;
+      const auto gradients = testing::named(actual.gradients), right = testing::named(expected.gradients);
+      for (std::size_t i = 0; i < gradients.size(); ++i) {
+        EXPECT_TRUE(at::isfinite(gradients[i].second).all().item<bool>()) << gradients[i].first << " at " << factor;
+        const double largest = right[i].second.abs().max().item<double>();
+        if (factor < 1 && largest > 1e-30) {
+          EXPECT_LE(testing::relative_error(gradients[i].second, right[i].second), 1e-3)
+              << gradients[i].first << " at " << factor;
+        }
+      }
+    });
+  }
+}
+
+}  // namespace
+}  // namespace ttt
