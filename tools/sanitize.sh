@@ -9,7 +9,7 @@ say() { printf '[sanitize] %s\n' "$*" >&2; }
 build=$PWD/build/sanitize
 mkdir -p "$build"
 tools/build.sh --sanitize unit_tests fuzz >"$build/build.log" 2>&1 || { tail -n 40 "$build/build.log" >&2; say "the build failed"; exit 1; }
-mapfile -t tests < <(ninja -C "$build" -t targets all | grep -oE '^[a-z]+_tests:' | tr -d : | sort -u)
+mapfile -t tests < <(ninja -C "$build" -t targets all | grep -oE '^[a-z]+_tests:' | tr -d : | grep -vx unit_tests | sort -u)
 # Leaks are not looked for: LibTorch's and SentencePiece's globals are reported as such. Containers of LibTorch, whose code is
 # not instrumented, are not annotated.
 export ASAN_OPTIONS=detect_leaks=0:detect_container_overflow=0:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
