@@ -43,8 +43,8 @@ class Yardstick {
       b_ = at::randn({kSide, kSide});
       c_ = at::empty({kSide, kSide});
     } else {
-      a_ = at::randn({kCopied});
-      c_ = at::empty({kCopied});
+      a_ = at::ones({kCopied});
+      c_ = at::zeros({kCopied});
     }
   }
 
@@ -60,17 +60,25 @@ class Yardstick {
   at::Tensor a_, b_, c_;
 };
 
+// Microseconds a unit.
 struct Times {
-  std::vector<double> forward, forward_backward, one_thread;  // microseconds a unit
+  std::vector<double> forward, forward_backward, one_thread;
 };
 
+double microseconds(const Contender& contender, const std::function<Tensors()>& call) {
+  return 1e6 * seconds_of(call) / contender.units;
+}
+
+// The first call, which also warms up.
 void measure_errors(const Contender& contender, OpRow& row) {
-  const Tensors actual = contender.forward_backward();
+  const Tensors actual = contender.forward_backward ? contender.forward_backward() : contender.forward();
   const Tensors& exact = *contender.exact;
   TTT_CHECK(actual.size() == exact.size(), contender.name, ": ", actual.size(), " results, ", exact.size());
-  row.error_output = std::max(relative_error(actual[0], exact[0]), relative_error(contender.forward()[0], exact[0]));
+  row.error_output = relative_error(actual[0], exact[0]);
   for (std::size_t i = 1; i < actual.size(); ++i)
     row.error_gradients = std::max(row.error_gradients, relative_error(actual[i], exact[i]));
+  if (contender.forward_backward)
+    row.error_output = std::max(row.error_output, relative_error(contender.forward()[0], exact[0]));
 }
 
 }  // namespace
@@ -87,7 +95,7 @@ OpBench bench_op(const std::string& name, const OpSizes& sizes, std::int64_t thr
   OpCase op = found.make(sizes);
   Yardstick yardstick(op.bound);
 
-  for (const Contender& contender : op.contenders) {  // warms up, too
+  for (const Contender& contender : op.contenders) {
     OpRow& row = bench.rows.emplace_back();
     row.name = contender.name;
     row.note = contender.note;
@@ -97,20 +105,21 @@ OpBench bench_op(const std::string& name, const OpSizes& sizes, std::int64_t thr
 
   std::vector<double> peak;
   std::vector<Times> times(op.contenders.size());
-  const auto microseconds = [](const Contender& c, const std::function<Tensors()>& call) {
-    return 1e6 * seconds_of(call) / c.units;
-  };
   for (int repeat = 0; repeat < repeats; ++repeat) {
     peak.push_back(yardstick.run());
     for (std::size_t i = 0; i < op.contenders.size(); ++i) {
       const Contender& contender = op.contenders[i];
       times[i].forward.push_back(microseconds(contender, contender.forward));
-      times[i].forward_backward.push_back(microseconds(contender, contender.forward_backward));
+      if (contender.forward_backward)
+        times[i].forward_backward.push_back(microseconds(contender, contender.forward_backward));
     }
     if (bench.threads > 1) {
       at::set_num_threads(1);
-      for (std::size_t i = 0; i < op.contenders.size(); ++i)
-        times[i].one_thread.push_back(microseconds(op.contenders[i], op.contenders[i].forward_backward));
+      for (std::size_t i = 0; i < op.contenders.size(); ++i) {
+        const Contender& contender = op.contenders[i];
+        times[i].one_thread.push_back(
+            microseconds(contender, contender.forward_backward ? contender.forward_backward : contender.forward));
+      }
       at::set_num_threads(bench.threads);
     }
     log_info(cat("repeat ", repeat + 1, "/", repeats));
@@ -119,10 +128,10 @@ OpBench bench_op(const std::string& name, const OpSizes& sizes, std::int64_t thr
   for (std::size_t i = 0; i < op.contenders.size(); ++i) {
     OpRow& row = bench.rows[i];
     row.forward = spread_of(times[i].forward);
-    row.forward_backward = spread_of(times[i].forward_backward);
+    if (!times[i].forward_backward.empty()) row.forward_backward = spread_of(times[i].forward_backward);
     if (bench.threads > 1) row.one_thread = spread_of(times[i].one_thread);
     row.forward_rate = op.forward_work / row.forward.median / 1e3;
-    row.forward_backward_rate = op.forward_backward_work / row.forward_backward.median / 1e3;
+    row.whole_rate = (row.forward_backward ? op.forward_backward_work : op.forward_work) / row.whole().median / 1e3;
   }
   op.contenders.clear();
   bench.op = std::move(op);
@@ -136,17 +145,19 @@ Json to_json(const OpBench& bench) {
   for (const OpRow& row : bench.rows) {
     Json object = {{"name", row.name},
                    {"forward_us", to_json(row.forward)},
-                   {"forward_backward_us", to_json(row.forward_backward)},
                    {"forward_" + rate, row.forward_rate},
-                   {"forward_backward_" + rate, row.forward_backward_rate},
                    {"forward_peak_fraction", row.forward_rate / bench.peak.median},
-                   {"forward_backward_peak_fraction", row.forward_backward_rate / bench.peak.median},
                    {"times_naive_forward", bench.times_naive_forward(row)},
-                   {"times_naive_forward_backward", bench.times_naive(row)},
-                   {"error_output", row.error_output},
-                   {"error_gradients", row.error_gradients}};
+                   {"error_output", row.error_output}};
+    if (row.forward_backward) {
+      object["forward_backward_us"] = to_json(*row.forward_backward);
+      object["forward_backward_" + rate] = row.whole_rate;
+      object["forward_backward_peak_fraction"] = row.whole_rate / bench.peak.median;
+      object["times_naive_forward_backward"] = bench.times_naive(row);
+      object["error_gradients"] = row.error_gradients;
+    }
     if (bench.threads > 1) {
-      object["one_thread_forward_backward_us"] = to_json(row.one_thread);
+      object["one_thread_us"] = to_json(row.one_thread);
       object["thread_ratio"] = row.thread_ratio();
     }
     if (!row.note.empty()) object["note"] = row.note;
@@ -159,6 +170,7 @@ Json to_json(const OpBench& bench) {
           {"head_dim", s.head_dim},
           {"context", s.context},
           {"mini_batch", s.mini_batch},
+          {"vocab_size", s.vocab},
           {"dtype", "fp32"},
           {"threads", bench.threads},
           {"repeats", bench.repeats},

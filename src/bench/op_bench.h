@@ -1,6 +1,7 @@
 // Runs an OpCase: interleaved repeats of every contender, and of what bounds them.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,11 +13,14 @@ namespace ttt {
 
 struct OpRow {
   std::string name, note;
-  Spread forward, forward_backward;              // microseconds a unit
-  Spread one_thread;                             // forward_backward on one thread; zeros when that is all there is
+  Spread forward;                                // microseconds a unit
+  std::optional<Spread> forward_backward;        // where there is a backward pass
+  Spread one_thread;                             // whole() on one thread; zeros when that is all there is
   double error_output = 0, error_gradients = 0;  // relative to fp64; of all gradients the worst
-  double forward_rate = 0, forward_backward_rate = 0;  // GFLOP/s or GB/s, of the medians
-  double thread_ratio() const { return one_thread.median / forward_backward.median; }
+  double forward_rate = 0, whole_rate = 0;       // GFLOP/s or GB/s, of the medians
+
+  const Spread& whole() const { return forward_backward ? *forward_backward : forward; }
+  double thread_ratio() const { return one_thread.median / whole().median; }
 };
 
 struct OpBench {
@@ -27,9 +31,7 @@ struct OpBench {
   int threads = 0, repeats = 0;
   std::vector<OpRow> rows;  // `naive` last
 
-  double times_naive(const OpRow& row) const {
-    return rows.back().forward_backward.median / row.forward_backward.median;
-  }
+  double times_naive(const OpRow& row) const { return rows.back().whole().median / row.whole().median; }
   double times_naive_forward(const OpRow& row) const { return rows.back().forward.median / row.forward.median; }
 };
 

@@ -1,6 +1,7 @@
 #include "bench/op_case.h"
 
 #include <ATen/ATen.h>
+#include <ATen/CPUGeneratorImpl.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -13,12 +14,37 @@ const std::vector<BenchOp>& op_table() {
   static const std::vector<BenchOp> table = {
       {"ttt_linear", "TTT-Linear's inner loop", ttt_linear_case},
       {"ttt_mlp", "TTT-MLP's inner loop", ttt_mlp_case},
+      {"attention", "causal softmax attention", attention_case},
+      {"selective_scan", "Mamba's scan", selective_scan_case},
+      {"rms_norm", "RMSNorm", rms_norm_case},
+      {"swiglu", "SwiGLU's elementwise part", swiglu_case},
+      {"layer_norm_gate", "heads merged, LayerNorm, gate", layer_norm_gate_case},
+      {"causal_conv", "the short convolution", causal_conv_case},
+      {"rope", "rotary embedding and the split into heads", rope_case},
+      {"cross_entropy", "the head and its loss, chunk by chunk", cross_entropy_case},
+      {"adamw", "clipping and AdamW", adamw_case},
   };
   return table;
 }
 
+RandomTensors::RandomTensors(std::uint64_t seed) : generator_(at::make_generator<at::CPUGeneratorImpl>(seed)) {}
+
+at::Tensor RandomTensors::normal(at::IntArrayRef sizes, double std_dev) {
+  return at::randn(sizes, generator_, at::TensorOptions(at::kDouble)) * std_dev;
+}
+
+at::Tensor RandomTensors::below(std::int64_t bound, at::IntArrayRef sizes) {
+  return at::randint(0, bound, sizes, generator_, at::TensorOptions(at::kLong));
+}
+
+Tensors to_type(const Tensors& tensors, at::ScalarType dtype) {
+  Tensors all;
+  for (const at::Tensor& tensor : tensors) all.push_back(tensor.to(dtype));
+  return all;
+}
+
 Contender autograd_contender(std::string name, double units, const Tensors& leaves, const at::Tensor& grad,
-                             std::function<at::Tensor(const Tensors&)> function) {
+                             OpFunction function) {
   Contender contender;
   contender.name = std::move(name);
   contender.units = units;
@@ -36,6 +62,20 @@ Contender autograd_contender(std::string name, double units, const Tensors& leav
     return all;
   };
   return contender;
+}
+
+void add_autograd_contenders(OpCase& op, double units, const Tensors& arguments, at::IntArrayRef output_sizes,
+                             const OpFunction& fused, const OpFunction& naive) {
+  const Tensors leaves = to_type(arguments, at::kFloat);
+  const at::Tensor grad = RandomTensors(/*seed=*/2).normal(output_sizes, 1).to(at::kFloat);
+  // From the rounded arguments: rounding them is not the op's error.
+  const Contender widened =
+      autograd_contender("fp64", units, to_type(leaves, at::kDouble), grad.to(at::kDouble), naive);
+  const auto exact = std::make_shared<const Tensors>(widened.forward_backward());
+  op.contenders.push_back(autograd_contender("fused", units, leaves, grad, fused));
+  op.contenders.push_back(autograd_contender("naive", units, leaves, grad, naive));
+  op.contenders.back().note = "ATen calls, autograd";
+  for (Contender& contender : op.contenders) contender.exact = exact;
 }
 
 double relative_error(const at::Tensor& actual, const at::Tensor& expected) {

@@ -2,6 +2,7 @@
 // is adding a function here and a line to op_table().
 #pragma once
 
+#include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
@@ -13,18 +14,23 @@
 namespace ttt {
 
 struct OpSizes {
-  std::int64_t batch = 1, heads = 12, head_dim = 64, context = 2048, mini_batch = 16;
+  std::int64_t batch = 1, heads = 12, head_dim = 64, context = 2048, mini_batch = 16, vocab = 32000;
+
+  std::int64_t width() const { return heads * head_dim; }
+  std::int64_t mlp_width() const { return (8 * width() / 3 + 15) / 16 * 16; }  // SwiGLU's hidden width
 };
 
 using Tensors = std::vector<at::Tensor>;
+
+using OpFunction = std::function<at::Tensor(const Tensors&)>;
 
 // One way to compute the op, ready to run: its arguments are made.
 struct Contender {
   std::string name;
   double units = 0;                           // of work in a call, see OpCase::unit
   std::function<Tensors()> forward;           // -> {output}, without gradients
-  std::function<Tensors()> forward_backward;  // -> {output, the gradient of every input...}
-  std::shared_ptr<const Tensors> exact;       // what forward_backward should give, computed in fp64
+  std::function<Tensors()> forward_backward;  // -> {output, the gradient of every input...}; empty: there is none
+  std::shared_ptr<const Tensors> exact;       // what its first call should give, computed in fp64
   std::string note;                           // what is special about it, or ""
 };
 
@@ -51,13 +57,41 @@ struct BenchOp {
 // Every op that can be timed, in the order in which help lists them.
 const std::vector<BenchOp>& op_table();
 
-// TTT-Linear and TTT-MLP (bench/ttt_case.cpp).
-OpCase ttt_linear_case(const OpSizes& sizes);
+OpCase ttt_linear_case(const OpSizes& sizes);  // ttt_case.cpp
 OpCase ttt_mlp_case(const OpSizes& sizes);
+OpCase attention_case(const OpSizes& sizes);  // mixer_cases.cpp
+OpCase selective_scan_case(const OpSizes& sizes);
+OpCase rms_norm_case(const OpSizes& sizes);  // row_cases.cpp
+OpCase swiglu_case(const OpSizes& sizes);
+OpCase layer_norm_gate_case(const OpSizes& sizes);
+OpCase causal_conv_case(const OpSizes& sizes);
+OpCase rope_case(const OpSizes& sizes);
+OpCase cross_entropy_case(const OpSizes& sizes);  // step_cases.cpp
+OpCase adamw_case(const OpSizes& sizes);
+
+// --- for writing a case ---
+
+// Tensors of fp64 (below: int64) with the same values in every run.
+class RandomTensors {
+ public:
+  explicit RandomTensors(std::uint64_t seed = 1);
+  at::Tensor normal(at::IntArrayRef sizes, double std_dev);
+  at::Tensor below(std::int64_t bound, at::IntArrayRef sizes);
+
+ private:
+  at::Generator generator_;
+};
+
+Tensors to_type(const Tensors& tensors, at::ScalarType dtype);
 
 // A function of leaves with its backward pass by autograd, as a contender: gradients of sum(grad (.) function(leaves)).
 Contender autograd_contender(std::string name, double units, const Tensors& leaves, const at::Tensor& grad,
-                             std::function<at::Tensor(const Tensors&)> function);
+                             OpFunction function);
+
+// The contenders `fused` and `naive` of an op that is two functions of its arguments (fp64; rounded to fp32), and what
+// `naive` gives in fp64.
+void add_autograd_contenders(OpCase& op, double units, const Tensors& arguments, at::IntArrayRef output_sizes,
+                             const OpFunction& fused, const OpFunction& naive);
 
 // The largest difference relative to the expected tensor's largest value; infinite when a value is not finite or the
 // shapes differ.

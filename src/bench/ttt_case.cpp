@@ -1,12 +1,10 @@
 // The TTT ops for `ttt bench op`: every row of the kernel table against the naive op, all held to the composed row in
 // fp64.
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/error.h"
 #include "bench/inner_products.h"
@@ -37,11 +35,8 @@ TttWeights weights_of(const Tensors& all) {
 
 // Arguments in fp64 of the sizes that a layer's have at the start of a training; values of a fixed seed.
 Tensors random_arguments(TttKind kind, const OpSizes& s) {
-  const auto generator = at::make_generator<at::CPUGeneratorImpl>(1);
-  const auto options = at::TensorOptions(at::kDouble);
-  const auto normal = [&](at::IntArrayRef sizes, double std_dev) {
-    return at::randn(sizes, generator, options) * std_dev;
-  };
+  RandomTensors random;
+  const auto normal = [&](at::IntArrayRef sizes, double std_dev) { return random.normal(sizes, std_dev); };
   const std::int64_t B = s.batch, H = s.heads, T = s.context, K = s.head_dim, C = s.mini_batch;
   const std::int64_t width = kind == TttKind::kLinear ? K : 4 * K;
   const double base_lr = kind == TttKind::kLinear ? 1.0 : 0.1;
@@ -50,7 +45,7 @@ Tensors random_arguments(TttKind kind, const OpSizes& s) {
   inputs.k_BHTK = normal({B, H, T, K}, 0.5);
   inputs.v_BHTK = normal({B, H, T, K}, 0.5);
   inputs.sigma_BHT = at::sigmoid(normal({B, H, T}, 0.5)) * (base_lr / static_cast<double>(K));
-  inputs.scale_C = at::arange(1, C + 1, options).reciprocal();
+  inputs.scale_C = at::arange(1, C + 1, at::kDouble).reciprocal();
   inputs.gain_HK = 1 + normal({H, K}, 0.1);
   inputs.bias_HK = normal({H, K}, 0.1);
   TttWeights weights;
@@ -91,14 +86,10 @@ struct Problem {
   std::shared_ptr<const Tensors> exact;
 
   Problem(TttKind kind, const OpSizes& s) : sizes(s) {
-    const auto generator = at::make_generator<at::CPUGeneratorImpl>(2);
-    const Tensors exact_arguments = random_arguments(kind, s);
-    const at::Tensor exact_grad_o = at::randn(exact_arguments[0].sizes(), generator, at::TensorOptions(at::kDouble));
-    for (const at::Tensor& argument : exact_arguments) arguments.push_back(argument.to(at::kFloat));
-    grad_o = exact_grad_o.to(at::kFloat);
+    arguments = to_type(random_arguments(kind, s), at::kFloat);
+    grad_o = RandomTensors(/*seed=*/2).normal(arguments[0].sizes(), 1).to(at::kFloat);
     // From the rounded arguments: rounding them is not the kernels' error.
-    Tensors widened;
-    for (const at::Tensor& argument : arguments) widened.push_back(argument.to(at::kDouble));
+    const Tensors widened = to_type(arguments, at::kDouble);
     exact = std::make_shared<const Tensors>(
         run_row(row_named("composed"), kind, widened, s.mini_batch, grad_o.to(at::kDouble)));
   }

@@ -113,20 +113,22 @@ void print(const OpBench& bench) {
               static_cast<long long>(s.mini_batch), bench.threads);
   std::printf("limit in this run: %.0f %s (%.0f-%.0f), %s\n", bench.peak.median, rate, bench.peak.min, bench.peak.max,
               products ? "an at::mm of 2048 x 2048 x 2048" : "a copy of 256 MiB, read and written");
-  std::printf("a %s: %s%s forward, %s%s forward+backward (%s)\n", unit, short_number(bench.op.forward_work).c_str(),
-              products ? "FLOP" : "B", short_number(bench.op.forward_backward_work).c_str(), products ? "FLOP" : "B",
-              bench.op.work_note.c_str());
+  const auto work = [&](double amount) { return short_number(amount) + (products ? " FLOP" : " B"); };
+  std::printf("a %s: %s", unit, work(bench.op.forward_work).c_str());
+  if (bench.op.forward_backward_work > 0)
+    std::printf(" forward, %s forward+backward", work(bench.op.forward_backward_work).c_str());
+  std::printf(" (%s)\n", bench.op.work_note.c_str());
   std::printf("medians (smallest-largest) of %d interleaved repeats; us: microseconds a %s\n\n", bench.repeats, unit);
   std::printf("%-10s %-22s %-22s %8s %8s %9s %8s %8s %8s %8s\n", "row", "forward us", "fwd+bwd us", rate, "of limit",
               "fwd alone", "x naive", bench.threads > 1 ? "x 1 thr." : "", "error O", "grads");
   for (const OpRow& row : bench.rows) {
     const double peak = bench.peak.median;
-    std::printf("%-10s %-22s %-22s %8s %7.1f%% %8.1f%% %8s %8s %8.1e %8.1e\n", row.name.c_str(),
-                with_range(row.forward).c_str(), with_range(row.forward_backward).c_str(),
-                three_digits(row.forward_backward_rate).c_str(), 100 * row.forward_backward_rate / peak,
-                100 * row.forward_rate / peak, three_digits(bench.times_naive(row)).c_str(),
-                bench.threads > 1 ? three_digits(row.thread_ratio()).c_str() : "", row.error_output,
-                row.error_gradients);
+    std::printf(
+        "%-10s %-22s %-22s %8s %7.1f%% %8.1f%% %8s %8s %8.1e %8.1e\n", row.name.c_str(),
+        with_range(row.forward).c_str(), (row.forward_backward ? with_range(*row.forward_backward) : "-").c_str(),
+        three_digits(row.whole_rate).c_str(), 100 * row.whole_rate / peak, 100 * row.forward_rate / peak,
+        three_digits(bench.times_naive(row)).c_str(), bench.threads > 1 ? three_digits(row.thread_ratio()).c_str() : "",
+        row.error_output, row.error_gradients);
   }
   std::printf(
       "\nerrors: of the output and of the worst gradient, against fp64, relative to a tensor's largest value\n");
@@ -157,6 +159,7 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
   size("--head-dim", sizes.head_dim, "head size");
   size("--context", sizes.context, "tokens in a sequence");
   size("--mini-batch", sizes.mini_batch, "tokens of an inner-loop step");
+  size("--vocab-size", sizes.vocab, "tokens of the vocabulary (cross_entropy)");
   app.add_option("--threads", threads, "CPU threads; 0: all cores; above 1, one thread is timed as well")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();

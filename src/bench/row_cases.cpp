@@ -1,0 +1,91 @@
+// The ops that work row by row for `ttt bench op`: one pass over memory each, against the same as ATen calls.
+#include <ATen/ATen.h>
+
+#include "bench/op_case.h"
+#include "ops/causal_conv.h"
+#include "ops/layer_norm_gate.h"
+#include "ops/rms_norm.h"
+#include "ops/rope.h"
+#include "ops/swiglu.h"
+
+namespace ttt {
+namespace {
+
+using Sizes = std::vector<std::int64_t>;
+
+constexpr double kBytes = 4;  // of an fp32 value
+
+// Rows of `width` values; each pass must read and write `forward` or `backward` of them a token.
+OpCase row_case(const OpSizes& s, std::int64_t width, double forward, double backward, const char* what,
+                const Tensors& arguments, at::IntArrayRef output_sizes, const OpFunction& fused,
+                const OpFunction& composed) {
+  OpCase op;
+  op.unit = "token";
+  op.bound = Bound::kMemory;
+  op.forward_work = kBytes * forward * static_cast<double>(width);
+  op.forward_backward_work = kBytes * (forward + backward) * static_cast<double>(width);
+  op.work_note = what;
+  add_autograd_contenders(op, static_cast<double>(s.batch * s.context), arguments, output_sizes, fused, composed);
+  return op;
+}
+
+}  // namespace
+
+OpCase rms_norm_case(const OpSizes& s) {
+  RandomTensors random;
+  const std::int64_t D = s.width();
+  const Sizes sizes_BTD{s.batch, s.context, D};
+  return row_case(
+      s, D, 2, 3, "x in, y out; x and dy in, dx out", {random.normal(sizes_BTD, 1), 1 + random.normal({D}, 0.1)},
+      sizes_BTD, [](const Tensors& a) { return rms_norm(a[0], a[1]); },
+      [](const Tensors& a) { return rms_norm_composed(a[0], a[1]); });
+}
+
+OpCase swiglu_case(const OpSizes& s) {
+  RandomTensors random;
+  const std::int64_t F = s.mlp_width();
+  const Sizes sizes_BTF{s.batch, s.context, F};
+  return row_case(
+      s, F, 3, 5, "gate and up in, y out; gate, up and dy in, two gradients out",
+      {random.normal(sizes_BTF, 1), random.normal(sizes_BTF, 1)}, sizes_BTF,
+      [](const Tensors& a) { return swiglu(a[0], a[1]); },
+      [](const Tensors& a) { return swiglu_composed(a[0], a[1]); });
+}
+
+OpCase layer_norm_gate_case(const OpSizes& s) {
+  RandomTensors random;
+  const std::int64_t D = s.width();
+  const Sizes sizes_BTD{s.batch, s.context, D};
+  return row_case(
+      s, D, 3, 5, "o and gate in, y out; o, gate and dy in, two gradients out",
+      {random.normal({s.batch, s.heads, s.context, s.head_dim}, 1), 1 + random.normal({D}, 0.1),
+       random.normal({D}, 0.1), random.normal(sizes_BTD, 1)},
+      sizes_BTD, [](const Tensors& a) { return layer_norm_gate(a[0], a[1], a[2], a[3]); },
+      [](const Tensors& a) { return layer_norm_gate_composed(a[0], a[1], a[2], a[3]); });
+}
+
+OpCase causal_conv_case(const OpSizes& s) {
+  RandomTensors random;
+  const std::int64_t D = s.width();
+  const Sizes sizes_BTD{s.batch, s.context, D};
+  return row_case(
+      s, D, 2, 3, "x in, y out; x and dy in, dx out",
+      {random.normal(sizes_BTD, 1), random.normal({D, 1, kConvWidth}, 0.5), random.normal({D}, 0.1)}, sizes_BTD,
+      [](const Tensors& a) { return causal_conv(a[0], a[1], a[2]); },
+      [](const Tensors& a) { return causal_conv_composed(a[0], a[1], a[2]); });
+}
+
+OpCase rope_case(const OpSizes& s) {
+  RandomTensors random;
+  const std::int64_t D = s.width();
+  const auto table = [s](const at::Tensor& x) {
+    return make_rope_table(s.mini_batch, s.head_dim, /*theta=*/10000, x.options().requires_grad(false));
+  };
+  return row_case(
+      s, D, 2, 2, "x in, y out; dy in, dx out", {random.normal({s.batch, s.context, D}, 1)},
+      {s.batch, s.heads, s.context, s.head_dim},
+      [=](const Tensors& a) { return rope_split_heads(a[0], s.heads, table(a[0]), 0); },
+      [=](const Tensors& a) { return rope_split_heads_composed(a[0], s.heads, table(a[0]), 0); });
+}
+
+}  // namespace ttt
