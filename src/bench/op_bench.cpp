@@ -14,17 +14,26 @@
 namespace ttt {
 namespace {
 
-const BenchOp& find_op(const std::string& name) {
+// The entry of that name; `what` it is, for the message.
+template <class Entry>
+const Entry& find(const std::vector<Entry>& entries, const std::string& name, const char* what) {
   std::vector<std::string> names;
   std::string list;
-  for (const BenchOp& op : op_table()) {
-    if (name == op.name) return op;
-    names.emplace_back(op.name);
+  for (const Entry& entry : entries) {
+    if (name == entry.name) return entry;
+    names.emplace_back(entry.name);
     list += (list.empty() ? "" : ", ") + names.back();
   }
   const std::string near = nearest(name, names);
-  user_error("there is no op '", name, "' to time; ",
-             near.empty() ? cat("the ops are ", list) : cat("did you mean '", near, "'?"));
+  user_error("there is no ", what, " '", name, "' to time; ",
+             near.empty() ? cat("there are ", list) : cat("did you mean '", near, "'?"));
+}
+
+// `op` with one row and naive left.
+void keep_row(OpCase& op, const std::string& name) {
+  std::vector<Contender> kept = {find(op.contenders, name, "row")};
+  if (name != op.contenders.back().name) kept.push_back(op.contenders.back());
+  op.contenders = std::move(kept);
 }
 
 template <class Body>
@@ -37,11 +46,11 @@ double seconds_of(const Body& body) {
 // What bounds the ops, once: 1e9 operations or bytes a second.
 class Yardstick {
  public:
-  explicit Yardstick(Bound bound) : bound_(bound) {
+  Yardstick(Bound bound, at::ScalarType dtype) : bound_(bound) {
     if (bound == Bound::kProducts) {
-      a_ = at::randn({kSide, kSide});
-      b_ = at::randn({kSide, kSide});
-      c_ = at::empty({kSide, kSide});
+      a_ = at::randn({kSide, kSide}).to(dtype);
+      b_ = at::randn({kSide, kSide}).to(dtype);
+      c_ = at::empty({kSide, kSide}, dtype);
     } else {
       a_ = at::ones({kCopied});
       c_ = at::zeros({kCopied});
@@ -83,17 +92,24 @@ void measure_errors(const Contender& contender, OpRow& row) {
 
 }  // namespace
 
-OpBench bench_op(const std::string& name, const OpSizes& sizes, std::int64_t threads, int repeats) {
-  TTT_CHECK(repeats >= 1, repeats, " repeats");
-  const BenchOp& found = find_op(name);
-  set_cpu_threads(threads);
+double OpBench::times_naive(const OpRow& row) const {
+  const OpRow& naive = rows.back();
+  const double best = threads > 1 ? std::min(naive.whole().median, naive.one_thread.median) : naive.whole().median;
+  return best / row.whole().median;
+}
+
+OpBench bench_op(const std::string& name, const OpSizes& sizes, const OpBenchOptions& options) {
+  TTT_CHECK(options.repeats >= 1, options.repeats, " repeats");
+  const BenchOp& found = find(op_table(), name, "op");
+  set_cpu_threads(options.threads);
   OpBench bench;
   bench.name = name;
   bench.sizes = sizes;
   bench.threads = at::get_num_threads();
-  bench.repeats = repeats;
+  bench.repeats = options.repeats;
   OpCase op = found.make(sizes);
-  Yardstick yardstick(op.bound);
+  if (!options.row.empty()) keep_row(op, options.row);
+  Yardstick yardstick(op.bound, sizes.dtype);
 
   for (const Contender& contender : op.contenders) {
     OpRow& row = bench.rows.emplace_back();
@@ -105,7 +121,7 @@ OpBench bench_op(const std::string& name, const OpSizes& sizes, std::int64_t thr
 
   std::vector<double> peak;
   std::vector<Times> times(op.contenders.size());
-  for (int repeat = 0; repeat < repeats; ++repeat) {
+  for (int repeat = 0; repeat < options.repeats; ++repeat) {
     peak.push_back(yardstick.run());
     for (std::size_t i = 0; i < op.contenders.size(); ++i) {
       const Contender& contender = op.contenders[i];
@@ -122,7 +138,7 @@ OpBench bench_op(const std::string& name, const OpSizes& sizes, std::int64_t thr
       }
       at::set_num_threads(bench.threads);
     }
-    log_info(cat("repeat ", repeat + 1, "/", repeats));
+    log_info(cat("repeat ", repeat + 1, "/", options.repeats));
   }
   bench.peak = spread_of(peak);
   for (std::size_t i = 0; i < op.contenders.size(); ++i) {
@@ -171,7 +187,7 @@ Json to_json(const OpBench& bench) {
           {"context", s.context},
           {"mini_batch", s.mini_batch},
           {"vocab_size", s.vocab},
-          {"dtype", "fp32"},
+          {"dtype", s.dtype == at::kBFloat16 ? "bf16" : "fp32"},
           {"threads", bench.threads},
           {"repeats", bench.repeats},
           {"unit", bench.op.unit},

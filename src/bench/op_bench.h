@@ -31,12 +31,19 @@ struct OpBench {
   int threads = 0, repeats = 0;
   std::vector<OpRow> rows;  // `naive` last
 
-  double times_naive(const OpRow& row) const { return rows.back().whole().median / row.whole().median; }
+  // On as many threads, but naive on one where that is faster.
+  double times_naive(const OpRow& row) const;
   double times_naive_forward(const OpRow& row) const { return rows.back().forward.median / row.forward.median; }
 };
 
-// Throws UserError with the nearest name when there is no such op. threads 0: all cores.
-OpBench bench_op(const std::string& name, const OpSizes& sizes, std::int64_t threads, int repeats);
+struct OpBenchOptions {
+  std::int64_t threads = 0;  // 0: all cores
+  int repeats = 5;
+  std::string row;  // this row and `naive` alone; "": every row
+};
+
+// Throws UserError with the nearest name when there is no such op or row.
+OpBench bench_op(const std::string& name, const OpSizes& sizes, const OpBenchOptions& options);
 
 Json to_json(const OpBench& bench);
 

@@ -4,6 +4,7 @@
 
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
+#include <c10/core/ScalarType.h>
 
 #include <cstdint>
 #include <functional>
@@ -15,7 +16,9 @@ namespace ttt {
 
 struct OpSizes {
   std::int64_t batch = 1, heads = 12, head_dim = 64, context = 2048, mini_batch = 16, vocab = 32000;
+  at::ScalarType dtype = at::kFloat;  // of all tensors that a contender is given, or bf16
 
+  double value_bytes() const { return static_cast<double>(c10::elementSize(dtype)); }
   std::int64_t width() const { return heads * head_dim; }
   std::int64_t mlp_width() const { return (8 * width() / 3 + 15) / 16 * 16; }  // SwiGLU's hidden width
 };
@@ -88,10 +91,10 @@ Tensors to_type(const Tensors& tensors, at::ScalarType dtype);
 Contender autograd_contender(std::string name, double units, const Tensors& leaves, const at::Tensor& grad,
                              OpFunction function);
 
-// The contenders `fused` and `naive` of an op that is two functions of its arguments (fp64; rounded to fp32), and what
-// `naive` gives in fp64.
-void add_autograd_contenders(OpCase& op, double units, const Tensors& arguments, at::IntArrayRef output_sizes,
-                             const OpFunction& fused, const OpFunction& naive);
+// The contenders `fused` and `naive` of an op that is two functions of its arguments (fp64; rounded to `dtype`), and
+// what `naive` gives in fp64.
+void add_autograd_contenders(OpCase& op, double units, at::ScalarType dtype, const Tensors& arguments,
+                             at::IntArrayRef output_sizes, const OpFunction& fused, const OpFunction& naive);
 
 // The largest difference relative to the expected tensor's largest value; infinite when a value is not finite or the
 // shapes differ.

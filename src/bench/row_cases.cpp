@@ -13,8 +13,6 @@ namespace {
 
 using Sizes = std::vector<std::int64_t>;
 
-constexpr double kBytes = 4;  // of an fp32 value
-
 // Rows of `width` values; each pass must read and write `forward` or `backward` of them a token.
 OpCase row_case(const OpSizes& s, std::int64_t width, double forward, double backward, const char* what,
                 const Tensors& arguments, at::IntArrayRef output_sizes, const OpFunction& fused,
@@ -22,10 +20,11 @@ OpCase row_case(const OpSizes& s, std::int64_t width, double forward, double bac
   OpCase op;
   op.unit = "token";
   op.bound = Bound::kMemory;
-  op.forward_work = kBytes * forward * static_cast<double>(width);
-  op.forward_backward_work = kBytes * (forward + backward) * static_cast<double>(width);
+  op.forward_work = s.value_bytes() * forward * static_cast<double>(width);
+  op.forward_backward_work = s.value_bytes() * (forward + backward) * static_cast<double>(width);
   op.work_note = what;
-  add_autograd_contenders(op, static_cast<double>(s.batch * s.context), arguments, output_sizes, fused, composed);
+  add_autograd_contenders(op, static_cast<double>(s.batch * s.context), s.dtype, arguments, output_sizes, fused,
+                          composed);
   return op;
 }
 

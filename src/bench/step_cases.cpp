@@ -86,7 +86,7 @@ OpCase cross_entropy_case(const OpSizes& s) {
   op.work_note = cat("the head's three products with ", V, " tokens of vocabulary; logits that are computed again are ",
                      "not counted");
   add_autograd_contenders(
-      op, static_cast<double>(N), {random.normal({N, D}, 1), random.normal({V, D}, 0.02)}, {N},
+      op, static_cast<double>(N), s.dtype, {random.normal({N, D}, 1), random.normal({V, D}, 0.02)}, {N},
       [=](const Tensors& a) { return token_cross_entropy(a[0], a[1], targets_N); },
       [=](const Tensors& a) {
         return at::cross_entropy_loss(at::linear(a[0], a[1]), targets_N, {}, at::Reduction::None);
@@ -107,7 +107,7 @@ OpCase adamw_case(const OpSizes& s) {
   op.unit = "parameter";
   op.bound = Bound::kMemory;
   op.forward_work = 4 * (1 + 4 + 3);
-  op.work_note = "the gradient in for its norm; p, g, m, v in; p, m, v out";
+  op.work_note = "fp32 alone; the gradient in for its norm; p, g, m, v in; p, m, v out";
   const double units = kMatrices * static_cast<double>(s.width() * s.mlp_width());
   const auto exact = std::make_shared<const Tensors>(Update(parameters, gradients, at::kDouble).naive(config));
 

@@ -81,13 +81,13 @@ const TttKernel& row_named(const std::string& name) {
 // Sequences of one length: arguments, and what they should give.
 struct Problem {
   OpSizes sizes;
-  Tensors arguments;  // fp32
-  at::Tensor grad_o;  // fp32
+  Tensors arguments;
+  at::Tensor grad_o;
   std::shared_ptr<const Tensors> exact;
 
   Problem(TttKind kind, const OpSizes& s) : sizes(s) {
-    arguments = to_type(random_arguments(kind, s), at::kFloat);
-    grad_o = RandomTensors(/*seed=*/2).normal(arguments[0].sizes(), 1).to(at::kFloat);
+    arguments = to_type(random_arguments(kind, s), s.dtype);
+    grad_o = RandomTensors(/*seed=*/2).normal(arguments[0].sizes(), 1).to(s.dtype);
     // From the rounded arguments: rounding them is not the kernels' error.
     const Tensors widened = to_type(arguments, at::kDouble);
     exact = std::make_shared<const Tensors>(
@@ -126,7 +126,7 @@ OpCase ttt_case(TttKind kind, const OpSizes& s) {
   OpSizes short_sizes = s;
   short_sizes.context = std::min(s.context, kReferenceTokens);
   for (const TttKernel& row : ttt_kernels()) {
-    const TttShape shape{s.batch, s.heads, s.context, s.head_dim, s.mini_batch, at::kFloat, at::kCPU};
+    const TttShape shape{s.batch, s.heads, s.context, s.head_dim, s.mini_batch, s.dtype, at::kCPU};
     if (const std::string reason = row.unsupported(kind, shape); !reason.empty()) {
       op.left_out.push_back(row.name + ": " + reason);
     } else if (row.name == "reference") {

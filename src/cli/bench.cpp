@@ -107,10 +107,10 @@ void print(const OpBench& bench) {
   const bool products = bench.op.bound == Bound::kProducts;
   const char* rate = products ? "GFLOP/s" : "GB/s";
   const char* unit = bench.op.unit.c_str();
-  std::printf("%s: %lld x %lld heads of %lld, %lld tokens, mini-batches of %lld, fp32, %d threads\n",
-              bench.name.c_str(), static_cast<long long>(s.batch), static_cast<long long>(s.heads),
-              static_cast<long long>(s.head_dim), static_cast<long long>(s.context),
-              static_cast<long long>(s.mini_batch), bench.threads);
+  std::printf("%s: %lld x %lld heads of %lld, %lld tokens, mini-batches of %lld, %s, %d threads\n", bench.name.c_str(),
+              static_cast<long long>(s.batch), static_cast<long long>(s.heads), static_cast<long long>(s.head_dim),
+              static_cast<long long>(s.context), static_cast<long long>(s.mini_batch),
+              s.dtype == at::kBFloat16 ? "bf16" : "fp32", bench.threads);
   std::printf("limit in this run: %.0f %s (%.0f-%.0f), %s\n", bench.peak.median, rate, bench.peak.min, bench.peak.max,
               products ? "an at::mm of 2048 x 2048 x 2048" : "a copy of 256 MiB, read and written");
   const auto work = [&](double amount) { return short_number(amount) + (products ? " FLOP" : " B"); };
@@ -119,19 +119,20 @@ void print(const OpBench& bench) {
     std::printf(" forward, %s forward+backward", work(bench.op.forward_backward_work).c_str());
   std::printf(" (%s)\n", bench.op.work_note.c_str());
   std::printf("medians (smallest-largest) of %d interleaved repeats; us: microseconds a %s\n\n", bench.repeats, unit);
-  std::printf("%-10s %-22s %-22s %8s %8s %9s %8s %8s %8s %8s\n", "row", "forward us", "fwd+bwd us", rate, "of limit",
+  std::printf("%-14s %-22s %-22s %8s %8s %9s %8s %8s %8s %8s\n", "row", "forward us", "fwd+bwd us", rate, "of limit",
               "fwd alone", "x naive", bench.threads > 1 ? "x 1 thr." : "", "error O", "grads");
   for (const OpRow& row : bench.rows) {
     const double peak = bench.peak.median;
     std::printf(
-        "%-10s %-22s %-22s %8s %7.1f%% %8.1f%% %8s %8s %8.1e %8.1e\n", row.name.c_str(),
+        "%-14s %-22s %-22s %8s %7.1f%% %8.1f%% %8s %8s %8.1e %8.1e\n", row.name.c_str(),
         with_range(row.forward).c_str(), (row.forward_backward ? with_range(*row.forward_backward) : "-").c_str(),
         three_digits(row.whole_rate).c_str(), 100 * row.whole_rate / peak, 100 * row.forward_rate / peak,
         three_digits(bench.times_naive(row)).c_str(), bench.threads > 1 ? three_digits(row.thread_ratio()).c_str() : "",
         row.error_output, row.error_gradients);
   }
   std::printf(
-      "\nerrors: of the output and of the worst gradient, against fp64, relative to a tensor's largest value\n");
+      "\nerrors: of the output and of the worst gradient, against fp64, relative to a tensor's largest value\n"
+      "x naive: on as many threads, or naive on one where that is faster\n");
   for (const OpRow& row : bench.rows)
     if (!row.note.empty()) std::printf("%s: %s\n", row.name.c_str(), row.note.c_str());
   for (const std::string& reason : bench.op.left_out) std::printf("left out: %s\n", reason.c_str());
@@ -141,8 +142,8 @@ void print(const OpBench& bench) {
 ExitCode bench_op_command(const std::vector<std::string>& args) {
   std::string name, names;
   OpSizes sizes;
-  std::int64_t threads = 0;
-  int repeats = 5;
+  OpBenchOptions options;
+  std::string dtype = "fp32";
   bool json = false;
   for (const BenchOp& op : op_table()) names += cat("\n  ", op.name, ": ", op.summary);
   CLI::App app(cat("Every kernel row of an op side by side with the op written as plain ATen calls (naive), with what "
@@ -160,13 +161,20 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
   size("--context", sizes.context, "tokens in a sequence");
   size("--mini-batch", sizes.mini_batch, "tokens of an inner-loop step");
   size("--vocab-size", sizes.vocab, "tokens of the vocabulary (cross_entropy)");
-  app.add_option("--threads", threads, "CPU threads; 0: all cores; above 1, one thread is timed as well")
+  app.add_option("--dtype", dtype, "of the op's tensors")
+      ->check(CLI::IsMember({"fp32", "bf16"}))
+      ->capture_default_str();
+  app.add_option("--row", options.row, "time this row (and naive) alone")->type_name("NAME");
+  app.add_option("--threads", options.threads, "CPU threads; 0: all cores; above 1, one thread is timed as well")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  app.add_option("--repeats", repeats, "measurements, interleaved")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--repeats", options.repeats, "measurements, interleaved")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
   app.add_flag("--json", json, "print one JSON object");
   if (!parse_arguments(app, args)) return ExitCode::kOk;
-  const OpBench bench = bench_op(name, sizes, threads, repeats);
+  if (dtype == "bf16") sizes.dtype = at::kBFloat16;
+  const OpBench bench = bench_op(name, sizes, options);
   if (json) {
     std::cout << to_json(bench).dump() << "\n";
   } else {

@@ -114,10 +114,16 @@ TEST(NaiveTtt, AgreesWithTheComposedRow) {
   }
 }
 
-// Every op of the table, small: rows agree with fp64, naive is the last of them, the JSON has its keys.
+OpSizes small_sizes() {
+  OpSizes sizes{1, 2, 16, 40, 16};
+  sizes.vocab = 100;
+  return sizes;
+}
+
+// Every op of the table, small: rows agree with fp64, naive is the last of them.
 TEST(BenchOp, EveryOpRuns) {
   for (const BenchOp& op : op_table()) {
-    const OpBench bench = bench_op(op.name, {1, 2, 16, 40, 16, /*vocab=*/100}, /*threads=*/1, /*repeats=*/2);
+    const OpBench bench = bench_op(op.name, small_sizes(), {.threads = 1, .repeats = 2, .row = ""});
     ASSERT_GE(bench.rows.size(), 2U) << op.name;
     EXPECT_EQ(bench.rows.back().name, "naive");
     for (const OpRow& row : bench.rows) {
@@ -131,13 +137,36 @@ TEST(BenchOp, EveryOpRuns) {
   }
 }
 
-TEST(BenchOp, AnUnknownNameIsRefusedWithTheNearest) {
+TEST(BenchOp, RowsThatCannotTakeTheCallAreNamed) {
+  OpSizes sizes = small_sizes();
+  sizes.dtype = at::kBFloat16;
+  const OpBench bench = bench_op("ttt_linear", sizes, {.threads = 1, .repeats = 1, .row = ""});
+  EXPECT_EQ(bench.rows.size() + bench.op.left_out.size(), ttt_kernels().size() + 1);
+  EXPECT_LE(bench.rows.back().error_output, 0.1);  // naive, in bf16
+}
+
+TEST(BenchOp, OneRowAlone) {
+  const OpBench bench = bench_op("ttt_mlp", small_sizes(), {.threads = 2, .repeats = 1, .row = "composed"});
+  ASSERT_EQ(bench.rows.size(), 2U);
+  EXPECT_EQ(bench.rows[0].name, "composed");
+  EXPECT_DOUBLE_EQ(
+      bench.times_naive(bench.rows[0]),
+      std::min(bench.rows[1].whole().median, bench.rows[1].one_thread.median) / bench.rows[0].whole().median);
+}
+
+void expect_refused(const std::string& op, const std::string& row, const std::string& text) {
   try {
-    bench_op("ttt_liner", {}, 1, 1);
-    FAIL();
+    bench_op(op, small_sizes(), {.threads = 1, .repeats = 1, .row = row});
+    FAIL() << op << " " << row;
   } catch (const UserError& error) {
-    EXPECT_NE(std::string(error.what()).find("did you mean 'ttt_linear'?"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find(text), std::string::npos) << error.what();
   }
+}
+
+TEST(BenchOp, UnknownNamesAreRefusedWithTheNearest) {
+  expect_refused("ttt_liner", "", "did you mean 'ttt_linear'?");
+  expect_refused("frobnicate", "", "there are ttt_linear, ttt_mlp");
+  expect_refused("ttt_mlp", "compsed", "did you mean 'composed'?");
 }
 
 RunConfig tiny_run() {

@@ -56,7 +56,8 @@ grep -q '^naive ' op.txt && grep -q 'x naive' op.txt && grep -q 'x 1 thr' op.txt
 refused "did you mean 'model'?" "$TTT" bench modle tiny.yaml
 refused "write \`ttt bench model CONFIG\`" "$TTT" bench
 refused "did you mean 'ttt_linear'?" "$TTT" bench op ttt_liner
-refused "the ops are ttt_linear" "$TTT" bench op frobnicate
+refused "there are ttt_linear, ttt_mlp" "$TTT" bench op frobnicate
+refused "did you mean 'naive'?" "$TTT" bench op ttt_linear --heads 2 --head-dim 16 --context 40 --row naiv
 refused "did you mean '--context'?" "$TTT" bench model tiny.yaml --contxt 64
 refused "--steps" "$TTT" bench model tiny.yaml --steps 0
 refused "train.batch_tokens 100 is not a multiple of train.context 64" "$TTT" bench model tiny.yaml --context 64 --batch-tokens 100
