@@ -42,10 +42,10 @@ DenseCeiling::DenseCeiling(std::vector<DenseProduct> products, std::int64_t toke
     : tokens_(tokens) {
   const auto random = [&](std::int64_t rows, std::int64_t cols) { return at::randn({rows, cols}).to(dtype); };
   for (const DenseProduct& product : products) {
-    const auto [in, out, is_head] = std::tuple(product.in, product.out, product.is_head);
+    const std::int64_t in = product.in, out = product.out;
     flops_ += 3 * 2 * static_cast<double>(tokens) * static_cast<double>(in) * static_cast<double>(out);
     const auto same = std::find_if(shapes_.begin(), shapes_.end(), [&](const Operands& o) {
-      return o.in == in && o.out == out && (o.chunk < tokens) == is_head;
+      return o.in == in && o.out == out && o.is_head == product.is_head;
     });
     order_.push_back(static_cast<std::size_t>(same - shapes_.begin()));
     if (same != shapes_.end()) continue;
@@ -54,7 +54,8 @@ DenseCeiling::DenseCeiling(std::vector<DenseProduct> products, std::int64_t toke
     o.out = out;
     o.x = random(tokens, in);
     o.w = random(out, in);
-    o.chunk = is_head ? std::min(tokens, default_chunk_tokens(o.w)) : tokens;
+    o.is_head = product.is_head;
+    o.chunk = o.is_head ? std::min(tokens, default_chunk_tokens(o.w)) : tokens;
     o.y = random(o.chunk, out);
     o.dx = random(tokens, in);
     o.dw = random(out, in);

@@ -39,6 +39,7 @@ class DenseCeiling {
  private:
   struct Operands {
     std::int64_t in, out, chunk;
+    bool is_head;
     at::Tensor x, w, y, dx, dw;
   };
   void forward(const Operands& o) const;

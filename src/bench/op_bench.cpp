@@ -92,7 +92,7 @@ void measure_errors(const Contender& contender, OpRow& row) {
 
 }  // namespace
 
-double OpBench::times_naive(const OpRow& row) const {
+double OpBench::times_best_naive(const OpRow& row) const {
   const OpRow& naive = rows.back();
   const double best = threads > 1 ? std::min(naive.whole().median, naive.one_thread.median) : naive.whole().median;
   return best / row.whole().median;
@@ -172,6 +172,7 @@ Json to_json(const OpBench& bench) {
       object["times_naive_forward_backward"] = bench.times_naive(row);
       object["error_gradients"] = row.error_gradients;
     }
+    object["times_best_naive"] = bench.times_best_naive(row);
     if (bench.threads > 1) {
       object["one_thread_us"] = to_json(row.one_thread);
       object["thread_ratio"] = row.thread_ratio();
