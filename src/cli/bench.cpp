@@ -112,7 +112,8 @@ void print(const OpBench& bench) {
               static_cast<long long>(s.context), static_cast<long long>(s.mini_batch),
               s.dtype == at::kBFloat16 ? "bf16" : "fp32", bench.threads);
   std::printf("limit in this run: %.0f %s (%.0f-%.0f), %s\n", bench.peak.median, rate, bench.peak.min, bench.peak.max,
-              products ? "an at::mm of 2048 x 2048 x 2048" : "a copy of 256 MiB, read and written");
+              products ? "an at::mm of 2048 x 2048 x 2048"
+                       : "a copy of 256 MiB, read and written (what fits the caches can be faster)");
   const auto work = [&](double amount) { return short_number(amount) + (products ? " FLOP" : " B"); };
   std::printf("a %s: %s", unit, work(bench.op.forward_work).c_str());
   if (bench.op.forward_backward_work > 0)
