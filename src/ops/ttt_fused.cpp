@@ -142,14 +142,21 @@ TttGradients backward(const FusedTtt& row, TttKind kind, const at::Tensor& grad_
   TttGradients grad;
   grad.inputs = {dq, dk, dv, dsigma, dscale.sum(0), over_batch(dgain), over_batch(dbias)};
   const at::Tensor state = over_batch(dstate);
+  // The state's parts, see TttHead::state_size().
   std::int64_t at = 0;
-  const auto next = [&](const at::Tensor& like) {
-    const std::int64_t count = like.numel() / call.H;
-    at += count;
-    return state.narrow(1, at - count, count).reshape(like.sizes());
+  const auto next = [&](const at::Tensor& like, std::int64_t step) {  // step: between rows
+    const std::int64_t rows = like.size(1), cols = like.size(2), first = at;
+    at += rows * step;
+    return state.narrow(1, first, rows * step).unflatten(1, {rows, step}).narrow(2, 0, cols).contiguous();
   };
-  grad.initial = {next(initial.w1), next(initial.b1), {}, {}};
-  if (kind == TttKind::kMlp) grad.initial.w2 = next(initial.w2), grad.initial.b2 = next(initial.b2);
+  const std::int64_t K = call.K;
+  if (kind == TttKind::kLinear) {
+    grad.initial.w1 = next(initial.w1, K), grad.initial.b1 = next(initial.b1, K);
+  } else {
+    const TttHead head = call.head(0);
+    grad.initial.w1 = next(initial.w1, head.hidden_step()), grad.initial.b1 = next(initial.b1, head.hidden);
+    grad.initial.w2 = next(initial.w2, K), grad.initial.b2 = next(initial.b2, K);
+  }
   return grad;
 }
 

@@ -35,9 +35,12 @@ struct TttHead {
 
   std::int64_t mini_batches() const { return (time + mini_batch - 1) / mini_batch; }
   std::int64_t segments() const { return (mini_batches() + segment - 1) / segment; }
-  // Values of the fast weights w1, b1, w2, b2, one behind the other.
+  // TTT-MLP's rows of M values lie M + 16 apart in a pass's own buffers: at a power of two they would share few sets of
+  // the first cache.
+  std::int64_t hidden_step() const { return hidden + 16; }
+  // Values of the fast weights w1, b1, w2, b2, one behind the other; w1's rows hidden_step() apart in TTT-MLP.
   std::int64_t state_size() const {
-    return hidden == 0 ? (head_dim + 1) * head_dim : 2 * head_dim * hidden + hidden + head_dim;
+    return hidden == 0 ? (head_dim + 1) * head_dim : head_dim * hidden_step() + hidden + hidden * head_dim + head_dim;
   }
 };
 

@@ -4,6 +4,7 @@
 
 #include "kernels/cpu/products.h"
 #include "kernels/cpu/ttt_fused.h"
+#include "kernels/cpu/ttt_fused_norms.h"
 #include "kernels/cpu/ttt_rows_impl.h"
 
 namespace ttt::kernels {
@@ -38,14 +39,6 @@ inline void copy(float* out, const float* in, std::int64_t n) {
 inline void zero(float* out, std::int64_t n) {
   __builtin_memset(out, 0, static_cast<std::size_t>(n) * sizeof(float));
 }
-// A single matrix as the row-wise steps take it: read, written.
-inline Blocks<const float> in(const float* p) {
-  return {p, 0};
-}
-inline Blocks<float> out(float* p) {
-  return {p, 0};
-}
-
 class HeadPass {
  public:
   // kept: mini-batches whose buffers are kept at a time.
@@ -79,7 +72,6 @@ class HeadPass {
     const std::int64_t left = head_.time - mini_batch * C;
     return left < C ? left : C;
   }
-  RowSizes rows(std::int64_t cols) const { return {1, 1, C, cols}; }
 
   // The inputs of a mini-batch; rows past the sequence's end are zero.
   void read(std::int64_t i, std::int64_t mini_batch) const {
@@ -114,8 +106,9 @@ class HeadPass {
   }
 
   // N = M (.) E (.) (A + 1) with A = x y^T. x [C,cols]; y_t [cols,P], transposed; A and N [C,P].
-  void dual_mask(std::int64_t i, const float* x, const float* y_t, std::int64_t cols, float* a_i, float* mask_i) const {
-    product(C, P, cols, {x, cols, 1}, y_t, P, a_i, P);
+  void dual_mask(std::int64_t i, const float* x, const float* y_t, std::int64_t cols, std::int64_t step, float* a_i,
+                 float* mask_i) const {
+    product(C, P, cols, {x, step, 1}, y_t, P, a_i, P);
     const Lanes<float> zeros = {};
     for (std::int64_t row = 0; row < C; ++row) {
       for (std::int64_t j = 0; j < P; j += 16) {
@@ -127,59 +120,70 @@ class HeadPass {
 
   // da = dA = -E (.) M (.) (u g^T) and the rates' part of the gradient through E, dE = -(A + 1) (.) M (.) (u g^T).
   // u [C,cols]; g_t [cols,P]; dsigma [P], dscale [C] accumulated.
-  void dual_mask_backward(std::int64_t i, const float* u, const float* g_t, std::int64_t cols, const float* a_i,
-                          float* da, float* dsigma, float* dscale) const {
-    product(C, P, cols, {u, cols, 1}, g_t, P, da, P);
+  void dual_mask_backward(std::int64_t i, const float* u, const float* g_t, std::int64_t cols, std::int64_t step,
+                          const float* a_i, float* da, float* dsigma, float* dscale) const {
+    product(C, P, cols, {u, step, 1}, g_t, P, da, P);
     const Lanes<float> zeros = {};
-    for (std::int64_t row = 0; row < C; ++row) {
-      const float s = head_.scale[row];
-      Lanes<float> de_sigma = {};
+    row_blocks(C, [&](std::int64_t first, std::int64_t count) {
+      Lanes<float> de_sigma[16] = {};
       for (std::int64_t j = 0; j < P; j += 16) {
-        const Lanes<float> x = load_lanes(da + row * P + j), sg = load_lanes(sigma[i] + j);
-        const Lanes<float> dn = up_to(row, j) ? -x : zeros, de = (load_lanes(a_i + row * P + j) + 1.0f) * dn;
-        save(da + row * P + j, Lanes<float>(s * sg * dn));
-        save(dsigma + j, Lanes<float>(load_lanes(dsigma + j) + s * de));
-        de_sigma += de * sg;
+        const Lanes<float> sg = load_lanes(sigma[i] + j);
+        Lanes<float> dsigma_j = load_lanes(dsigma + j);
+        for (std::int64_t c = 0; c < count; ++c) {
+          const std::int64_t row = first + c;
+          const float s = head_.scale[row];
+          const Lanes<float> x = load_lanes(da + row * P + j);
+          const Lanes<float> dn = up_to(row, j) ? -x : zeros, de = (load_lanes(a_i + row * P + j) + 1.0f) * dn;
+          save(da + row * P + j, Lanes<float>(s * sg * dn));
+          dsigma_j += s * de;
+          de_sigma[c] += de * sg;
+        }
+        save(dsigma + j, dsigma_j);
       }
-      dscale[row] += sum_of(de_sigma);
-    }
+      const SixteenRows sums = by_row(sums_of(de_sigma));
+      for (std::int64_t c = 0; c < count; ++c) dscale[first + c] += sums[c];
+    });
   }
 
-  // e (.) x, row by row. [C,cols]
-  void scale_rows_by_e(std::int64_t i, const float* x, std::int64_t cols, float* out) const {
+  // e (.) x, row by row. [C,cols]; here and below, the rows of x, y and out lie `step` apart.
+  void scale_rows_by_e(std::int64_t i, const float* x, std::int64_t cols, std::int64_t step, float* out) const {
     for (std::int64_t c = 0; c < C; ++c) {
       for (std::int64_t f = 0; f < cols; f += 16)
-        save(out + c * cols + f, Lanes<float>(e[i][c] * load_lanes(x + c * cols + f)));
+        save(out + c * step + f, Lanes<float>(e[i][c] * load_lanes(x + c * step + f)));
     }
   }
 
   // x -= e (.) (y + 1 row^T); row may be null. [C,cols], [cols]
-  void subtract_scaled(std::int64_t i, const float* y, const float* row, std::int64_t cols, float* x) const {
+  void subtract_scaled(std::int64_t i, const float* y, const float* row, std::int64_t cols, std::int64_t step,
+                       float* x) const {
     for (std::int64_t c = 0; c < C; ++c) {
       for (std::int64_t f = 0; f < cols; f += 16) {
-        Lanes<float> sum = load_lanes(y + c * cols + f);
+        Lanes<float> sum = load_lanes(y + c * step + f);
         if (row != nullptr) sum += load_lanes(row + f);
-        save(x + c * cols + f, Lanes<float>(load_lanes(x + c * cols + f) - e[i][c] * sum));
+        save(x + c * step + f, Lanes<float>(load_lanes(x + c * step + f) - e[i][c] * sum));
       }
     }
   }
 
   // out (+)= sign * the sum of x's rows. x [count,cols]
-  static void add_rows(const float* x, std::int64_t count, std::int64_t cols, float sign, float* out) {
+  static void add_rows(const float* x, std::int64_t count, std::int64_t cols, std::int64_t step, float sign,
+                       float* out) {
     for (std::int64_t f = 0; f < cols; f += 16) {
       Lanes<float> sum = {};
-      for (std::int64_t c = 0; c < count; ++c) sum += load_lanes(x + c * cols + f);
+      for (std::int64_t c = 0; c < count; ++c) sum += load_lanes(x + c * step + f);
       save(out + f, Lanes<float>(load_lanes(out + f) + sign * sum));
     }
   }
 
-  // de_c -= x_c . y_c [C,cols], or x_c . y of one row.
-  void subtract_dots(const float* x, const float* y, std::int64_t y_row, std::int64_t cols, float* de) const {
-    for (std::int64_t c = 0; c < C; ++c) {
-      Lanes<float> sum = {};
-      for (std::int64_t f = 0; f < cols; f += 16) sum += load_lanes(x + c * cols + f) * load_lanes(y + c * y_row + f);
-      de[c] -= sum_of(sum);
-    }
+  // de_c -= x_c . y_c [C,cols], or x_c . y of one row (y_row 0). de [P].
+  void subtract_dots(const float* x, const float* y, std::int64_t y_row, std::int64_t cols, std::int64_t step,
+                     float* de) const {
+    row_blocks(C, [&](std::int64_t first, std::int64_t count) {
+      const float *x_first = x + first * step, *y_first = y + first * y_row;
+      const Lanes<float> dots = row_sums(
+          count, cols, TTT_CELL { return load_lanes(x_first + i * step + k) * load_lanes(y_first + i * y_row + k); });
+      save(de + first, Lanes<float>(load_lanes(de + first) - dots));
+    });
   }
 
   // Rates through e = s_last sigma: dsigma += s_last de, dscale[last] += sum sigma de.
@@ -191,15 +195,16 @@ class HeadPass {
   }
 
   // out [rows,N] = X W^T, from x_t = X^T [terms, rows rounded up to 16] and W [N,terms]; scratch: 2 N (rows rounded
-  // up). W's rows take the tiles' rows: only the small matrices are transposed.
+  // up). W's rows take the tiles' rows: only the small matrices are transposed. w_step, out_step: between rows.
   static void product_transposed(std::int64_t rows, std::int64_t cols, std::int64_t terms, const float* x_t,
-                                 const float* w, float* out, float* scratch) {
+                                 const float* w, std::int64_t w_step, float* out, std::int64_t out_step,
+                                 float* scratch) {
     const std::int64_t padded = (rows + 15) / 16 * 16;
-    product(cols, padded, terms, {w, terms, 1}, x_t, padded, scratch, padded);
-    if (padded == rows) return transpose(cols, padded, scratch, padded, out, cols);
+    product(cols, padded, terms, {w, w_step, 1}, x_t, padded, scratch, padded);
+    if (padded == rows) return transpose(cols, padded, scratch, padded, out, out_step);
     float* const whole = scratch + cols * padded;
     transpose(cols, padded, scratch, padded, whole, cols);
-    copy(out, whole, rows * cols);
+    for (std::int64_t c = 0; c < rows; ++c) copy(out + c * out_step, whole + c * cols, cols);
   }
 
   const TttHead& head_;

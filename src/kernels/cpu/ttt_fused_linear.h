@@ -65,20 +65,18 @@ class LinearPass : public HeadPass {
   void step(std::int64_t i, bool want_output) {
     const float *w = w_[i], *c = w + K * K;
     product(2 * C, K, K, {qk[i], K, 1}, w, K, z_, K);
-    inner_gradient_impl<float>(rows(K), in(z_ + C * K), c, in(target[i]), head_.gain, head_.bias, out(g_[i]),
-                               out(xh[i]), r[i]);
+    inner_gradient_rows(C, K, z_ + C * K, c, target[i], head_.gain, head_.bias, g_[i], xh[i], r[i]);
     transpose(C, K, k(i), K, x_t_, P);
-    dual_mask(i, q(i), x_t_, K, a[i], mask[i]);
+    dual_mask(i, q(i), x_t_, K, K, a[i], mask[i]);
     product<Store::kSet, Terms::kUpToRow>(C, K, C, {mask[i], P, 1}, g_[i], K, ng_, K);
-    output_norm_impl<float>(rows(K), in(z_), c, in(ng_), in(q(i)), head_.gain, head_.bias,
-                            out(want_output ? o : nullptr), out(xhq[i]), rq[i]);
+    output_norm_rows(C, K, z_, c, ng_, q(i), head_.gain, head_.bias, want_output ? o : nullptr, xhq[i], rq[i]);
   }
 
   // W' = W - K^T (e (.) G);  c' = c - e^T G, in place
   void update(std::int64_t i, float* w) {
-    scale_rows_by_e(i, g_[i], K, ng_);
+    scale_rows_by_e(i, g_[i], K, K, ng_);
     product<Store::kSubtract>(K, K, C, {k(i), 1, K}, ng_, K, w, K);
-    add_rows(ng_, C, K, -1, w + K * K);
+    add_rows(ng_, C, K, K, -1, w + K * K);
   }
 
   void step_backward(std::int64_t i, std::int64_t n, const TttHeadGradients& d) {
@@ -90,29 +88,29 @@ class LinearPass : public HeadPass {
     zero(dsigma_, P), zero(de_, P);
 
     // U = dZq;  dN = -M (.) (U G^T), dA, dE;  dQ = dO + dA K;  dK = dA^T Q;  Gam = -N^T U - e (.) (K dW' + 1 dc')
-    output_norm_backward_impl<float>(rows(K), in(grad_o_), in(xhq[i]), rq[i], head_.gain, out(u), d.dgain, d.dbias);
+    output_norm_backward_rows(C, K, grad_o_, xhq[i], rq[i], head_.gain, u, d.dgain, d.dbias);
     transpose(C, K, g_[i], K, g_t_, P);
-    dual_mask_backward(i, u, g_t_, K, a[i], da_, dsigma_, d.dscale);
+    dual_mask_backward(i, u, g_t_, K, K, a[i], da_, dsigma_, d.dscale);
     copy(dq, grad_o_, C * K);
     product<Store::kAdd, Terms::kUpToRow>(C, K, C, {da_, P, 1}, k(i), K, dq, K);
     product<Store::kSet, Terms::kFromRow>(C, K, C, {da_, 1, P}, q(i), K, dk, K);
     zero(gam_, C * K);
     product<Store::kSubtract, Terms::kFromRow>(C, K, C, {mask[i], 1, P}, u, K, gam_, K);
     product(C, K, K, {k(i), K, 1}, dw, K, x_, K);
-    subtract_scaled(i, x_, dc, K, gam_);
+    subtract_scaled(i, x_, dc, K, K, gam_);
 
     // R = G dW'^T;  de_j = -(K_j . R_j + G_j . dc')
-    product_transposed(C, K, K, g_t_, dw, x_, scratch_);
-    subtract_dots(k(i), x_, K, K, de_);
-    subtract_dots(g_[i], dc, 0, K, de_);
+    product_transposed(C, K, K, g_t_, dw, K, x_, K, scratch_);
+    subtract_dots(k(i), x_, K, K, K, de_);
+    subtract_dots(g_[i], dc, 0, K, K, de_);
     rate_backward(i, de_, dsigma_, d.dscale);
-    subtract_scaled(i, x_, nullptr, K, dk);
+    subtract_scaled(i, x_, nullptr, K, K, dk);
 
     // dZ, dD;  [dQ; dK] += [U; dZ] W^T;  dK += dD;  dV = -dD
-    inner_gradient_backward_impl<float>(rows(K), in(gam_), in(target[i]), in(g_[i]), in(xh[i]), r[i], head_.gain,
-                                        head_.bias, out(dz), out(dd_), d.dgain, d.dbias);
+    inner_gradient_backward_rows(C, K, gam_, target[i], g_[i], xh[i], r[i], head_.gain, head_.bias, dz, dd_, d.dgain,
+                                 d.dbias);
     transpose(2 * C, K, u_dz_, K, x_t_, (2 * C + 15) / 16 * 16);
-    product_transposed(2 * C, K, K, x_t_, w, x_, scratch_);
+    product_transposed(2 * C, K, K, x_t_, w, K, x_, K, scratch_);
     for (std::int64_t f = 0; f < C * K; f += 16) {
       const Lanes<float> dd = load_lanes(dd_ + f);
       save(dq + f, Lanes<float>(load_lanes(dq + f) + load_lanes(x_ + f)));
@@ -126,7 +124,7 @@ class LinearPass : public HeadPass {
 
     // dW = dW' + Q^T U + K^T dZ;  dc = dc' + sum U + sum dZ
     product<Store::kAdd>(K, K, 2 * C, {qk[i], 1, K}, u_dz_, K, dw, K);
-    add_rows(u_dz_, 2 * C, K, 1, dc);
+    add_rows(u_dz_, 2 * C, K, K, 1, dc);
   }
 
   PerStep w_;  // the fast weights of each mini-batch: W [K,K], then c [K]
