@@ -1,7 +1,9 @@
 // The fused rows of the TTT kernel table: hands heads, their strides and a workspace to kernels/cpu/ttt_fused.h.
 //
 // Outputs and gradients of q, k, v lie in memory as [B,T,H,K], as the layers around have them.
-// Kept for the backward pass: the fast weights of every segment's start, [B*H, segments, state_size].
+// Kept for the backward pass: the fast weights of every segment's start, [B*H, segments, state_size], and of every
+// mini-batch what kernels/cpu/ttt_fused.h says, [B*H, mini_batches, kept_size]. For K = 64, C = 16 that is 0.9 KiB a
+// token and head for TTT-Linear, 1.1 KiB for TTT-MLP.
 //
 // Shapes: B batch, H heads, P = B*H, T time, K head size, M hidden width of TTT-MLP, C mini-batch.
 #include "kernels/cpu/ttt_fused.h"
@@ -102,19 +104,24 @@ std::string unsupported(const FusedTtt& row, const TttShape& shape) {
   return "";
 }
 
+// The part of head p of a tensor [B*H, ...].
+float* of(const at::Tensor& x, std::int64_t p) {
+  return x.mutable_data_ptr<float>() + p * x.stride(0);
+}
+
 at::Tensor forward(const FusedTtt& row, TttKind kind, const TttInputs& inputs, const TttWeights& initial,
                    std::int64_t mini_batch, TttSaved* saved) {
   const Call call(kind, inputs, initial, mini_batch);
   const at::Tensor o = call.empty_rows();
   const TttHead any = call.head(0);
-  at::Tensor starts;
   if (saved != nullptr) {
-    starts = call.empty({call.P, any.segments(), any.state_size()});
-    saved->push_back(starts);
+    saved->push_back(call.empty({call.P, any.segments(), any.state_size()}));
+    saved->push_back(call.empty({call.P, any.mini_batches(), any.kept_size()}));
   }
   call.parallel_heads(row, /*backward=*/false, [&](std::int64_t p, float* workspace) {
-    float* const own = starts.defined() ? starts.mutable_data_ptr<float>() + p * starts.stride(0) : nullptr;
-    row.forward(call.head(p), {call.rows<float>(o, p), own}, workspace);
+    kernels::TttHeadOutputs out{call.rows<float>(o, p)};
+    if (saved != nullptr) out.starts = of((*saved)[0], p), out.kept = of((*saved)[1], p);
+    row.forward(call.head(p), out, workspace);
   });
   return o;
 }
@@ -128,11 +135,10 @@ TttGradients backward(const FusedTtt& row, TttKind kind, const at::Tensor& grad_
   const std::int64_t size = call.head(0).state_size();
   const at::Tensor dscale = call.empty({call.P, call.C}), dgain = call.empty({call.P, call.K}),
                    dbias = call.empty({call.P, call.K}), dstate = call.empty({call.P, size});
-  const auto of = [](const at::Tensor& x, std::int64_t p) { return x.mutable_data_ptr<float>() + p * x.stride(0); };
   call.parallel_heads(row, /*backward=*/true, [&](std::int64_t p, float* workspace) {
     kernels::TttHeadGradients d;
     d.o = call.rows<const float>(d_o, p);
-    d.starts = of(saved[0], p);
+    d.starts = of(saved[0], p), d.kept = of(saved[1], p);
     d.dq = call.rows<float>(dq, p), d.dk = call.rows<float>(dk, p), d.dv = call.rows<float>(dv, p);
     d.dsigma = dsigma.mutable_data_ptr<float>() + p * call.T;
     d.dscale = of(dscale, p), d.dgain = of(dgain, p), d.dbias = of(dbias, p), d.dstate = of(dstate, p);

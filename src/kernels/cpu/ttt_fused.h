@@ -38,6 +38,11 @@ struct TttHead {
   // TTT-MLP's rows of M values lie M + 16 apart in a pass's own buffers: at a power of two they would share few sets of
   // the first cache.
   std::int64_t hidden_step() const { return hidden + 16; }
+  // Values that TTT-Linear's forward pass keeps of a mini-batch, so that the backward pass need not run it again: the
+  // two normalised activations and G. (TTT-MLP would have to keep some thirteen times as many: it runs it again.)
+  std::int64_t kept_size() const {
+    return hidden == 0 ? 3 * mini_batch * head_dim + 2 * ((mini_batch + 15) / 16 * 16) : 0;
+  }
   // Values of the fast weights w1, b1, w2, b2, one behind the other; w1's rows hidden_step() apart in TTT-MLP.
   std::int64_t state_size() const {
     return hidden == 0 ? (head_dim + 1) * head_dim : head_dim * hidden_step() + hidden + hidden * head_dim + head_dim;
@@ -48,11 +53,13 @@ struct TttHead {
 struct TttHeadOutputs {
   HeadRows<float> o;        // [T,K]
   float* starts = nullptr;  // [segments, state_size], for the backward pass
+  float* kept = nullptr;    // [mini_batches, kept_size], likewise
 };
 
 struct TttHeadGradients {
   HeadRows<const float> o;        // in: [T,K]
   const float* starts = nullptr;  // in: of the forward pass
+  float* kept = nullptr;          // in: of the forward pass; not written
   // Overwritten. dq, dk, dv [T,K]; dsigma [T]; dscale [C]; dgain, dbias [K]; dstate [state_size].
   HeadRows<float> dq, dk, dv;
   float *dsigma = nullptr, *dscale = nullptr, *dgain = nullptr, *dbias = nullptr, *dstate = nullptr;

@@ -36,6 +36,10 @@ struct PerStep {
 inline void copy(float* out, const float* in, std::int64_t n) {
   __builtin_memcpy(out, in, static_cast<std::size_t>(n) * sizeof(float));
 }
+// A row of a multiple of 16 values.
+TTT_INLINE inline void copy_row(float* out, const float* in, std::int64_t n) {
+  for (std::int64_t f = 0; f < n; f += 16) save(out + f, load<Lanes<float>>(in + f));
+}
 inline void zero(float* out, std::int64_t n) {
   __builtin_memset(out, 0, static_cast<std::size_t>(n) * sizeof(float));
 }
@@ -53,10 +57,6 @@ class HeadPass {
         e(steps(kept, P, arena)),
         a(steps(kept, C * P, arena)),
         mask(steps(kept, C * P, arena)),
-        xh(steps(kept, C * K, arena)),
-        r(steps(kept, C, arena)),
-        xhq(steps(kept, C * K, arena)),
-        rq(steps(kept, C, arena)),
         o(arena.take(C * K)) {}
 
  protected:
@@ -78,8 +78,8 @@ class HeadPass {
     const std::int64_t first = first_token(mini_batch), count = tokens(mini_batch);
     float *q_i = q(i), *k_i = k(i), *target_i = target[i];
     for (std::int64_t c = 0; c < count; ++c) {
-      copy(q_i + c * K, head_.q[first + c], K);
-      copy(k_i + c * K, head_.k[first + c], K);
+      copy_row(q_i + c * K, head_.q[first + c], K);
+      copy_row(k_i + c * K, head_.k[first + c], K);
       const float *v_c = head_.v[first + c], *k_c = k_i + c * K;
       float* target_c = target_i + c * K;
       for (std::int64_t f = 0; f < K; f += 16)
@@ -94,7 +94,7 @@ class HeadPass {
 
   void store(const float* from, std::int64_t mini_batch, HeadRows<float> to) const {
     const std::int64_t first = first_token(mini_batch), count = tokens(mini_batch);
-    for (std::int64_t c = 0; c < count; ++c) copy(to[first + c], from + c * K, K);
+    for (std::int64_t c = 0; c < count; ++c) copy_row(to[first + c], from + c * K, K);
   }
 
   static Lanes<float> load_lanes(const float* p) { return load<Lanes<float>>(p); }
@@ -204,7 +204,7 @@ class HeadPass {
     if (padded == rows) return transpose(cols, padded, scratch, padded, out, out_step);
     float* const whole = scratch + cols * padded;
     transpose(cols, padded, scratch, padded, whole, cols);
-    for (std::int64_t c = 0; c < rows; ++c) copy(out + c * out_step, whole + c * cols, cols);
+    for (std::int64_t c = 0; c < rows; ++c) copy_row(out + c * out_step, whole + c * cols, cols);
   }
 
   const TttHead& head_;
@@ -213,8 +213,6 @@ class HeadPass {
   PerStep target;              // V - K
   PerStep sigma, e;            // [P], zeros behind the C values
   PerStep a, mask;             // Q K^T [C,P] and N
-  PerStep xh, r;               // of Z (TTT-MLP: Z2)
-  PerStep xhq, rq;             // of Zq (Z2q)
   float* o;                    // [C,K]
 };
 

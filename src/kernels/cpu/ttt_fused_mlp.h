@@ -13,6 +13,10 @@ class MlpPass : public HeadPass {
       : HeadPass(head, backward ? head.segment : 1, arena), M(head.hidden), S(head.hidden_step()) {
     const std::int64_t kept = backward ? head.segment : 1;
     w_ = steps(kept, head.state_size(), arena);
+    xh_ = steps(kept, C * K, arena);
+    r_ = steps(kept, C, arena);
+    xhq_ = steps(kept, C * K, arena);
+    rq_ = steps(kept, C, arena);
     z1_ = steps(kept, 2 * C * S, arena);
     t1_ = steps(kept, 2 * C * S, arena);
     x2_ = steps(kept, 3 * C * S, arena);
@@ -119,7 +123,7 @@ class MlpPass : public HeadPass {
     product(2 * C, M, K, {qk[i], K, 1}, w.w1, S, z1_[i], S);
     gelu(z1(i), w.c1, t1(i), x2(i));
     product(C, K, M, {x2(i), S, 1}, w.w2, K, z2_, K);
-    inner_gradient_rows(C, K, z2_, w.c2, target[i], head_.gain, head_.bias, g2(i), xh[i], r[i]);
+    inner_gradient_rows(C, K, z2_, w.c2, target[i], head_.gain, head_.bias, g2(i), xh_[i], r_[i]);
     // B = G2 W2^T;  G1 = B (.) phi'(Z1)
     transpose(C, K, g2(i), K, x_t_, P);
     product_transposed(C, M, K, x_t_, w.w2, K, b_[i], S, scratch_);
@@ -134,7 +138,7 @@ class MlpPass : public HeadPass {
     dual_mask(i, x2q(i), x_t_, M, S, a2_[i], mask2_[i]);
     product(C, K, M, {x2q(i), S, 1}, w.w2, K, z2_, K);
     product<Store::kSet, Terms::kUpToRow>(C, K, C, {mask2_[i], P, 1}, g2(i), K, ck_, K);
-    output_norm_rows(C, K, z2_, w.c2, ck_, q(i), head_.gain, head_.bias, want_output ? o : nullptr, xhq[i], rq[i]);
+    output_norm_rows(C, K, z2_, w.c2, ck_, q(i), head_.gain, head_.bias, want_output ? o : nullptr, xhq_[i], rq_[i]);
   }
 
   // W1' = W1 - K^T (e (.) G1);  W2' = W2 - X2^T (e (.) G2);  c1' = c1 - e^T G1;  c2' = c2 - e^T G2, in place
@@ -152,12 +156,12 @@ class MlpPass : public HeadPass {
     const State w = parts(w_[i]), dw = parts(d.dstate);
     float *u2 = u_dz_g2_[i], *dz2 = u2 + C * K, *u1 = u1_dz1_, *dz1 = u1_dz1_ + C * S, *dq = dqk_, *dk = dqk_ + C * K;
     const std::int64_t first = first_token(n), count = tokens(n);
-    for (std::int64_t c = 0; c < count; ++c) copy(grad_o_ + c * K, d.o[first + c], K);
+    for (std::int64_t c = 0; c < count; ++c) copy_row(grad_o_ + c * K, d.o[first + c], K);
     zero(grad_o_ + count * K, (C - count) * K);
     zero(dsigma_, P), zero(de_, P);
 
     // U2 = dZ2q;  dN2 = -M (.) (U2 G2^T), dA2, dE;  dX2q = U2 W2^T + dA2 X2;  dX2 = dA2^T X2q;  dG2 = -N2^T U2
-    output_norm_backward_rows(C, K, grad_o_, xhq[i], rq[i], head_.gain, u2, d.dgain, d.dbias);
+    output_norm_backward_rows(C, K, grad_o_, xhq_[i], rq_[i], head_.gain, u2, d.dgain, d.dbias);
     transpose(C, K, g2(i), K, g2_t_, P);
     dual_mask_backward(i, u2, g2_t_, K, K, a2_[i], da_, dsigma_, d.dscale);
     transpose(C, K, u2, K, x_t_, P);
@@ -193,7 +197,7 @@ class MlpPass : public HeadPass {
     // dB = dG1 (.) phi'(Z1);  dG2 += dB W2;  dZ2, dD;  dX2 += dZ2 W2^T;  dZ1 = dX2 (.) phi'(Z1) + dG1 (.) B (.) phi''
     gelu_first_impl<float>(wide_rows(), in_wide(dg1_), in_wide(z1(i)), in_wide(t1(i)), out_wide(db(i)));
     product<Store::kAdd>(C, K, M, {db(i), S, 1}, w.w2, K, dg2_, K);
-    inner_gradient_backward_rows(C, K, dg2_, target[i], g2(i), xh[i], r[i], head_.gain, head_.bias, dz2, dd_, d.dgain,
+    inner_gradient_backward_rows(C, K, dg2_, target[i], g2(i), xh_[i], r_[i], head_.gain, head_.bias, dz2, dd_, d.dgain,
                                  d.dbias);
     transpose(C, K, dz2, K, x_t_, P);
     product_transposed(C, M, K, x_t_, w.w2, K, cm_, S, scratch_);
@@ -225,6 +229,8 @@ class MlpPass : public HeadPass {
 
   const std::int64_t M, S;  // S: from row to row of what is M wide
   PerStep w_;               // the fast weights of each mini-batch: W1, c1, W2, c2
+  PerStep xh_, r_;          // of Z2
+  PerStep xhq_, rq_;        // of Z2q
   PerStep z1_, t1_;         // rows of Z1q, then of Z1; the tanh of their GELU
   PerStep x2_;              // rows of X2q, X2, dB
   PerStep b_, g1_;          // B, G1
