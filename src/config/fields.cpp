@@ -93,6 +93,10 @@ class Declarations {
     fields_.push_back({key, "path", "", help, [&at](const std::string& text) { at = text; }, [&at] { return at; }});
   }
 
+  void word(const char* key, std::string& at, const char* help) {
+    fields_.push_back({key, "word", "", help, [&at](const std::string& text) { at = text; }, [&at] { return at; }});
+  }
+
   template <class Enum>
   void choice(const char* key, Enum& at, const std::vector<std::pair<const char*, Enum>>& choices, const char* help) {
     std::string names;
@@ -247,6 +251,8 @@ void declare(Declarations& d, TrainConfig& t) {
   d.choice<DeviceKind>("train.device", t.device,
                        {{"auto", DeviceKind::kAuto}, {"cpu", DeviceKind::kCpu}, {"cuda", DeviceKind::kCuda}},
                        "auto: a GPU where there is one");
+  d.word("train.ttt_kernel", t.ttt_kernel,
+         "that TTT layers run on (`ttt bench op ttt_linear` lists them); auto: the best that takes the call");
   d.choice<LossAverage>("train.loss_average", t.loss_average,
                         {{"tokens", LossAverage::kTokens}, {"sequences", LossAverage::kSequences}},
                         "over all scored tokens, or over a sequence's and then over sequences");

@@ -34,6 +34,7 @@ struct TrainConfig {
   std::int64_t threads = 0;  // CPU threads; 0: all cores
   DType dtype = DType::kAuto;
   DeviceKind device = DeviceKind::kAuto;
+  std::string ttt_kernel = "auto";  // row of the TTT kernel table, ops/ttt.h; auto: the best that takes the call
   LossAverage loss_average = LossAverage::kTokens;
   bool recompute = false;           // keep only each block's input and compute the block again in the backward pass
   bool reset_at_documents = false;  // a document sees nothing of the one before it in the same sample

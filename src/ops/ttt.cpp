@@ -41,10 +41,14 @@ std::mutex& choice_mutex() {
   return mutex;
 }
 
+struct ForcedKernel {
+  std::string name, source;
+};
+
 // Under choice_mutex().
-std::string& forced_kernel() {
-  static std::string name;
-  return name;
+ForcedKernel& forced_kernel() {
+  static ForcedKernel forced;
+  return forced;
 }
 
 std::string kernel_names() {
@@ -53,7 +57,7 @@ std::string kernel_names() {
   return names;
 }
 
-const TttKernel& find_kernel(const std::string& name, const char* source) {
+const TttKernel& find_kernel(const std::string& name, const std::string& source) {
   for (const TttKernel& kernel : ttt_kernels()) {
     if (kernel.name == name) return kernel;
   }
@@ -180,19 +184,18 @@ const std::vector<TttKernel>& ttt_kernels() {
   return kernels;
 }
 
-void force_ttt_kernel(const std::string& name) {
-  if (!name.empty()) find_kernel(name, "the forced kernel");
+void force_ttt_kernel(const std::string& name, const std::string& source) {
+  if (!name.empty()) find_kernel(name, source);
   const std::lock_guard<std::mutex> lock(choice_mutex());
-  forced_kernel() = name;
+  forced_kernel() = {name, source};
 }
 
 const TttKernel& choose_ttt_kernel(TttKind kind, const TttShape& shape) {
-  std::string forced;
+  std::string forced, source;
   {
     const std::lock_guard<std::mutex> lock(choice_mutex());
-    forced = forced_kernel();
+    forced = forced_kernel().name, source = forced_kernel().source;
   }
-  const char* source = "the forced kernel";
   if (const char* variable = std::getenv("TTT_KERNEL"); forced.empty() && variable != nullptr) {
     forced = variable;
     source = "the environment variable TTT_KERNEL";

@@ -14,7 +14,8 @@ constexpr std::int64_t kFp32 = 4;
 constexpr std::int64_t kLogitBytes = std::int64_t{32} << 20;  // the head's slice of logits, ops/cross_entropy
 
 // Numbers that one layer keeps per token for its backward pass: the inputs of its norms, products and elementwise
-// steps. TTT's inner loop keeps its inputs and the fast weights at some segment starts, which are left out.
+// steps. What the fused TTT kernels keep (kernels/cpu/ttt_fused.h): the fast weights of every eighth mini-batch and,
+// for TTT-Linear, the normalised activations and G.
 double kept_by_layer(const ModelConfig& m, MixerKind kind) {
   const auto D = static_cast<double>(m.hidden_size);
   double kept = m.pre_conv ? 2 * D : 0;
@@ -25,8 +26,11 @@ double kept_by_layer(const ModelConfig& m, MixerKind kind) {
     case MixerKind::kMamba:
       return kept + 2 * D + 8 * static_cast<double>(m.mamba_channels());
     case MixerKind::kTttLinear:
-    case MixerKind::kTttMlp:
+    case MixerKind::kTttMlp: {
+      const auto K = static_cast<double>(m.head_dim()), starts = 8.0 * static_cast<double>(m.mini_batch_size);
+      kept += kind == MixerKind::kTttLinear ? 3 * D + (K + 1) * D / starts : (8 * K + 5) * D / starts;
       return kept + (m.backbone == Backbone::kMamba ? 9 : 7) * D;
+    }
   }
   return kept;
 }

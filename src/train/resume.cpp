@@ -29,6 +29,7 @@ constexpr Change kMayChange[] = {
     {"train.threads", kRounding},
     {"train.dtype", kRounding},
     {"train.device", kRounding},
+    {"train.ttt_kernel", kRounding},
     {"train.recompute", kNoEffect},
     {"train.reset_at_documents", "documents are told apart, or not, from here on"},
     {"train.log_every", kLogging},

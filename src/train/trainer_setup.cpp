@@ -10,6 +10,7 @@
 #include "infer/load_model.h"
 #include "model/device.h"
 #include "model/layout.h"
+#include "ops/ttt.h"
 #include "train/progress.h"
 #include "train/resume.h"
 #include "train/trainer.h"
@@ -66,6 +67,7 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
     : config_(resolved(config)), options_(options), device_(torch::kCPU), schedule_(schedule_of(config_)) {
   device_ = select_device(config_.train.device);
   set_cpu_threads(config_.train.threads);
+  force_ttt_kernel(config_.train.ttt_kernel == "auto" ? "" : config_.train.ttt_kernel, "train.ttt_kernel");
   if (device_.is_cuda()) choose_deterministic_kernels();
   open_data();
   read_tokenizer();

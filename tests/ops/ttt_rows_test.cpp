@@ -50,7 +50,7 @@ TEST_P(Rows, AgreeWithTheReference) {
       K <= 64 ? std::vector<std::int64_t>{1, 2, 15, 16, 17, 33, 67} : std::vector<std::int64_t>{1, 17, 67};
   for (const std::int64_t mini_batch : {8, 16, 32, 64}) {
     for (const std::int64_t time : times) {
-      const Sizes s{GetParam().kind, 1, K > 64 ? 1 : 3, time, K, mini_batch};
+      const Sizes s{GetParam().kind, 1, K >= 64 ? 1 : 3, time, K, mini_batch};
       Sizes s32 = s;
       s32.dtype = at::kFloat;
       const Arguments a = testing::random_arguments(s), a32 = testing::random_arguments(s32);
