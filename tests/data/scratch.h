@@ -2,7 +2,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <fstream>
 #include <string>
@@ -10,37 +9,9 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "support/scratch_folder.h"
 
 namespace ttt {
-
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    std::string pattern = (fs::temp_directory_path() / "ttt_test_XXXXXX").string();
-    if (mkdtemp(pattern.data()) == nullptr) fail("cannot make a scratch folder");
-    path_ = pattern;
-  }
-  ~ScratchFolder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  ScratchFolder(const ScratchFolder&) = delete;
-  ScratchFolder& operator=(const ScratchFolder&) = delete;
-
-  fs::path operator/(const std::string& name) const { return path_ / name; }
-  const fs::path& path() const { return path_; }
-
-  // Writes a file, its folders included.
-  fs::path write(const std::string& name, std::string_view content) const {
-    const fs::path path = path_ / name;
-    fs::create_directories(path.parent_path());
-    std::ofstream(path, std::ios::binary) << content;  // without an fsync each
-    return path;
-  }
-
- private:
-  fs::path path_;
-};
 
 // The message of the UserError that `act` throws; "" (and a failure) when it throws none.
 template <class Act>

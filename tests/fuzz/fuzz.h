@@ -11,25 +11,14 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "support/scratch_folder.h"
 
 namespace ttt {
 
 // A folder of the process's own, for readers that read files.
 inline const fs::path& scratch() {
-  struct Folder {
-    fs::path path;
-    Folder() {
-      std::string name = (fs::temp_directory_path() / "ttt_fuzz_XXXXXX").string();
-      if (mkdtemp(name.data()) == nullptr) std::abort();
-      path = name;
-    }
-    ~Folder() {
-      std::error_code ignored;
-      fs::remove_all(path, ignored);
-    }
-  };
-  static const Folder folder;
-  return folder.path;
+  static const ScratchFolder folder;
+  return folder.path();
 }
 
 inline void write_bytes(const fs::path& path, std::string_view bytes) {

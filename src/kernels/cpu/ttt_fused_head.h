@@ -45,19 +45,30 @@ inline void zero(float* out, std::int64_t n) {
 }
 class HeadPass {
  public:
-  // kept: mini-batches whose buffers are kept at a time.
-  HeadPass(const TttHead& head, std::int64_t kept, Arena& arena)
+  // A backward pass keeps the buffers of a segment's mini-batches at a time, a forward pass those of one.
+  HeadPass(const TttHead& head, bool backward, Arena& arena)
       : head_(head),
+        kept_(backward ? head.segment : 1),
         C(head.mini_batch),
         K(head.head_dim),
         P((head.mini_batch + 15) / 16 * 16),
-        qk(steps(kept, 2 * C * K, arena)),
-        target(steps(kept, C * K, arena)),
-        sigma(steps(kept, P, arena)),
-        e(steps(kept, P, arena)),
-        a(steps(kept, C * P, arena)),
-        mask(steps(kept, C * P, arena)),
-        o(arena.take(C * K)) {}
+        qk(steps(kept_, 2 * C * K, arena)),
+        target(steps(kept_, C * K, arena)),
+        sigma(steps(kept_, P, arena)),
+        e(steps(kept_, P, arena)),
+        a(steps(kept_, C * P, arena)),
+        mask(steps(kept_, C * P, arena)),
+        w_(steps(kept_, head.state_size(), arena)),
+        o(arena.take(C * K)) {
+    if (!backward) return;
+    grad_o_ = arena.take(C * K);
+    da_ = arena.take(C * P);
+    dd_ = arena.take(C * K);
+    x_ = arena.take(2 * C * K);
+    dqk_ = arena.take(2 * C * K);
+    dsigma_ = arena.take(P);
+    de_ = arena.take(P);
+  }
 
  protected:
   static PerStep steps(std::int64_t kept, std::int64_t size, Arena& arena) {
@@ -95,6 +106,58 @@ class HeadPass {
   void store(const float* from, std::int64_t mini_batch, HeadRows<float> to) const {
     const std::int64_t first = first_token(mini_batch), count = tokens(mini_batch);
     for (std::int64_t c = 0; c < count; ++c) copy_row(to[first + c], from + c * K, K);
+  }
+
+  // Keeps the fast weights for the backward pass where mini-batch n begins a segment.
+  void keep_start(const TttHeadOutputs& result, std::int64_t n) const {
+    if (result.starts == nullptr || n % head_.segment != 0) return;
+    copy(result.starts + n / head_.segment * head_.state_size(), w_[0], head_.state_size());
+  }
+
+  // Segments from the last to the first: forward_again(i, n) and update(i, n, w) for the segment's mini-batches n,
+  // whose buffers are the i-th ones, w being the weights that the update changes in place; then step_backward(i, n)
+  // from the last of them to the first.
+  template <class ForwardAgain, class Update, class StepBackward>
+  void backward_segments(const TttHeadGradients& d, const ForwardAgain& forward_again, const Update& update,
+                         const StepBackward& step_backward) const {
+    zero(d.dstate, head_.state_size());
+    zero(d.dscale, C), zero(d.dgain, K), zero(d.dbias, K);
+    for (std::int64_t segment = head_.segments() - 1; segment >= 0; --segment) {
+      const std::int64_t first = segment * head_.segment, left = head_.mini_batches() - first,
+                         count = left < head_.segment ? left : head_.segment;
+      copy(w_[0], d.starts + segment * head_.state_size(), head_.state_size());
+      for (std::int64_t i = 0; i < count; ++i) {
+        read(i, first + i);
+        forward_again(i, first + i);
+        if (i + 1 == count) break;
+        copy(w_[i + 1], w_[i], head_.state_size());
+        update(i, first + i, w_[i + 1]);
+      }
+      for (std::int64_t i = count - 1; i >= 0; --i) step_backward(i, first + i);
+    }
+  }
+
+  // dO of mini-batch n into grad_o_; dsigma_ and de_ to zero.
+  void begin_backward(std::int64_t n, const TttHeadGradients& d) const {
+    const std::int64_t first = first_token(n), count = tokens(n);
+    for (std::int64_t c = 0; c < count; ++c) copy_row(grad_o_ + c * K, d.o[first + c], K);
+    zero(grad_o_ + count * K, (C - count) * K);
+    zero(dsigma_, P), zero(de_, P);
+  }
+
+  // The gradients of mini-batch n's inputs: [dQ; dK] += x_;  dK += dD;  dV = -dD
+  void store_input_gradients(std::int64_t n, const TttHeadGradients& d) const {
+    float *dq = dqk_, *dk = dqk_ + C * K;
+    for (std::int64_t f = 0; f < C * K; f += 16) {
+      const Lanes<float> dd_f = load_lanes(dd_ + f);
+      save(dq + f, Lanes<float>(load_lanes(dq + f) + load_lanes(x_ + f)));
+      save(dk + f, Lanes<float>(load_lanes(dk + f) + load_lanes(x_ + C * K + f) + dd_f));
+      save(dd_ + f, Lanes<float>(-dd_f));
+    }
+    store(dq, n, d.dq);
+    store(dk, n, d.dk);
+    store(dd_, n, d.dv);
+    copy(d.dsigma + first_token(n), dsigma_, tokens(n));
   }
 
   static Lanes<float> load_lanes(const float* p) { return load<Lanes<float>>(p); }
@@ -208,12 +271,17 @@ class HeadPass {
   }
 
   const TttHead& head_;
+  const std::int64_t kept_;    // mini-batches whose buffers are kept at a time
   const std::int64_t C, K, P;  // P: C rounded up to a vector
   PerStep qk;                  // rows of Q, then of K
   PerStep target;              // V - K
   PerStep sigma, e;            // [P], zeros behind the C values
   PerStep a, mask;             // Q K^T [C,P] and N
+  PerStep w_;                  // the fast weights: w1, b1, w2, b2, see TttHead::state_size()
   float* o;                    // [C,K]
+  // Of one mini-batch's backward pass: dO, dA, dD [C,K]; [U; dZ] W^T and [dQ; dK] [2C,K]; [P].
+  float *grad_o_ = nullptr, *da_ = nullptr, *dd_ = nullptr, *x_ = nullptr, *dqk_ = nullptr, *dsigma_ = nullptr,
+        *de_ = nullptr;
 };
 
 }  // namespace

@@ -9,32 +9,23 @@ namespace {
 class LinearPass : public HeadPass {
  public:
   LinearPass(const TttHead& head, bool backward, Arena& arena)
-      : HeadPass(head, backward ? head.segment : 1, arena),
-        w_(steps(backward ? head.segment : 1, head.state_size(), arena)),
+      : HeadPass(head, backward, arena),
         z_(arena.take(2 * C * K)),
         own_(arena.take(head.kept_size())),
         x_t_(arena.take(K * 2 * P)),
         ng_(arena.take(C * K)) {
     if (!backward) return;
-    grad_o_ = arena.take(C * K);
     u_dz_ = arena.take(2 * C * K);
-    da_ = arena.take(C * P);
     gam_ = arena.take(C * K);
     g_t_ = arena.take(K * P);
-    dd_ = arena.take(C * K);
-    x_ = arena.take((2 * C + 15) * K);
     scratch_ = arena.take(2 * K * (2 * C + 16));
-    dqk_ = arena.take(2 * C * K);
-    dsigma_ = arena.take(P);
-    de_ = arena.take(P);
   }
 
   void forward(const TttHeadOutputs& result) {
     copy(w_[0], head_.w1, K * K);
     copy(w_[0] + K * K, head_.b1, K);
     for (std::int64_t n = 0; n < head_.mini_batches(); ++n) {
-      if (result.starts != nullptr && n % head_.segment == 0)
-        copy(result.starts + n / head_.segment * head_.state_size(), w_[0], head_.state_size());
+      keep_start(result, n);
       const Kept kept = parts(result.kept == nullptr ? own_ : result.kept + n * head_.kept_size());
       read(0, n);
       masks(0);
@@ -45,20 +36,10 @@ class LinearPass : public HeadPass {
   }
 
   void backward(const TttHeadGradients& d) {
-    zero(d.dstate, head_.state_size());
-    zero(d.dscale, C), zero(d.dgain, K), zero(d.dbias, K);
-    for (std::int64_t segment = head_.segments() - 1; segment >= 0; --segment) {
-      const std::int64_t first = segment * head_.segment, left = head_.mini_batches() - first,
-                         count = left < head_.segment ? left : head_.segment;
-      copy(w_[0], d.starts + segment * head_.state_size(), head_.state_size());
-      for (std::int64_t i = 0; i < count; ++i) {
-        read(i, first + i);
-        if (i + 1 == count) break;
-        copy(w_[i + 1], w_[i], head_.state_size());
-        update(i, parts(d.kept + (first + i) * head_.kept_size()), w_[i + 1]);
-      }
-      for (std::int64_t i = count - 1; i >= 0; --i) step_backward(i, first + i, d);
-    }
+    const auto kept = [&](std::int64_t n) { return parts(d.kept + n * head_.kept_size()); };
+    backward_segments(
+        d, [](std::int64_t, std::int64_t) {}, [&](std::int64_t i, std::int64_t n, float* w) { update(i, kept(n), w); },
+        [&](std::int64_t i, std::int64_t n) { step_backward(i, n, kept(n), d); });
   }
 
  private:
@@ -92,14 +73,10 @@ class LinearPass : public HeadPass {
     add_rows(ng_, C, K, K, -1, w + K * K);
   }
 
-  void step_backward(std::int64_t i, std::int64_t n, const TttHeadGradients& d) {
+  void step_backward(std::int64_t i, std::int64_t n, const Kept& kept, const TttHeadGradients& d) {
     const float* w = w_[i];
-    const Kept kept = parts(d.kept + n * head_.kept_size());
     float *dw = d.dstate, *dc = d.dstate + K * K, *u = u_dz_, *dz = u_dz_ + C * K, *dq = dqk_, *dk = dqk_ + C * K;
-    const std::int64_t first = first_token(n), count = tokens(n);
-    for (std::int64_t c = 0; c < count; ++c) copy_row(grad_o_ + c * K, d.o[first + c], K);
-    zero(grad_o_ + count * K, (C - count) * K);
-    zero(dsigma_, P), zero(de_, P);
+    begin_backward(n, d);
 
     masks(i);
 
@@ -127,28 +104,17 @@ class LinearPass : public HeadPass {
                                  d.dgain, d.dbias);
     transpose(2 * C, K, u_dz_, K, x_t_, (2 * C + 15) / 16 * 16);
     product_transposed(2 * C, K, K, x_t_, w, K, x_, K, scratch_);
-    for (std::int64_t f = 0; f < C * K; f += 16) {
-      const Lanes<float> dd = load_lanes(dd_ + f);
-      save(dq + f, Lanes<float>(load_lanes(dq + f) + load_lanes(x_ + f)));
-      save(dk + f, Lanes<float>(load_lanes(dk + f) + load_lanes(x_ + C * K + f) + dd));
-      save(dd_ + f, Lanes<float>(-dd));
-    }
-    store(dq, n, d.dq);
-    store(dk, n, d.dk);
-    store(dd_, n, d.dv);
-    copy(d.dsigma + first, dsigma_, count);
+    store_input_gradients(n, d);
 
     // dW = dW' + Q^T U + K^T dZ;  dc = dc' + sum U + sum dZ
     product<Store::kAdd>(K, K, 2 * C, {qk[i], 1, K}, u_dz_, K, dw, K);
     add_rows(u_dz_, 2 * C, K, K, 1, dc);
   }
 
-  PerStep w_;   // the fast weights of each mini-batch: W [K,K], then c [K]
   float* z_;    // rows of Zq, then of Z
   float* own_;  // what is not kept for a backward pass
   float *x_t_, *ng_;
-  float *grad_o_ = nullptr, *u_dz_ = nullptr, *da_ = nullptr, *gam_ = nullptr, *g_t_ = nullptr, *dd_ = nullptr,
-        *x_ = nullptr, *scratch_ = nullptr, *dqk_ = nullptr, *dsigma_ = nullptr, *de_ = nullptr;
+  float *u_dz_ = nullptr, *gam_ = nullptr, *g_t_ = nullptr, *scratch_ = nullptr;
 };
 
 }  // namespace

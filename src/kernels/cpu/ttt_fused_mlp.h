@@ -10,46 +10,36 @@ namespace {
 class MlpPass : public HeadPass {
  public:
   MlpPass(const TttHead& head, bool backward, Arena& arena)
-      : HeadPass(head, backward ? head.segment : 1, arena), M(head.hidden), S(head.hidden_step()) {
-    const std::int64_t kept = backward ? head.segment : 1;
-    w_ = steps(kept, head.state_size(), arena);
-    xh_ = steps(kept, C * K, arena);
-    r_ = steps(kept, C, arena);
-    xhq_ = steps(kept, C * K, arena);
-    rq_ = steps(kept, C, arena);
-    z1_ = steps(kept, 2 * C * S, arena);
-    t1_ = steps(kept, 2 * C * S, arena);
-    x2_ = steps(kept, 3 * C * S, arena);
-    b_ = steps(kept, C * S, arena);
-    g1_ = steps(kept, C * S, arena);
-    u_dz_g2_ = steps(kept, 3 * C * K, arena);
-    a2_ = steps(kept, C * P, arena);
-    mask2_ = steps(kept, C * P, arena);
+      : HeadPass(head, backward, arena), M(head.hidden), S(head.hidden_step()) {
+    xh_ = steps(kept_, C * K, arena);
+    r_ = steps(kept_, C, arena);
+    xhq_ = steps(kept_, C * K, arena);
+    rq_ = steps(kept_, C, arena);
+    z1_ = steps(kept_, 2 * C * S, arena);
+    t1_ = steps(kept_, 2 * C * S, arena);
+    x2_ = steps(kept_, 3 * C * S, arena);
+    b_ = steps(kept_, C * S, arena);
+    g1_ = steps(kept_, C * S, arena);
+    u_dz_g2_ = steps(kept_, 3 * C * K, arena);
+    a2_ = steps(kept_, C * P, arena);
+    mask2_ = steps(kept_, C * P, arena);
     z2_ = arena.take(C * K);
     x_t_ = arena.take(M * 2 * P);
     ck_ = arena.take(C * K);
     cm_ = arena.take(C * S);
     scratch_ = arena.take(2 * M * (2 * C + 16));
     if (!backward) return;
-    grad_o_ = arena.take(C * K);
-    da_ = arena.take(C * P);
     g2_t_ = arena.take(K * P);
     dx2_ = arena.take(C * S);
     dg2_ = arena.take(C * K);
     dg1_ = arena.take(C * S);
     u1_dz1_ = arena.take(2 * C * S);
-    dd_ = arena.take(C * K);
-    x_ = arena.take(2 * C * K);
-    dqk_ = arena.take(2 * C * K);
-    dsigma_ = arena.take(P);
-    de_ = arena.take(P);
   }
 
   void forward(const TttHeadOutputs& result) {
     start(w_[0]);
     for (std::int64_t n = 0; n < head_.mini_batches(); ++n) {
-      if (result.starts != nullptr && n % head_.segment == 0)
-        copy(result.starts + n / head_.segment * head_.state_size(), w_[0], head_.state_size());
+      keep_start(result, n);
       read(0, n);
       step(0, /*want_output=*/true);
       store(o, n, result.o);
@@ -58,21 +48,10 @@ class MlpPass : public HeadPass {
   }
 
   void backward(const TttHeadGradients& d) {
-    zero(d.dstate, head_.state_size());
-    zero(d.dscale, C), zero(d.dgain, K), zero(d.dbias, K);
-    for (std::int64_t segment = head_.segments() - 1; segment >= 0; --segment) {
-      const std::int64_t first = segment * head_.segment, left = head_.mini_batches() - first,
-                         count = left < head_.segment ? left : head_.segment;
-      copy(w_[0], d.starts + segment * head_.state_size(), head_.state_size());
-      for (std::int64_t i = 0; i < count; ++i) {
-        read(i, first + i);
-        step(i, /*want_output=*/false);
-        if (i + 1 == count) break;
-        copy(w_[i + 1], w_[i], head_.state_size());
-        update(i, w_[i + 1]);
-      }
-      for (std::int64_t i = count - 1; i >= 0; --i) step_backward(i, first + i, d);
-    }
+    backward_segments(
+        d, [&](std::int64_t i, std::int64_t) { step(i, /*want_output=*/false); },
+        [&](std::int64_t i, std::int64_t, float* w) { update(i, w); },
+        [&](std::int64_t i, std::int64_t n) { step_backward(i, n, d); });
   }
 
  private:
@@ -155,10 +134,7 @@ class MlpPass : public HeadPass {
   void step_backward(std::int64_t i, std::int64_t n, const TttHeadGradients& d) {
     const State w = parts(w_[i]), dw = parts(d.dstate);
     float *u2 = u_dz_g2_[i], *dz2 = u2 + C * K, *u1 = u1_dz1_, *dz1 = u1_dz1_ + C * S, *dq = dqk_, *dk = dqk_ + C * K;
-    const std::int64_t first = first_token(n), count = tokens(n);
-    for (std::int64_t c = 0; c < count; ++c) copy_row(grad_o_ + c * K, d.o[first + c], K);
-    zero(grad_o_ + count * K, (C - count) * K);
-    zero(dsigma_, P), zero(de_, P);
+    begin_backward(n, d);
 
     // U2 = dZ2q;  dN2 = -M (.) (U2 G2^T), dA2, dE;  dX2q = U2 W2^T + dA2 X2;  dX2 = dA2^T X2q;  dG2 = -N2^T U2
     output_norm_backward_rows(C, K, grad_o_, xhq_[i], rq_[i], head_.gain, u2, d.dgain, d.dbias);
@@ -210,16 +186,7 @@ class MlpPass : public HeadPass {
     // [dQ; dK] += [U1; dZ1] W1^T;  dK += dD;  dV = -dD
     transpose(2 * C, M, u1_dz1_, S, x_t_, (2 * C + 15) / 16 * 16);
     product_transposed(2 * C, K, M, x_t_, w.w1, S, x_, K, scratch_);
-    for (std::int64_t f = 0; f < C * K; f += 16) {
-      const Lanes<float> dd = load_lanes(dd_ + f);
-      save(dq + f, Lanes<float>(load_lanes(dq + f) + load_lanes(x_ + f)));
-      save(dk + f, Lanes<float>(load_lanes(dk + f) + load_lanes(x_ + C * K + f) + dd));
-      save(dd_ + f, Lanes<float>(-dd));
-    }
-    store(dq, n, d.dq);
-    store(dk, n, d.dk);
-    store(dd_, n, d.dv);
-    copy(d.dsigma + first, dsigma_, count);
+    store_input_gradients(n, d);
     // dW2 = dW2' + X2q^T U2 + X2^T dZ2 + dB^T G2;  dW1 = dW1' + Q^T U1 + K^T dZ1;  dc alike
     product<Store::kAdd>(M, K, 3 * C, {x2_[i], 1, S}, u_dz_g2_[i], K, dw.w2, K);
     add_rows(u2, 2 * C, K, K, 1, dw.c2);
@@ -228,7 +195,6 @@ class MlpPass : public HeadPass {
   }
 
   const std::int64_t M, S;  // S: from row to row of what is M wide
-  PerStep w_;               // the fast weights of each mini-batch: W1, c1, W2, c2
   PerStep xh_, r_;          // of Z2
   PerStep xhq_, rq_;        // of Z2q
   PerStep z1_, t1_;         // rows of Z1q, then of Z1; the tanh of their GELU
@@ -237,8 +203,7 @@ class MlpPass : public HeadPass {
   PerStep u_dz_g2_;         // rows of U2, dZ2, G2
   PerStep a2_, mask2_;
   float *z2_, *x_t_, *ck_, *cm_, *scratch_;  // ck, cm: [C,K] and [C,M] of no lasting meaning
-  float *grad_o_ = nullptr, *da_ = nullptr, *g2_t_ = nullptr, *dx2_ = nullptr, *dg2_ = nullptr, *dg1_ = nullptr,
-        *u1_dz1_ = nullptr, *dd_ = nullptr, *x_ = nullptr, *dqk_ = nullptr, *dsigma_ = nullptr, *de_ = nullptr;
+  float *g2_t_ = nullptr, *dx2_ = nullptr, *dg2_ = nullptr, *dg1_ = nullptr, *u1_dz1_ = nullptr;
 };
 
 }  // namespace
