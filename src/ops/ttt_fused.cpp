@@ -104,9 +104,9 @@ std::string unsupported(const FusedTtt& row, const TttShape& shape) {
   return "";
 }
 
-// The part of head p of a tensor [B*H, ...].
+// The part of head p of a tensor [B*H, ...]; null where there is none (TTT-MLP keeps no activations).
 float* of(const at::Tensor& x, std::int64_t p) {
-  return x.mutable_data_ptr<float>() + p * x.stride(0);
+  return x.numel() == 0 ? nullptr : x.mutable_data_ptr<float>() + p * x.stride(0);
 }
 
 at::Tensor forward(const FusedTtt& row, TttKind kind, const TttInputs& inputs, const TttWeights& initial,
