@@ -110,6 +110,7 @@ ModelBench bench_model(const RunConfig& config, std::int64_t steps) {
   if (config.train.device == DeviceKind::kCuda)
     user_error("`ttt bench model` measures the CPU and the config says train.device: cuda; set train.device=cpu");
   set_cpu_threads(config.train.threads);
+  force_ttt_kernel(config.train.ttt_kernel, "train.ttt_kernel");
   ModelBench bench;
   bench.mixer = to_string(config.model.mixer);
   bench.context = config.train.context;

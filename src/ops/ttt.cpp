@@ -185,9 +185,10 @@ const std::vector<TttKernel>& ttt_kernels() {
 }
 
 void force_ttt_kernel(const std::string& name, const std::string& source) {
-  if (!name.empty()) find_kernel(name, source);
+  const bool is_forced = name != "auto";
+  if (is_forced) find_kernel(name, source);
   const std::lock_guard<std::mutex> lock(choice_mutex());
-  forced_kernel() = {name, source};
+  forced_kernel() = is_forced ? ForcedKernel{name, source} : ForcedKernel{};
 }
 
 const TttKernel& choose_ttt_kernel(TttKind kind, const TttShape& shape) {

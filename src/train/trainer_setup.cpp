@@ -67,7 +67,7 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
     : config_(resolved(config)), options_(options), device_(torch::kCPU), schedule_(schedule_of(config_)) {
   device_ = select_device(config_.train.device);
   set_cpu_threads(config_.train.threads);
-  force_ttt_kernel(config_.train.ttt_kernel == "auto" ? "" : config_.train.ttt_kernel, "train.ttt_kernel");
+  force_ttt_kernel(config_.train.ttt_kernel, "train.ttt_kernel");
   if (device_.is_cuda()) choose_deterministic_kernels();
   open_data();
   read_tokenizer();

@@ -36,6 +36,8 @@ for text in '"context":64' '"batch_tokens":128' '"micro_batch":2' '"threads":1' 
   '"step_ms":{"median":[0-9.]*,"min":[0-9.]*,"max":[0-9.]*}' '"forward_ms":{' '"backward_ms":{' '"optimizer_ms":{' '"cpu":"' '"revision":"'; do
   grep -q -- "$text" model.json || { cat model.json; die "no $text"; }
 done
+"$TTT" bench model tiny.yaml train.ttt_kernel=composed --context 64 --steps 1 --threads 1 --json 2>log.txt | grep -q '"kernels":{"ttt_linear":"composed"}' ||
+  { cat log.txt; die "train.ttt_kernel does not choose the row"; }
 # A run config's step is cut to what can be timed; keys are overridden as in ttt train.
 "$TTT" bench model "$SOURCE/configs/run/quickstart.yaml" model.hidden_size=32 model.num_layers=1 model.num_heads=2 model.vocab_size=300 \
   model.intermediate_size=48 train.context=128 train.threads=1 --steps 1 >model.txt 2>log.txt || { cat log.txt; die "bench model of a run config"; }

@@ -14,7 +14,7 @@ using testing::Sizes;
 
 class Op : public ::testing::TestWithParam<TttKind> {
  protected:
-  ~Op() override { force_ttt_kernel(""); }
+  ~Op() override { force_ttt_kernel("auto"); }
 };
 INSTANTIATE_TEST_SUITE_P(Ttt, Op, ::testing::Values(TttKind::kLinear, TttKind::kMlp),
                          [](const auto& p) { return p.param == TttKind::kLinear ? "Linear" : "Mlp"; });
@@ -193,7 +193,7 @@ TEST(Ttt, ForcedKernels) {
   on_gpu.device = at::Device(at::kCUDA, 0);
   const std::string refused = message_of<UserError>([&] { choose_ttt_kernel(TttKind::kLinear, on_gpu); });
   EXPECT_TRUE(contains(refused, "reference") && contains(refused, "CPU only")) << refused;
-  force_ttt_kernel("");
+  force_ttt_kernel("auto");
 
   const std::string unknown = message_of<UserError>([] { force_ttt_kernel("refrence"); });
   EXPECT_TRUE(contains(unknown, "\"refrence\"") && contains(unknown, "composed, reference")) << unknown;
