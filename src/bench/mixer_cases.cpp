@@ -41,9 +41,10 @@ OpCase attention_case(const OpSizes& s) {
       "two products with the keys that the mask leaves, (T+1)/2 of them, forward; four backward; scores that are "
       "computed again are not counted";
   add_autograd_contenders(
-      op, static_cast<double>(s.batch * s.heads * s.context), s.dtype,
-      {random.normal(sizes_BHTK, 1), random.normal(sizes_BHTK, 1), random.normal(sizes_BHTK, 1)}, sizes_BHTK,
-      [](const Tensors& a) { return causal_attention(a[0], a[1], a[2]); }, naive_attention);
+      op, static_cast<double>(s.batch * s.heads * s.context),
+      {s.activation(random.normal(sizes_BHTK, 1)), s.activation(random.normal(sizes_BHTK, 1)),
+       s.activation(random.normal(sizes_BHTK, 1))},
+      sizes_BHTK, [](const Tensors& a) { return causal_attention(a[0], a[1], a[2]); }, naive_attention);
   return op;
 }
 
@@ -55,15 +56,16 @@ OpCase selective_scan_case(const OpSizes& s) {
   op.unit = "token";
   op.bound = Bound::kMemory;
   const auto channels = static_cast<double>(E), states = static_cast<double>(kStates);
-  op.forward_work = s.value_bytes() * (3 * channels + 2 * states);
-  op.forward_backward_work = op.forward_work + s.value_bytes() * (5 * channels + 4 * states);
+  op.forward_work = sizeof(float) * (3 * channels + 2 * states);
+  op.forward_backward_work = op.forward_work + sizeof(float) * (5 * channels + 4 * states);
   op.work_note = cat(E, " channels of ", kStates, " states; inputs, outputs and their gradients. ",
-                     "It is the exponentials, one a channel and state, that take the time");
+                     "fp32 in every model. It is the exponentials, one a channel and state, that take the time");
   add_autograd_contenders(
-      op, static_cast<double>(s.batch * s.context), s.dtype,
-      {random.normal(sizes_BTE, 1), 0.001 + 0.1 * at::sigmoid(random.normal(sizes_BTE, 1)),
-       -at::arange(1, kStates + 1, at::kDouble).repeat({E, 1}), random.normal(sizes_BTN, 1),
-       random.normal(sizes_BTN, 1), 1 + random.normal({E}, 0.1)},
+      op, static_cast<double>(s.batch * s.context),
+      to_type({random.normal(sizes_BTE, 1), 0.001 + 0.1 * at::sigmoid(random.normal(sizes_BTE, 1)),
+               -at::arange(1, kStates + 1, at::kDouble).repeat({E, 1}), random.normal(sizes_BTN, 1),
+               random.normal(sizes_BTN, 1), 1 + random.normal({E}, 0.1)},
+              at::kFloat),
       sizes_BTE, [](const Tensors& a) { return selective_scan(scan_inputs(a)); },
       [](const Tensors& a) { return selective_scan_composed(scan_inputs(a)); });
   return op;

@@ -24,10 +24,6 @@ namespace {
 
 constexpr std::uint64_t kTokenSeed = 1;
 
-at::ScalarType compute_type(const RunConfig& config) {
-  return config.train.dtype == DType::kBf16 ? at::kBFloat16 : at::kFloat;
-}
-
 // The rows of the TTT kernel table that this model's layers take.
 std::vector<std::pair<std::string, std::string>> chosen_kernels(const RunConfig& config) {
   const ModelConfig& m = config.model;
@@ -50,10 +46,11 @@ struct StepTimes {
 // A model in training, on one batch of random tokens.
 class TrainingSteps {
  public:
-  explicit TrainingSteps(const RunConfig& config)
+  TrainingSteps(const RunConfig& config, bool bf16)
       : config_(config),
         schedule_(schedule_of(config)),
         model_(std::make_shared<LanguageModel>(config.model, static_cast<std::uint64_t>(config.train.seed))) {
+    model_->set_bf16(bf16);
     NamedParameters parameters;
     for (const auto& item : model_->named_parameters()) parameters.emplace_back(item.key(), item.value());
     optimizer_ = std::make_unique<AdamW>(std::move(parameters), config.optim);
@@ -118,10 +115,11 @@ ModelBench bench_model(const RunConfig& config, std::int64_t steps) {
   bench.micro_batch = config.micro_batch();
   bench.steps = steps;
   bench.threads = at::get_num_threads();
-  bench.dtype = compute_type(config) == at::kBFloat16 ? "bf16" : "fp32";
+  const bool bf16 = select_bf16(config.train.dtype, torch::kCPU);
+  bench.dtype = bf16 ? "bf16" : "fp32";
   bench.kernels = chosen_kernels(config);
 
-  TrainingSteps training(config);
+  TrainingSteps training(config, bf16);
   for (const torch::Tensor& parameter : training.model().parameters()) bench.parameters += parameter.numel();
   const StepTimes warm_up = training.step();
   log_info(cat("warm-up step: ", warm_up.whole, " s"));
@@ -141,7 +139,8 @@ ModelBench bench_model(const RunConfig& config, std::int64_t steps) {
       bench.peak_memory = peak_resident_bytes();
       const std::vector<DenseProduct> list = dense_products(training.model());
       bench.products = 3 * static_cast<std::int64_t>(list.size()) * micro_batches;
-      ceiling = std::make_unique<DenseCeiling>(list, config.micro_batch() * config.train.context, compute_type(config));
+      ceiling = std::make_unique<DenseCeiling>(list, config.micro_batch() * config.train.context,
+                                               bf16 ? at::kBFloat16 : at::kFloat);
       bench.dense_flops = ceiling->flops() * static_cast<double>(micro_batches);
       ceiling->run();  // warms up
     }

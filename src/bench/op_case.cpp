@@ -64,10 +64,14 @@ Contender autograd_contender(std::string name, double units, const Tensors& leav
   return contender;
 }
 
-void add_autograd_contenders(OpCase& op, double units, at::ScalarType dtype, const Tensors& arguments,
-                             at::IntArrayRef output_sizes, const OpFunction& fused, const OpFunction& naive) {
-  const Tensors leaves = to_type(arguments, dtype);
-  const at::Tensor grad = RandomTensors(/*seed=*/2).normal(output_sizes, 1).to(dtype);
+void add_autograd_contenders(OpCase& op, double units, const Tensors& leaves, at::IntArrayRef output_sizes,
+                             const OpFunction& fused, const OpFunction& naive) {
+  at::ScalarType output_type;
+  {
+    const torch::NoGradGuard no_grad;
+    output_type = fused(leaves).scalar_type();
+  }
+  const at::Tensor grad = RandomTensors(/*seed=*/2).normal(output_sizes, 1).to(output_type);
   // From the rounded arguments: rounding them is not the op's error.
   const Contender widened =
       autograd_contender("fp64", units, to_type(leaves, at::kDouble), grad.to(at::kDouble), naive);

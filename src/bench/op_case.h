@@ -16,9 +16,11 @@ namespace ttt {
 
 struct OpSizes {
   std::int64_t batch = 1, heads = 12, head_dim = 64, context = 2048, mini_batch = 16, vocab = 32000;
-  at::ScalarType dtype = at::kFloat;  // of all tensors that a contender is given, or bf16
+  at::ScalarType dtype = at::kFloat;  // of activations, or bf16; what stays fp32 in a model in bf16 is fp32
 
-  double value_bytes() const { return static_cast<double>(c10::elementSize(dtype)); }
+  at::Tensor activation(const at::Tensor& x) const { return x.to(dtype); }
+  static at::Tensor wide(const at::Tensor& x) { return x.to(at::kFloat); }
+  double value_bytes() const { return static_cast<double>(c10::elementSize(dtype)); }  // of an activation
   std::int64_t width() const { return heads * head_dim; }
   std::int64_t mlp_width() const { return (8 * width() / 3 + 15) / 16 * 16; }  // SwiGLU's hidden width
 };
@@ -91,10 +93,10 @@ Tensors to_type(const Tensors& tensors, at::ScalarType dtype);
 Contender autograd_contender(std::string name, double units, const Tensors& leaves, const at::Tensor& grad,
                              OpFunction function);
 
-// The contenders `fused` and `naive` of an op that is two functions of its arguments (fp64; rounded to `dtype`), and
-// what `naive` gives in fp64.
-void add_autograd_contenders(OpCase& op, double units, at::ScalarType dtype, const Tensors& arguments,
-                             at::IntArrayRef output_sizes, const OpFunction& fused, const OpFunction& naive);
+// The contenders `fused` and `naive` of an op that is two functions of its arguments, and what `naive` gives for those
+// in fp64.
+void add_autograd_contenders(OpCase& op, double units, const Tensors& arguments, at::IntArrayRef output_sizes,
+                             const OpFunction& fused, const OpFunction& naive);
 
 // The largest difference relative to the expected tensor's largest value; infinite when a value is not finite or the
 // shapes differ.

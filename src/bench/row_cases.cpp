@@ -6,6 +6,7 @@
 #include "ops/layer_norm_gate.h"
 #include "ops/rms_norm.h"
 #include "ops/rope.h"
+#include "ops/row_dispatch.h"
 #include "ops/swiglu.h"
 
 namespace ttt {
@@ -13,19 +14,31 @@ namespace {
 
 using Sizes = std::vector<std::int64_t>;
 
-// Rows of `width` values; each pass must read and write `forward` or `backward` of them a token.
-OpCase row_case(const OpSizes& s, std::int64_t width, double forward, double backward, const char* what,
+// What a pass must read and write of a row's values.
+struct Traffic {
+  double activations = 0, wide = 0;
+};
+
+// Rows of `width` values.
+OpCase row_case(const OpSizes& s, std::int64_t width, Traffic forward, Traffic backward, const char* what,
                 const Tensors& arguments, at::IntArrayRef output_sizes, const OpFunction& fused,
                 const OpFunction& composed) {
+  const auto bytes = [&](const Traffic& t) {
+    return (s.value_bytes() * t.activations + sizeof(float) * t.wide) * static_cast<double>(width);
+  };
   OpCase op;
   op.unit = "token";
   op.bound = Bound::kMemory;
-  op.forward_work = s.value_bytes() * forward * static_cast<double>(width);
-  op.forward_backward_work = s.value_bytes() * (forward + backward) * static_cast<double>(width);
+  op.forward_work = bytes(forward);
+  op.forward_backward_work = bytes(forward) + bytes(backward);
   op.work_note = what;
-  add_autograd_contenders(op, static_cast<double>(s.batch * s.context), s.dtype, arguments, output_sizes, fused,
-                          composed);
+  add_autograd_contenders(op, static_cast<double>(s.batch * s.context), arguments, output_sizes, fused, composed);
   return op;
+}
+
+// The type of results in a model whose activations are of s.dtype, or fp64 where the arguments are.
+at::ScalarType result_type(const OpSizes& s, const Tensors& arguments) {
+  return arguments[0].scalar_type() == at::kDouble ? at::kDouble : s.dtype;
 }
 
 }  // namespace
@@ -35,9 +48,10 @@ OpCase rms_norm_case(const OpSizes& s) {
   const std::int64_t D = s.width();
   const Sizes sizes_BTD{s.batch, s.context, D};
   return row_case(
-      s, D, 2, 3, "x in, y out; x and dy in, dx out", {random.normal(sizes_BTD, 1), 1 + random.normal({D}, 0.1)},
-      sizes_BTD, [](const Tensors& a) { return rms_norm(a[0], a[1]); },
-      [](const Tensors& a) { return rms_norm_composed(a[0], a[1]); });
+      s, D, {1, 1}, {1, 2}, "x in, y out; x and dy in, dx out; x and dx are fp32",
+      {s.wide(random.normal(sizes_BTD, 1)), s.wide(1 + random.normal({D}, 0.1))}, sizes_BTD,
+      [=](const Tensors& a) { return rms_norm(a[0], a[1], kRmsNormEps, result_type(s, a)); },
+      [=](const Tensors& a) { return rms_norm_composed(a[0], a[1], kRmsNormEps, result_type(s, a)); });
 }
 
 OpCase swiglu_case(const OpSizes& s) {
@@ -45,8 +59,8 @@ OpCase swiglu_case(const OpSizes& s) {
   const std::int64_t F = s.mlp_width();
   const Sizes sizes_BTF{s.batch, s.context, F};
   return row_case(
-      s, F, 3, 5, "gate and up in, y out; gate, up and dy in, two gradients out",
-      {random.normal(sizes_BTF, 1), random.normal(sizes_BTF, 1)}, sizes_BTF,
+      s, F, {3, 0}, {5, 0}, "gate and up in, y out; gate, up and dy in, two gradients out",
+      {s.activation(random.normal(sizes_BTF, 1)), s.activation(random.normal(sizes_BTF, 1))}, sizes_BTF,
       [](const Tensors& a) { return swiglu(a[0], a[1]); },
       [](const Tensors& a) { return swiglu_composed(a[0], a[1]); });
 }
@@ -56,9 +70,9 @@ OpCase layer_norm_gate_case(const OpSizes& s) {
   const std::int64_t D = s.width();
   const Sizes sizes_BTD{s.batch, s.context, D};
   return row_case(
-      s, D, 3, 5, "o and gate in, y out; o, gate and dy in, two gradients out",
-      {random.normal({s.batch, s.heads, s.context, s.head_dim}, 1), 1 + random.normal({D}, 0.1),
-       random.normal({D}, 0.1), random.normal(sizes_BTD, 1)},
+      s, D, {2, 1}, {3, 2}, "o and gate in, y out; o, gate and dy in, two gradients out; o and do are fp32",
+      {s.wide(random.normal({s.batch, s.heads, s.context, s.head_dim}, 1)), s.wide(1 + random.normal({D}, 0.1)),
+       s.wide(random.normal({D}, 0.1)), s.activation(random.normal(sizes_BTD, 1))},
       sizes_BTD, [](const Tensors& a) { return layer_norm_gate(a[0], a[1], a[2], a[3]); },
       [](const Tensors& a) { return layer_norm_gate_composed(a[0], a[1], a[2], a[3]); });
 }
@@ -68,12 +82,14 @@ OpCase causal_conv_case(const OpSizes& s) {
   const std::int64_t D = s.width();
   const Sizes sizes_BTD{s.batch, s.context, D};
   return row_case(
-      s, D, 2, 3, "x in, y out; x and dy in, dx out",
-      {random.normal(sizes_BTD, 1), random.normal({D, 1, kConvWidth}, 0.5), random.normal({D}, 0.1)}, sizes_BTD,
-      [](const Tensors& a) { return causal_conv(a[0], a[1], a[2]); },
+      s, D, {2, 0}, {3, 0}, "x in, y out; x and dy in, dx out",
+      {s.activation(random.normal(sizes_BTD, 1)), s.wide(random.normal({D, 1, kConvWidth}, 0.5)),
+       s.wide(random.normal({D}, 0.1))},
+      sizes_BTD, [](const Tensors& a) { return causal_conv(a[0], a[1], a[2]); },
       [](const Tensors& a) { return causal_conv_composed(a[0], a[1], a[2]); });
 }
 
+// As TTT layers call it: what is rotated goes into the inner loop.
 OpCase rope_case(const OpSizes& s) {
   RandomTensors random;
   const std::int64_t D = s.width();
@@ -81,10 +97,12 @@ OpCase rope_case(const OpSizes& s) {
     return make_rope_table(s.mini_batch, s.head_dim, /*theta=*/10000, x.options().requires_grad(false));
   };
   return row_case(
-      s, D, 2, 2, "x in, y out; dy in, dx out", {random.normal({s.batch, s.context, D}, 1)},
-      {s.batch, s.heads, s.context, s.head_dim},
-      [=](const Tensors& a) { return rope_split_heads(a[0], s.heads, table(a[0]), 0); },
-      [=](const Tensors& a) { return rope_split_heads_composed(a[0], s.heads, table(a[0]), 0); });
+      s, D, {1, 1}, {1, 1}, "x in, y out; dy in, dx out; y and dy are fp32",
+      {s.activation(random.normal({s.batch, s.context, D}, 1))}, {s.batch, s.heads, s.context, s.head_dim},
+      [=](const Tensors& a) { return rope_split_heads(a[0], s.heads, table(a[0]), 0, wide_type(a[0].scalar_type())); },
+      [=](const Tensors& a) {
+        return rope_split_heads_composed(a[0], s.heads, table(a[0]), 0, wide_type(a[0].scalar_type()));
+      });
 }
 
 }  // namespace ttt

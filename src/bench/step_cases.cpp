@@ -86,10 +86,11 @@ OpCase cross_entropy_case(const OpSizes& s) {
   op.work_note = cat("the head's three products with ", V, " tokens of vocabulary; logits that are computed again are ",
                      "not counted");
   add_autograd_contenders(
-      op, static_cast<double>(N), s.dtype, {random.normal({N, D}, 1), random.normal({V, D}, 0.02)}, {N},
+      op, static_cast<double>(N), {s.activation(random.normal({N, D}, 1)), s.wide(random.normal({V, D}, 0.02))}, {N},
       [=](const Tensors& a) { return token_cross_entropy(a[0], a[1], targets_N); },
       [=](const Tensors& a) {
-        return at::cross_entropy_loss(at::linear(a[0], a[1]), targets_N, {}, at::Reduction::None);
+        const at::Tensor logits_NV = at::linear(a[0], a[1].to(a[0].scalar_type()));
+        return at::cross_entropy_loss(logits_NV.to(a[1].scalar_type()), targets_N, {}, at::Reduction::None);
       });
   return op;
 }

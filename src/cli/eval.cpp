@@ -19,7 +19,7 @@ namespace {
 
 struct Options {
   ModelOptions model;
-  std::string data, token_loss, dtype = "fp32";
+  std::string data, token_loss;
   std::int64_t context = 0, batch = 0, max_samples = 0;
   bool reset_at_documents = false, json = false;
 };
@@ -34,15 +34,10 @@ bool parse(const std::vector<std::string>& args, Options& options) {
   app.add_option("--max-samples", options.max_samples, "only the first so many sequences")->check(CLI::PositiveNumber);
   app.add_option("--token-loss", options.token_loss,
                  "write every token's loss to this .npy, fp32 [samples, context], in data order");
-  app.add_option("--dtype", options.dtype, "fp32 or bf16")
-      ->check(CLI::IsMember({"fp32", "bf16"}))
-      ->capture_default_str();
   app.add_flag("--reset-at-documents", options.reset_at_documents,
                "a document sees nothing of the one before it, as with train.reset_at_documents");
   app.add_flag("--json", options.json, "print one JSON object");
-  if (!parse_arguments(app, args)) return false;
-  if (options.dtype == "bf16") user_error("--dtype bf16 comes in a later version; use fp32");
-  return true;
+  return parse_arguments(app, args);
 }
 
 void check_tokenizers(const LoadedModel& loaded, const Dataset& data) {
@@ -82,7 +77,7 @@ ExitCode run_eval(const std::vector<std::string>& args) {
   if (!parse(args, options)) return ExitCode::kOk;
   const torch::Device device = options.model.select();
   const Dataset data(options.data);
-  const LoadedModel loaded = load_model(options.model.checkpoint, device);
+  const LoadedModel loaded = options.model.load(device);
   check_tokenizers(loaded, data);
   if (options.context == 0) {
     if (!loaded.trained_context)

@@ -92,7 +92,7 @@ ExitCode run_generate(const std::vector<std::string>& args) {
   if (!parse(args, options)) return ExitCode::kOk;
   const std::string prompt = read_prompt(options);
   const torch::Device device = options.model.select();
-  LoadedModel loaded = load_model(options.model.checkpoint, device);
+  LoadedModel loaded = options.model.load(device);
   const Tokenizer tokenizer = take_tokenizer(loaded, options.tokenizer);
 
   std::vector<std::int32_t> ids = tokenizer.encode(prompt);

@@ -11,6 +11,9 @@ void ModelOptions::add_to(CLI::App& app) {
   app.add_option("--device", device, "auto (a GPU where there is one), cpu, cuda")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->capture_default_str();
+  app.add_option("--dtype", dtype, "fp32 or bf16 (train.dtype says what stays fp32)")
+      ->check(CLI::IsMember({"fp32", "bf16"}))
+      ->capture_default_str();
   app.add_option("--threads", threads, "CPU threads; 0: all cores")->check(CLI::Range(0, 4096))->capture_default_str();
 }
 
@@ -18,6 +21,15 @@ torch::Device ModelOptions::select() const {
   set_cpu_threads(threads);
   if (device == "cpu") return select_device(DeviceKind::kCpu);
   return select_device(device == "cuda" ? DeviceKind::kCuda : DeviceKind::kAuto);
+}
+
+LoadedModel ModelOptions::load(torch::Device target) const {
+  LoadedModel loaded = load_model(checkpoint, target);
+  if (dtype == "bf16") {
+    loaded.model->set_bf16(true);
+    loaded.model->round_dense_weights();
+  }
+  return loaded;
 }
 
 }  // namespace ttt

@@ -1,4 +1,4 @@
-// What the commands that run a model share: --checkpoint, --device, --threads.
+// What the commands that run a model share: --checkpoint, --device, --dtype, --threads.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -11,11 +11,12 @@ namespace ttt {
 
 struct ModelOptions {
   std::string checkpoint;
-  std::string device = "auto";
+  std::string device = "auto", dtype = "fp32";
   std::int64_t threads = 0;
 
   void add_to(CLI::App& app);
-  torch::Device select() const;  // sets the threads, too
+  torch::Device select() const;                  // sets the threads, too
+  LoadedModel load(torch::Device device) const;  // in the type asked for
 };
 
 }  // namespace ttt

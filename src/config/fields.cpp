@@ -246,8 +246,10 @@ void declare(Declarations& d, TrainConfig& t) {
   d.integer("train.steps", t.steps, {1}, "steps", "optimizer steps in all");
   d.integer("train.seed", t.seed, {0}, "", "of initialisation and data order");
   d.integer("train.threads", t.threads, {0, 4096}, "threads", "of the CPU; 0: all cores");
-  d.choice<DType>("train.dtype", t.dtype, {{"auto", DType::kAuto}, {"fp32", DType::kFp32}, {"bf16", DType::kBf16}},
-                  "arithmetic of the model; auto is fp32 for now");
+  d.choice<DType>(
+      "train.dtype", t.dtype, {{"auto", DType::kAuto}, {"fp32", DType::kFp32}, {"bf16", DType::kBf16}},
+      "arithmetic of the model; bf16: dense layers and activations, with fp32 master weights, inner loops and norms; "
+      "auto: bf16 on a GPU or a processor with AMX");
   d.choice<DeviceKind>("train.device", t.device,
                        {{"auto", DeviceKind::kAuto}, {"cpu", DeviceKind::kCpu}, {"cuda", DeviceKind::kCuda}},
                        "auto: a GPU where there is one");

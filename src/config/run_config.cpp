@@ -26,7 +26,6 @@ void validate(const RunConfig& config) {
 void validate_settings(const RunConfig& config) {
   validate(config.model);
   const TrainConfig& train = config.train;
-  if (train.dtype == DType::kBf16) user_error("train.dtype bf16 comes in a later version; use fp32 or auto");
   if (train.batch_tokens % train.context != 0) {
     const std::int64_t below = train.batch_tokens / train.context * train.context;
     user_error("train.batch_tokens ", train.batch_tokens, " is not a multiple of train.context ", train.context,

@@ -7,8 +7,12 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <algorithm>
+#include <string>
 #include <thread>
+#include <vector>
 
+#include "base/build_info.h"
 #include "base/error.h"
 #include "base/log.h"
 
@@ -29,6 +33,14 @@ torch::Device select_device(DeviceKind kind) {
   user_error(
       "train.device: cuda was asked for but this ttt was built without CUDA; build it on a machine with the CUDA "
       "toolkit (cmake -DTTT_CUDA=ON), or set train.device: cpu");
+}
+
+bool select_bf16(DType dtype, torch::Device device) {
+  if (dtype != DType::kAuto) return dtype == DType::kBf16;
+  const std::vector<std::string> features = cpu_features();
+  const bool pays = device.is_cuda() || std::find(features.begin(), features.end(), "amx-bf16") != features.end();
+  if (pays) log_info("dtype: bf16 with fp32 master weights (train.dtype: auto)");
+  return pays;
 }
 
 void set_cpu_threads(std::int64_t threads) {

@@ -11,6 +11,9 @@ namespace ttt {
 // UserError that says which of the two it is.
 torch::Device select_device(DeviceKind kind);
 
+// Whether training computes in bf16 there. kAuto: where it pays, on a GPU and on processors with AMX (logged).
+bool select_bf16(DType dtype, torch::Device device);
+
 // Sets LibTorch's CPU threads; 0: all cores this process may run on.
 void set_cpu_threads(std::int64_t threads);
 

@@ -8,9 +8,7 @@
 #include "base/error.h"
 #include "model/block.h"
 #include "model/init.h"
-#include "nn/layers.h"
 #include "ops/cross_entropy.h"
-#include "ops/rms_norm.h"
 
 namespace ttt {
 
@@ -44,7 +42,7 @@ LanguageModel::LanguageModel(const ModelConfig& config) : config_(config) {
   embedding_ = register_module("embedding", std::make_shared<Weight>(at::IntArrayRef({V, D})))->weight;
   layers_ = register_module("layers", torch::nn::ModuleList());
   for (std::int64_t i = 0; i < config.num_layers; ++i) layers_->push_back(std::make_shared<Block>(config, i));
-  final_norm_ = register_module("final_norm", std::make_shared<RmsNorm>(D, config.rms_norm_eps()))->weight;
+  final_norm_ = register_module("final_norm", std::make_shared<RmsNorm>(D, config.rms_norm_eps()));
   if (!config.tie_embeddings) head_ = register_module("lm_head", std::make_shared<Linear>(D, V))->weight;
 }
 
@@ -58,18 +56,42 @@ torch::Tensor LanguageModel::hidden(const torch::Tensor& tokens_BT, const Forwar
     x_BTD = layers_->at<Block>(i).forward(x_BTD, block_context, state ? &state->blocks.at(i) : nullptr);
   }
   if (state != nullptr) state->position += tokens_BT.size(1);
-  return rms_norm(x_BTD, final_norm_, config_.rms_norm_eps());
+  return final_norm_->forward(x_BTD);
 }
 
 torch::Tensor LanguageModel::logits(const torch::Tensor& hidden_BTD) const {
-  return at::linear(hidden_BTD, config_.tie_embeddings ? embedding_ : head_);
+  return at::linear(hidden_BTD, head().to(hidden_BTD.scalar_type()));
+}
+
+const torch::Tensor& LanguageModel::head() const {
+  if (rounded_head_.defined()) return rounded_head_;
+  return config_.tie_embeddings ? embedding_ : head_;
+}
+
+void LanguageModel::set_bf16(bool on) {
+  bf16_ = on;
+  for (const auto& module : modules(/*include_self=*/false)) {
+    if (auto* norm = dynamic_cast<RmsNorm*>(module.get()))
+      norm->set_output_type(on ? std::optional(at::kBFloat16) : std::nullopt);
+  }
+}
+
+void LanguageModel::round_dense_weights() {
+  TTT_CHECK(bf16_, "dense weights are rounded for a model in bf16");
+  const torch::NoGradGuard no_grad;
+  rounded_head_ = head().to(at::kBFloat16);
+  for (const auto& module : modules(/*include_self=*/false)) {
+    torch::Tensor* weight = nullptr;
+    if (auto* linear = dynamic_cast<Linear*>(module.get())) weight = &linear->weight;
+    if (auto* biased = dynamic_cast<BiasedLinear*>(module.get())) weight = &biased->weight;
+    if (weight != nullptr) weight->set_data(weight->to(at::kBFloat16));
+  }
 }
 
 torch::Tensor LanguageModel::token_loss(const torch::Tensor& tokens_BT, const torch::Tensor& targets_BT,
                                         const ForwardContext& context) {
   const torch::Tensor hidden_ND = hidden(tokens_BT, context).flatten(0, 1);
-  const torch::Tensor& head_VD = config_.tie_embeddings ? embedding_ : head_;
-  return token_cross_entropy(hidden_ND, head_VD, targets_BT.flatten()).view(targets_BT.sizes());
+  return token_cross_entropy(hidden_ND, head(), targets_BT.flatten()).view(targets_BT.sizes());
 }
 
 torch::Tensor LanguageModel::advance(const torch::Tensor& tokens_BT, ModelState& state) {

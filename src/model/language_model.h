@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "config/model_config.h"
+#include "nn/layers.h"
 #include "nn/mixer.h"
 
 namespace ttt {
@@ -59,12 +60,25 @@ class LanguageModel : public torch::nn::Module {
   ModelState initial_state(std::int64_t batch) const;
   const ModelConfig& config() const { return config_; }
 
+  // Whether dense products, attention and what ops hand to one another are bf16. Norms' statistics, inner loops, scans,
+  // the residual stream and losses stay fp32, and so do the parameters: weights of dense layers are rounded in each
+  // pass, their gradients are fp32.
+  void set_bf16(bool on);
+  bool bf16() const { return bf16_; }
+  // For a model in bf16 that is not trained any more: weights of dense layers and of the head are rounded for good, so
+  // that decoding reads half the memory. The same results.
+  void round_dense_weights();
+
  private:
+  const torch::Tensor& head() const;  // [V,D]
+
   ModelConfig config_;
-  torch::Tensor embedding_;  // [V,D]
-  torch::Tensor head_;       // [V,D], undefined when tied
+  torch::Tensor embedding_;     // [V,D]
+  torch::Tensor head_;          // [V,D], undefined when tied
+  torch::Tensor rounded_head_;  // of round_dense_weights()
   torch::nn::ModuleList layers_;
-  torch::Tensor final_norm_;  // [D]
+  std::shared_ptr<RmsNorm> final_norm_;
+  bool bf16_ = false;
 };
 
 }  // namespace ttt

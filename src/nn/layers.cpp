@@ -10,15 +10,15 @@
 namespace ttt {
 
 torch::Tensor Linear::forward(const torch::Tensor& x) const {
-  return at::linear(x, weight);
+  return at::linear(x, weight.to(x.scalar_type()));
 }
 
 torch::Tensor BiasedLinear::forward(const torch::Tensor& x) const {
-  return at::linear(x, weight, bias);
+  return at::linear(x, weight.to(x.scalar_type()), bias.to(x.scalar_type()));
 }
 
 torch::Tensor RmsNorm::forward(const torch::Tensor& x) const {
-  return rms_norm(x, weight, eps_);
+  return rms_norm(x, weight, eps_, output_type_);
 }
 
 CausalConv::CausalConv(std::int64_t width)

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 namespace ttt {
 
@@ -19,7 +20,7 @@ class Weight : public torch::nn::Module {
   torch::Tensor weight;
 };
 
-// y = x weight^T, weight [out, in], no bias.
+// y = x weight^T, weight [out, in], no bias. A weight of another type than x is rounded to x's in each call.
 class Linear : public Weight {
  public:
   Linear(std::int64_t in, std::int64_t out) : Weight(at::IntArrayRef({out, in})) {}
@@ -35,14 +36,16 @@ class BiasedLinear : public Weight {
   torch::Tensor bias;
 };
 
-// weight [D].
+// weight [D]. What follows a norm computes in the norm's output type: x's, unless set_output_type() named one.
 class RmsNorm : public Weight {
  public:
   RmsNorm(std::int64_t width, double eps) : Weight(at::IntArrayRef({width})), eps_(eps) {}
   torch::Tensor forward(const torch::Tensor& x) const;
+  void set_output_type(std::optional<at::ScalarType> type) { output_type_ = type; }
 
  private:
   double eps_;
+  std::optional<at::ScalarType> output_type_;
 };
 
 // weight and bias [D] of a LayerNorm; the op that uses them applies them.

@@ -20,13 +20,13 @@ using torch::autograd::variable_list;
 constexpr std::int64_t kBefore = kConvWidth - 1;
 
 // The rows that the taps of token (b, t) read: x_{t-3} .. x_t, the window's before t = 0.
-template <class T>
+template <class S>
 struct Taps {
-  const T *x, *window;
+  const S *x, *window;
   std::int64_t time, width;
 
-  std::array<const T*, kConvWidth> operator()(std::int64_t b, std::int64_t t) const {
-    std::array<const T*, kConvWidth> rows;
+  std::array<const S*, kConvWidth> operator()(std::int64_t b, std::int64_t t) const {
+    std::array<const S*, kConvWidth> rows;
     for (std::int64_t w = 0; w < kConvWidth; ++w) {
       const std::int64_t source = t - kBefore + w;
       rows[static_cast<std::size_t>(w)] =
@@ -37,7 +37,7 @@ struct Taps {
 };
 
 at::Tensor window_or_zeros(const at::Tensor& x_BTD, const at::Tensor& window_BWD) {
-  if (window_BWD.defined()) return window_BWD.contiguous();
+  if (window_BWD.defined()) return window_BWD.to(x_BTD.scalar_type()).contiguous();
   return at::zeros({x_BTD.size(0), kBefore, x_BTD.size(2)}, x_BTD.options());
 }
 
@@ -47,14 +47,15 @@ struct CausalConvFunction : torch::autograd::Function<CausalConvFunction> {
     const auto B = x_BTD.size(0), time = x_BTD.size(1), D = x_BTD.size(2);
     const at::Tensor weight_WD = weight_D1W.squeeze(1).t().contiguous();
     const at::Tensor y_BTD = at::empty_like(x_BTD);
-    dispatch_rows(x_BTD, [&](auto zero) {
-      using T = decltype(zero);
-      const Taps<T> taps{x_BTD.const_data_ptr<T>(), window_BWD.const_data_ptr<T>(), time, D};
-      const T *weight_ptr = weight_WD.const_data_ptr<T>(), *bias_ptr = bias_D.const_data_ptr<T>();
-      T* y_ptr = y_BTD.mutable_data_ptr<T>();
+    dispatch_rows(x_BTD.scalar_type(), [&](auto types) {
+      using T = typename decltype(types)::T;
+      using S = typename decltype(types)::S;
+      const Taps<S> taps{values<S>(x_BTD), values<S>(window_BWD), time, D};
+      const T *weight_ptr = values<T>(weight_WD), *bias_ptr = values<T>(bias_D);
+      S* y_ptr = mutable_values<S>(y_BTD);
       parallel_ranges(B * time, grain_rows(D), [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t row = begin; row < end; ++row)
-          rows::conv<T>(D, taps(row / time, row % time).data(), weight_ptr, bias_ptr, y_ptr + row * D);
+          rows::conv<T, S>(D, taps(row / time, row % time).data(), weight_ptr, bias_ptr, y_ptr + row * D);
       });
     });
     context->save_for_backward({x_BTD, weight_WD, window_BWD});
@@ -68,25 +69,26 @@ struct CausalConvFunction : torch::autograd::Function<CausalConvFunction> {
     const auto B = x_BTD.size(0), time = x_BTD.size(1), D = x_BTD.size(2);
     const auto ranges = range_count(B * time, grain_rows(D));
     const at::Tensor zeros_D = at::zeros({D}, x_BTD.options()), dx_BTD = at::empty_like(x_BTD);
-    const at::Tensor d_weight_RWD = at::zeros({ranges, kConvWidth, D}, x_BTD.options());
-    const at::Tensor d_bias_RD = at::zeros({ranges, D}, x_BTD.options());
-    dispatch_rows(x_BTD, [&](auto zero) {
-      using T = decltype(zero);
-      const Taps<T> taps{x_BTD.const_data_ptr<T>(), window_BWD.const_data_ptr<T>(), time, D};
-      const T *weight_ptr = weight_WD.const_data_ptr<T>(), *dy_ptr = dy_BTD.const_data_ptr<T>();
-      const T* zeros_ptr = zeros_D.const_data_ptr<T>();
-      T *dx_ptr = dx_BTD.mutable_data_ptr<T>(), *d_weight_ptr = d_weight_RWD.mutable_data_ptr<T>(),
-        *d_bias_ptr = d_bias_RD.mutable_data_ptr<T>();
+    const at::Tensor d_weight_RWD = at::zeros({ranges, kConvWidth, D}, weight_WD.options());
+    const at::Tensor d_bias_RD = at::zeros({ranges, D}, weight_WD.options());
+    dispatch_rows(x_BTD.scalar_type(), [&](auto types) {
+      using T = typename decltype(types)::T;
+      using S = typename decltype(types)::S;
+      const Taps<S> taps{values<S>(x_BTD), values<S>(window_BWD), time, D};
+      const S *dy_ptr = values<S>(dy_BTD), *zeros_ptr = values<S>(zeros_D);
+      const T* weight_ptr = values<T>(weight_WD);
+      S* dx_ptr = mutable_values<S>(dx_BTD);
+      T *d_weight_ptr = mutable_values<T>(d_weight_RWD), *d_bias_ptr = mutable_values<T>(d_bias_RD);
       parallel_numbered_ranges(B * time, ranges, [&](std::int64_t i, std::int64_t begin, std::int64_t end) {
         for (std::int64_t row = begin; row < end; ++row) {
           const std::int64_t t = row % time;
-          std::array<const T*, kConvWidth> later;  // tap w of the token W-1-w later reads this one
+          std::array<const S*, kConvWidth> later;  // tap w of the token W-1-w later reads this one
           for (std::int64_t w = 0; w < kConvWidth; ++w) {
             const std::int64_t ahead = kBefore - w;
             later[static_cast<std::size_t>(w)] = t + ahead < time ? dy_ptr + (row + ahead) * D : zeros_ptr;
           }
-          rows::conv_backward<T>(D, taps(row / time, t).data(), later.data(), dy_ptr + row * D, weight_ptr,
-                                 dx_ptr + row * D, d_weight_ptr + i * kConvWidth * D, d_bias_ptr + i * D);
+          rows::conv_backward<T, S>(D, taps(row / time, t).data(), later.data(), dy_ptr + row * D, weight_ptr,
+                                    dx_ptr + row * D, d_weight_ptr + i * kConvWidth * D, d_bias_ptr + i * D);
         }
       });
     });
@@ -103,7 +105,7 @@ at::Tensor causal_conv_composed(const at::Tensor& x_BTD, const at::Tensor& weigh
   at::Tensor y_BTD = bias_D;
   for (std::int64_t w = 0; w < kConvWidth; ++w)
     y_BTD = y_BTD + padded.narrow(1, w, T) * weight_D1W.select(2, w).squeeze(1);
-  return y_BTD;
+  return y_BTD.to(x_BTD.scalar_type());
 }
 
 at::Tensor causal_conv(const at::Tensor& x_BTD, const at::Tensor& weight_D1W, const at::Tensor& bias_D,
@@ -117,7 +119,7 @@ at::Tensor causal_conv(const at::Tensor& x_BTD, const at::Tensor& weight_D1W, co
 at::Tensor next_conv_window(const at::Tensor& x_BTD, const at::Tensor& window_BWD) {
   const auto T = x_BTD.size(1);
   if (T >= kBefore) return x_BTD.detach().narrow(1, T - kBefore, kBefore).clone();
-  return at::cat({window_BWD.narrow(1, T, kBefore - T), x_BTD.detach()}, 1);
+  return at::cat({window_BWD.narrow(1, T, kBefore - T).to(x_BTD.scalar_type()), x_BTD.detach()}, 1);
 }
 
 }  // namespace ttt

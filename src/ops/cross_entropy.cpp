@@ -22,21 +22,21 @@ constexpr std::int64_t kChunkBytes = std::int64_t{32} << 20;
 // loss and log-sum of each row of logits.
 void losses_of(const at::Tensor& logits_nV, const at::Tensor& targets_n, at::Tensor loss_n, at::Tensor log_sum_n) {
   if (!rows_take(logits_nV)) {
-    log_sum_n.copy_(at::logsumexp(logits_nV, {1}));
-    at::sub_out(loss_n, log_sum_n, logits_nV.gather(1, targets_n.unsqueeze(1)).squeeze(1));
+    log_sum_n.copy_(at::logsumexp(logits_nV.to(log_sum_n.scalar_type()), {1}));
+    loss_n.copy_(log_sum_n - logits_nV.gather(1, targets_n.unsqueeze(1)).squeeze(1));
     return;
   }
   const auto n = logits_nV.size(0), V = logits_nV.size(1);
-  dispatch_rows(logits_nV, [&](auto zero) {
-    using T = decltype(zero);
-    const T* logits = logits_nV.const_data_ptr<T>();
+  dispatch_rows(logits_nV.scalar_type(), [&](auto types) {
+    using T = typename decltype(types)::T;
+    using S = typename decltype(types)::S;
+    const S* logits = values<S>(logits_nV);
     const auto* targets = targets_n.const_data_ptr<std::int64_t>();
-    T *loss = loss_n.mutable_data_ptr<T>(), *log_sum = log_sum_n.mutable_data_ptr<T>();
+    T *loss = mutable_values<T>(loss_n), *log_sum = mutable_values<T>(log_sum_n);
     parallel_ranges(n, grain_rows(2 * V), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = begin; i < end; ++i) {
         TTT_CHECK(targets[i] >= 0 && targets[i] < V, "target ", targets[i], " of a vocabulary of ", V);
-        log_sum[i] = rows::log_sum_exp<T>(V, logits + i * V);
-        loss[i] = log_sum[i] - logits[i * V + targets[i]];
+        loss[i] = rows::cross_entropy<T, S>(V, logits + i * V, targets[i], log_sum + i);
       }
     });
   });
@@ -47,31 +47,31 @@ void gradients_of(at::Tensor logits_nV, const at::Tensor& targets_n, const at::T
                   const at::Tensor& grad_n) {
   if (!rows_take(logits_nV)) {
     const at::Tensor grad_n1 = grad_n.unsqueeze(1);
-    logits_nV.sub_(log_sum_n.unsqueeze(1)).exp_().mul_(grad_n1);
-    logits_nV.scatter_add_(1, targets_n.unsqueeze(1), -grad_n1);
+    at::Tensor d_logits_nV = (logits_nV - log_sum_n.unsqueeze(1)).exp_().mul_(grad_n1);
+    logits_nV.copy_(d_logits_nV.scatter_add_(1, targets_n.unsqueeze(1), -grad_n1));
     return;
   }
   const auto n = logits_nV.size(0), V = logits_nV.size(1);
-  dispatch_rows(logits_nV, [&](auto zero) {
-    using T = decltype(zero);
-    T* logits = logits_nV.mutable_data_ptr<T>();
+  dispatch_rows(logits_nV.scalar_type(), [&](auto types) {
+    using T = typename decltype(types)::T;
+    using S = typename decltype(types)::S;
+    S* logits = mutable_values<S>(logits_nV);
     const auto* targets = targets_n.const_data_ptr<std::int64_t>();
-    const T *log_sum = log_sum_n.const_data_ptr<T>(), *grad = grad_n.const_data_ptr<T>();
+    const T *log_sum = values<T>(log_sum_n), *grad = values<T>(grad_n);
     parallel_ranges(n, grain_rows(2 * V), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        rows::scaled_softmax<T>(V, logits + i * V, log_sum[i], grad[i]);
-        logits[i * V + targets[i]] -= grad[i];
-      }
+      for (std::int64_t i = begin; i < end; ++i)
+        rows::cross_entropy_gradient<T, S>(V, logits + i * V, log_sum[i], grad[i], targets[i]);
     });
   });
 }
 
 struct TokenCrossEntropy : torch::autograd::Function<TokenCrossEntropy> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden_ND, const at::Tensor& head_VD,
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden_ND, const at::Tensor& master_VD,
                             const at::Tensor& targets_N, std::int64_t chunk) {
     const auto N = hidden_ND.size(0);
-    const at::Tensor loss_N = at::empty({N}, hidden_ND.options());
-    const at::Tensor log_sum_N = at::empty({N}, hidden_ND.options());
+    const at::Tensor head_VD = master_VD.to(hidden_ND.scalar_type());
+    const at::Tensor loss_N = at::empty({N}, hidden_ND.options().dtype(wide_type(hidden_ND.scalar_type())));
+    const at::Tensor log_sum_N = at::empty_like(loss_N);
     const at::Tensor logits_buffer = at::empty({std::min(chunk, N), head_VD.size(0)}, hidden_ND.options());
     for (std::int64_t begin = 0; begin < N; begin += chunk) {
       const auto n = std::min(chunk, N - begin);
@@ -81,6 +81,7 @@ struct TokenCrossEntropy : torch::autograd::Function<TokenCrossEntropy> {
     }
     context->save_for_backward({hidden_ND, head_VD, targets_N, log_sum_N});
     context->saved_data["chunk"] = chunk;
+    context->saved_data["master"] = static_cast<std::int64_t>(master_VD.scalar_type());
     return loss_N;
   }
 
@@ -91,7 +92,8 @@ struct TokenCrossEntropy : torch::autograd::Function<TokenCrossEntropy> {
     const auto chunk = context->saved_data["chunk"].toInt();
     const auto N = hidden_ND.size(0);
     const at::Tensor d_hidden_ND = at::empty_like(hidden_ND);
-    at::Tensor d_head_VD = at::zeros_like(head_VD);
+    const auto master = static_cast<at::ScalarType>(context->saved_data["master"].toInt());
+    at::Tensor d_head_VD = at::zeros(head_VD.sizes(), head_VD.options().dtype(master));
     const at::Tensor buffer = at::empty({std::min(chunk, N), head_VD.size(0)}, hidden_ND.options());
     for (std::int64_t begin = 0; begin < N; begin += chunk) {
       const auto n = std::min(chunk, N - begin);
@@ -102,7 +104,11 @@ struct TokenCrossEntropy : torch::autograd::Function<TokenCrossEntropy> {
                    grad_N.narrow(0, begin, n));
       at::Tensor d_hidden_nD = d_hidden_ND.narrow(0, begin, n);
       at::mm_out(d_hidden_nD, d_logits_nV, head_VD);
-      d_head_VD.addmm_(d_logits_nV.t(), hidden_nD);
+      if (master == head_VD.scalar_type()) {
+        d_head_VD.addmm_(d_logits_nV.t(), hidden_nD);
+      } else {  // many chunks are added up: in the wider type
+        d_head_VD.add_(at::mm(d_logits_nV.t(), hidden_nD));
+      }
     }
     return {d_hidden_ND, d_head_VD, at::Tensor(), at::Tensor()};
   }
@@ -110,8 +116,8 @@ struct TokenCrossEntropy : torch::autograd::Function<TokenCrossEntropy> {
 
 }  // namespace
 
-std::int64_t default_chunk_tokens(const at::Tensor& head_VD) {
-  const auto row_bytes = head_VD.size(0) * static_cast<std::int64_t>(head_VD.element_size());
+std::int64_t default_chunk_tokens(std::int64_t vocabulary, at::ScalarType type) {
+  const auto row_bytes = vocabulary * static_cast<std::int64_t>(c10::elementSize(type));
   return std::max<std::int64_t>(64, kChunkBytes / row_bytes);
 }
 
@@ -120,7 +126,7 @@ at::Tensor token_cross_entropy(const at::Tensor& hidden_ND, const at::Tensor& he
   TTT_CHECK(hidden_ND.dim() == 2 && head_VD.dim() == 2 && hidden_ND.size(1) == head_VD.size(1), "hidden ",
             hidden_ND.sizes(), ", head ", head_VD.sizes());
   TTT_CHECK(targets_N.dim() == 1 && targets_N.size(0) == hidden_ND.size(0), "targets ", targets_N.sizes());
-  if (chunk_tokens <= 0) chunk_tokens = default_chunk_tokens(head_VD);
+  if (chunk_tokens <= 0) chunk_tokens = default_chunk_tokens(head_VD.size(0), hidden_ND.scalar_type());
   return TokenCrossEntropy::apply(hidden_ND.contiguous(), head_VD, targets_N.contiguous(), chunk_tokens);
 }
 

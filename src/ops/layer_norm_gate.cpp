@@ -18,25 +18,40 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
+// Where the values of token `row` (of B*T) lie in o [B,H,T,K], whose K values of a head lie together.
+struct Places {
+  std::int64_t time, sequence, head, token;
+  explicit Places(const at::Tensor& o_BHTK)
+      : time(o_BHTK.size(2)), sequence(o_BHTK.stride(0)), head(o_BHTK.stride(1)), token(o_BHTK.stride(2)) {}
+  std::int64_t of_row(std::int64_t row) const { return row / time * sequence + row % time * token; }
+};
+
+// o in memory of [B,H,T,K] or of [B,T,H,K], as TTT kernels write it.
+at::Tensor dense_heads(const at::Tensor& o_BHTK) {
+  return o_BHTK.transpose(1, 2).is_contiguous() ? o_BHTK : o_BHTK.contiguous();
+}
+
 struct LayerNormGateFunction : torch::autograd::Function<LayerNormGateFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& o_BHTK, const at::Tensor& weight_D,
-                            const at::Tensor& bias_D, const std::optional<at::Tensor>& optional_gate_BTD) {
+                            const at::Tensor& bias_D, const std::optional<at::Tensor>& optional_gate_BTD,
+                            at::ScalarType to) {
     const at::Tensor gate_BTD = optional_gate_BTD.value_or(at::Tensor());
     const auto B = o_BHTK.size(0), H = o_BHTK.size(1), time = o_BHTK.size(2), K = o_BHTK.size(3), D = H * K;
-    const at::Tensor y_BTD = at::empty({B, time, D}, o_BHTK.options());
+    const at::Tensor y_BTD = at::empty({B, time, D}, o_BHTK.options().dtype(to));
+    const Places places(o_BHTK);
     const at::Tensor mean_N = at::empty({B * time}, o_BHTK.options()), scale_N = at::empty_like(mean_N);
-    dispatch_rows(o_BHTK, [&](auto zero) {
-      using T = decltype(zero);
-      const T *o_ptr = o_BHTK.const_data_ptr<T>(), *weight_ptr = weight_D.const_data_ptr<T>();
-      const T *bias_ptr = bias_D.const_data_ptr<T>(),
-              *gate_ptr = gate_BTD.defined() ? gate_BTD.const_data_ptr<T>() : nullptr;
-      T *y_ptr = y_BTD.mutable_data_ptr<T>(), *mean_ptr = mean_N.mutable_data_ptr<T>(),
-        *scale_ptr = scale_N.mutable_data_ptr<T>();
+    dispatch_rows(to, [&](auto types) {
+      using T = typename decltype(types)::T;
+      using S = typename decltype(types)::S;
+      const T *o_ptr = values<T>(o_BHTK), *weight_ptr = values<T>(weight_D), *bias_ptr = values<T>(bias_D);
+      const S* gate_ptr = values<S>(gate_BTD);
+      S* y_ptr = mutable_values<S>(y_BTD);
+      T *mean_ptr = mutable_values<T>(mean_N), *scale_ptr = mutable_values<T>(scale_N);
       parallel_ranges(B * time, grain_rows(4 * D), [&](std::int64_t begin, std::int64_t end) {
         for (std::int64_t row = begin; row < end; ++row)
-          rows::layer_norm_gate<T>(H, K, time * K, o_ptr + (row / time * H * time + row % time) * K, weight_ptr,
-                                   bias_ptr, gate_ptr != nullptr ? gate_ptr + row * D : nullptr,
-                                   static_cast<T>(kPostNormEps), y_ptr + row * D, mean_ptr + row, scale_ptr + row);
+          rows::layer_norm_gate<T, S>(H, K, places.head, o_ptr + places.of_row(row), weight_ptr, bias_ptr,
+                                      gate_ptr != nullptr ? gate_ptr + row * D : nullptr, static_cast<T>(kPostNormEps),
+                                      y_ptr + row * D, mean_ptr + row, scale_ptr + row);
       });
     });
     context->save_for_backward({o_BHTK, weight_D, bias_D, gate_BTD, mean_N, scale_N});
@@ -48,54 +63,61 @@ struct LayerNormGateFunction : torch::autograd::Function<LayerNormGateFunction> 
     const at::Tensor &o_BHTK = saved[0], &weight_D = saved[1], &bias_D = saved[2], &gate_BTD = saved[3];
     const at::Tensor &mean_N = saved[4], &scale_N = saved[5];
     const at::Tensor dy_BTD = grads[0].contiguous();
+    const Places places(o_BHTK);
     const auto B = o_BHTK.size(0), H = o_BHTK.size(1), time = o_BHTK.size(2), K = o_BHTK.size(3), D = H * K;
     const auto ranges = range_count(B * time, grain_rows(4 * D));
-    const at::Tensor d_o_BHTK = at::empty_like(o_BHTK), d_weight_RD = at::zeros({ranges, D}, o_BHTK.options());
+    const at::Tensor d_o_BHTK = at::empty_strided(o_BHTK.sizes(), o_BHTK.strides(), o_BHTK.options());
+    const at::Tensor d_weight_RD = at::zeros({ranges, D}, o_BHTK.options());
     const at::Tensor d_bias_RD = at::zeros_like(d_weight_RD);
     const at::Tensor d_gate_BTD = gate_BTD.defined() ? at::empty_like(gate_BTD) : at::Tensor();
-    dispatch_rows(o_BHTK, [&](auto zero) {
-      using T = decltype(zero);
-      const T *dy_ptr = dy_BTD.const_data_ptr<T>(), *o_ptr = o_BHTK.const_data_ptr<T>();
-      const T *weight_ptr = weight_D.const_data_ptr<T>(), *bias_ptr = bias_D.const_data_ptr<T>();
-      const T *mean_ptr = mean_N.const_data_ptr<T>(), *scale_ptr = scale_N.const_data_ptr<T>();
-      const T* gate_ptr = gate_BTD.defined() ? gate_BTD.const_data_ptr<T>() : nullptr;
-      T *d_o_ptr = d_o_BHTK.mutable_data_ptr<T>(), *d_weight_ptr = d_weight_RD.mutable_data_ptr<T>();
-      T* d_bias_ptr = d_bias_RD.mutable_data_ptr<T>();
-      T* d_gate_ptr = d_gate_BTD.defined() ? d_gate_BTD.mutable_data_ptr<T>() : nullptr;
+    dispatch_rows(dy_BTD.scalar_type(), [&](auto types) {
+      using T = typename decltype(types)::T;
+      using S = typename decltype(types)::S;
+      const S *dy_ptr = values<S>(dy_BTD), *gate_ptr = values<S>(gate_BTD);
+      const T *o_ptr = values<T>(o_BHTK), *weight_ptr = values<T>(weight_D), *bias_ptr = values<T>(bias_D);
+      const T *mean_ptr = values<T>(mean_N), *scale_ptr = values<T>(scale_N);
+      T *d_o_ptr = mutable_values<T>(d_o_BHTK), *d_weight_ptr = mutable_values<T>(d_weight_RD);
+      T* d_bias_ptr = mutable_values<T>(d_bias_RD);
+      S* d_gate_ptr = mutable_values<S>(d_gate_BTD);
       parallel_numbered_ranges(B * time, ranges, [&](std::int64_t i, std::int64_t begin, std::int64_t end) {
         std::vector<T> scratch(static_cast<std::size_t>(2 * D));
         for (std::int64_t row = begin; row < end; ++row) {
-          const std::int64_t place = (row / time * H * time + row % time) * K;
-          rows::layer_norm_gate_backward<T>(H, K, time * K, dy_ptr + row * D, o_ptr + place, weight_ptr, bias_ptr,
-                                            gate_ptr != nullptr ? gate_ptr + row * D : nullptr, mean_ptr[row],
-                                            scale_ptr[row], d_o_ptr + place,
-                                            d_gate_ptr != nullptr ? d_gate_ptr + row * D : nullptr,
-                                            d_weight_ptr + i * D, d_bias_ptr + i * D, scratch.data());
+          const std::int64_t place = places.of_row(row);
+          rows::layer_norm_gate_backward<T, S>(H, K, places.head, dy_ptr + row * D, o_ptr + place, weight_ptr, bias_ptr,
+                                               gate_ptr != nullptr ? gate_ptr + row * D : nullptr, mean_ptr[row],
+                                               scale_ptr[row], d_o_ptr + place,
+                                               d_gate_ptr != nullptr ? d_gate_ptr + row * D : nullptr,
+                                               d_weight_ptr + i * D, d_bias_ptr + i * D, scratch.data());
         }
       });
     });
-    return {d_o_BHTK, d_weight_RD.sum(0), d_bias_RD.sum(0), d_gate_BTD};
+    return {d_o_BHTK, d_weight_RD.sum(0), d_bias_RD.sum(0), d_gate_BTD, at::Tensor()};
   }
 };
+
+at::ScalarType type_of(const at::Tensor& o, const at::Tensor& gate, std::optional<at::ScalarType> to) {
+  return to.value_or(gate.defined() ? gate.scalar_type() : o.scalar_type());
+}
 
 }  // namespace
 
 at::Tensor layer_norm_gate_composed(const at::Tensor& o_BHTK, const at::Tensor& weight_D, const at::Tensor& bias_D,
-                                    const at::Tensor& gate_BTD) {
+                                    const at::Tensor& gate_BTD, std::optional<at::ScalarType> to) {
   const auto B = o_BHTK.size(0), H = o_BHTK.size(1), T = o_BHTK.size(2), K = o_BHTK.size(3);
   const at::Tensor merged = o_BHTK.transpose(1, 2).reshape({B, T, H * K});
   const at::Tensor normed = at::layer_norm(merged, {H * K}, weight_D, bias_D, kPostNormEps);
-  return gate_BTD.defined() ? at::gelu(gate_BTD, "tanh") * normed : normed;
+  return (gate_BTD.defined() ? at::gelu(gate_BTD, "tanh") * normed : normed).to(type_of(o_BHTK, gate_BTD, to));
 }
 
 at::Tensor layer_norm_gate(const at::Tensor& o_BHTK, const at::Tensor& weight_D, const at::Tensor& bias_D,
-                           const at::Tensor& gate_BTD) {
+                           const at::Tensor& gate_BTD, std::optional<at::ScalarType> to) {
   TTT_CHECK(o_BHTK.dim() == 4 && o_BHTK.size(1) * o_BHTK.size(3) == weight_D.size(0), "o ", o_BHTK.sizes(), ", weight ",
             weight_D.sizes());
-  if (!rows_take(o_BHTK)) return layer_norm_gate_composed(o_BHTK, weight_D, bias_D, gate_BTD);
+  const at::ScalarType type = type_of(o_BHTK, gate_BTD, to);
+  if (!rows_take(o_BHTK, type)) return layer_norm_gate_composed(o_BHTK, weight_D, bias_D, gate_BTD, to);
   std::optional<at::Tensor> gate;
-  if (gate_BTD.defined()) gate = gate_BTD.contiguous();
-  return LayerNormGateFunction::apply(o_BHTK.contiguous(), weight_D, bias_D, gate);
+  if (gate_BTD.defined()) gate = gate_BTD.to(type).contiguous();
+  return LayerNormGateFunction::apply(dense_heads(o_BHTK.to(wide_type(type))), weight_D, bias_D, gate, type);
 }
 
 }  // namespace ttt

@@ -7,15 +7,17 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
+
 namespace ttt {
 
 constexpr double kPostNormEps = 1e-6;
 
-// o [B,H,T,K], weight [D], bias [D], gate [B,T,D] (undefined: no gate, Transformer backbone) -> y [B,T,D].
-// Differentiable in all.
+// o [B,H,T,K], weight [D], bias [D], gate [B,T,D] (undefined: no gate, Transformer backbone) -> y [B,T,D] of type `to`,
+// unless given the gate's or o's. weight and bias fp32 (fp64 for fp64). Differentiable in all.
 at::Tensor layer_norm_gate(const at::Tensor& o_BHTK, const at::Tensor& weight_D, const at::Tensor& bias_D,
-                           const at::Tensor& gate_BTD);
+                           const at::Tensor& gate_BTD, std::optional<at::ScalarType> to = std::nullopt);
 at::Tensor layer_norm_gate_composed(const at::Tensor& o_BHTK, const at::Tensor& weight_D, const at::Tensor& bias_D,
-                                    const at::Tensor& gate_BTD);
+                                    const at::Tensor& gate_BTD, std::optional<at::ScalarType> to = std::nullopt);
 
 }  // namespace ttt

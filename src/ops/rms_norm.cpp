@@ -16,16 +16,19 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
 struct RmsNormFunction : torch::autograd::Function<RmsNormFunction> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight_D, double eps) {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight_D, double eps,
+                            at::ScalarType to) {
     const auto D = x.size(-1), N = x.numel() / D;
-    const at::Tensor y = at::empty_like(x), scale_N = at::empty({N}, x.options());
-    dispatch_rows(x, [&](auto zero) {
-      using T = decltype(zero);
-      const T *x_ptr = x.const_data_ptr<T>(), *weight_ptr = weight_D.const_data_ptr<T>();
-      T *y_ptr = y.mutable_data_ptr<T>(), *scale_ptr = scale_N.mutable_data_ptr<T>();
+    const at::Tensor y = at::empty(x.sizes(), x.options().dtype(to)), scale_N = at::empty({N}, x.options());
+    dispatch_rows(to, [&](auto types) {
+      using T = typename decltype(types)::T;
+      using S = typename decltype(types)::S;
+      const T *x_ptr = values<T>(x), *weight_ptr = values<T>(weight_D);
+      S* y_ptr = mutable_values<S>(y);
+      T* scale_ptr = mutable_values<T>(scale_N);
       parallel_ranges(N, grain_rows(D), [&](std::int64_t begin, std::int64_t end) {
-        rows::rms_norm<T>(end - begin, D, x_ptr + begin * D, weight_ptr, static_cast<T>(eps), y_ptr + begin * D,
-                          scale_ptr + begin);
+        rows::rms_norm<T, S>(end - begin, D, x_ptr + begin * D, weight_ptr, static_cast<T>(eps), y_ptr + begin * D,
+                             scale_ptr + begin);
       });
     });
     context->save_for_backward({x, weight_D, scale_N});
@@ -39,30 +42,33 @@ struct RmsNormFunction : torch::autograd::Function<RmsNormFunction> {
     const auto D = x.size(-1), N = x.numel() / D;
     const auto ranges = range_count(N, grain_rows(D));
     const at::Tensor dx = at::empty_like(x), d_weight_RD = at::zeros({ranges, D}, x.options());
-    dispatch_rows(x, [&](auto zero) {
-      using T = decltype(zero);
-      const T *dy_ptr = dy.const_data_ptr<T>(), *x_ptr = x.const_data_ptr<T>();
-      const T *weight_ptr = weight_D.const_data_ptr<T>(), *scale_ptr = scale_N.const_data_ptr<T>();
-      T *dx_ptr = dx.mutable_data_ptr<T>(), *d_weight_ptr = d_weight_RD.mutable_data_ptr<T>();
+    dispatch_rows(dy.scalar_type(), [&](auto types) {
+      using T = typename decltype(types)::T;
+      using S = typename decltype(types)::S;
+      const S* dy_ptr = values<S>(dy);
+      const T *x_ptr = values<T>(x), *weight_ptr = values<T>(weight_D), *scale_ptr = values<T>(scale_N);
+      T *dx_ptr = mutable_values<T>(dx), *d_weight_ptr = mutable_values<T>(d_weight_RD);
       parallel_numbered_ranges(N, ranges, [&](std::int64_t i, std::int64_t begin, std::int64_t end) {
-        rows::rms_norm_backward<T>(end - begin, D, dy_ptr + begin * D, x_ptr + begin * D, weight_ptr, scale_ptr + begin,
-                                   dx_ptr + begin * D, d_weight_ptr + i * D);
+        rows::rms_norm_backward<T, S>(end - begin, D, dy_ptr + begin * D, x_ptr + begin * D, weight_ptr,
+                                      scale_ptr + begin, dx_ptr + begin * D, d_weight_ptr + i * D);
       });
     });
-    return {dx, d_weight_RD.sum(0), at::Tensor()};
+    return {dx, d_weight_RD.sum(0), at::Tensor(), at::Tensor()};
   }
 };
 
 }  // namespace
 
-at::Tensor rms_norm_composed(const at::Tensor& x, const at::Tensor& weight_D, double eps) {
-  return x * at::rsqrt(x.square().mean(-1, true) + eps) * weight_D;
+at::Tensor rms_norm_composed(const at::Tensor& x, const at::Tensor& weight_D, double eps,
+                             std::optional<at::ScalarType> to) {
+  return (x * at::rsqrt(x.square().mean(-1, true) + eps) * weight_D).to(to.value_or(x.scalar_type()));
 }
 
-at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight_D, double eps) {
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight_D, double eps, std::optional<at::ScalarType> to) {
   TTT_CHECK(weight_D.dim() == 1 && x.size(-1) == weight_D.size(0), "x ", x.sizes(), ", weight ", weight_D.sizes());
-  if (!rows_take(x)) return rms_norm_composed(x, weight_D, eps);
-  return RmsNormFunction::apply(x.contiguous(), weight_D, eps);
+  const at::ScalarType type = to.value_or(x.scalar_type());
+  if (!rows_take(x, type)) return rms_norm_composed(x, weight_D, eps, to);
+  return RmsNormFunction::apply(x.to(wide_type(type)).contiguous(), weight_D, eps, type);
 }
 
 }  // namespace ttt

@@ -3,15 +3,19 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <optional>
+
 namespace ttt {
 
 constexpr double kRmsNormEps = 1e-6;
 
-// x [..., D], weight [D], one floating-point type -> y [..., D]. Differentiable in both; reduced in fp32 (fp64 for
-// fp64).
-at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight_D, double eps = kRmsNormEps);
+// x [..., D], weight [D] fp32 (fp64 for fp64) -> y [..., D] of type `to`, x's unless given. Differentiable in both;
+// reduced in fp32 (fp64 for fp64).
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight_D, double eps = kRmsNormEps,
+                    std::optional<at::ScalarType> to = std::nullopt);
 
 // The same as ATen calls, on any device: what the fused loops of the CPU are tested against.
-at::Tensor rms_norm_composed(const at::Tensor& x, const at::Tensor& weight_D, double eps = kRmsNormEps);
+at::Tensor rms_norm_composed(const at::Tensor& x, const at::Tensor& weight_D, double eps = kRmsNormEps,
+                             std::optional<at::ScalarType> to = std::nullopt);
 
 }  // namespace ttt

@@ -4,21 +4,62 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <type_traits>
+
+#include "kernels/bfloat16.h"
 
 namespace ttt {
 
-// Row loops exist for fp32 and fp64 on the CPU; everything else runs as ATen calls.
-inline bool rows_take(const at::Tensor& x) {
-  return x.is_cpu() && (x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble);
+// What weights, statistics and inner loops are computed in beside activations of that type: fp64 for fp64, else fp32.
+inline at::ScalarType wide_type(at::ScalarType activations) {
+  return activations == at::kDouble ? at::kDouble : at::kFloat;
 }
 
-// Calls body with a value of x's type, float or double.
+// Row loops exist on the CPU for activations of fp32, fp64 and bf16, the rest of the call being of their wide_type();
+// everything else runs as ATen calls.
+inline bool rows_take(const at::Tensor& x, at::ScalarType activations) {
+  return x.is_cpu() && (activations == at::kFloat || activations == at::kDouble || activations == at::kBFloat16);
+}
+inline bool rows_take(const at::Tensor& activations) {
+  return rows_take(activations, activations.scalar_type());
+}
+
+// The types of a call as rows.h names them.
+template <class Wide, class Stored>
+struct RowTypes {
+  using T = Wide;
+  using S = Stored;
+};
+
+// Calls body with the RowTypes of activations of that type.
 template <class Body>
-void dispatch_rows(const at::Tensor& x, const Body& body) {
-  if (x.scalar_type() == at::kFloat) {
-    body(float{});
+void dispatch_rows(at::ScalarType activations, const Body& body) {
+  if (activations == at::kFloat) {
+    body(RowTypes<float, float>());
+  } else if (activations == at::kBFloat16) {
+    body(RowTypes<float, kernels::BFloat16>());
   } else {
-    body(double{});
+    body(RowTypes<double, double>());
+  }
+}
+
+// The values of a tensor of that type; null for an undefined one.
+template <class S>
+const S* values(const at::Tensor& x) {
+  if (!x.defined()) return nullptr;
+  if constexpr (std::is_same_v<S, kernels::BFloat16>) {
+    return reinterpret_cast<const S*>(x.const_data_ptr<at::BFloat16>());
+  } else {
+    return x.const_data_ptr<S>();
+  }
+}
+template <class S>
+S* mutable_values(const at::Tensor& x) {
+  if (!x.defined()) return nullptr;
+  if constexpr (std::is_same_v<S, kernels::BFloat16>) {
+    return reinterpret_cast<S*>(x.mutable_data_ptr<at::BFloat16>());
+  } else {
+    return x.mutable_data_ptr<S>();
   }
 }
 

@@ -58,12 +58,17 @@ ScanInputs contiguous(const ScanInputs& in) {
           in.B_BTN.contiguous(), in.C_BTN.contiguous(),  in.D_E.contiguous()};
 }
 
+// The states are not for bf16: only fp32 and fp64.
+bool loops_take(const at::Tensor& x) {
+  return rows_take(x) && x.scalar_type() != at::kBFloat16;
+}
+
 // y; h [B,N,E] is advanced; starts [B,S,N,E], when defined, gets the states before each chunk.
 at::Tensor run(const ScanInputs& in, const at::Tensor& A_NE, const at::Tensor& h_BNE, const at::Tensor& starts_BSNE) {
   const Sizes sizes(in.x_BTE);
   const at::Tensor y_BTE = at::empty_like(in.x_BTE);
-  dispatch_rows(in.x_BTE, [&](auto zero) {
-    using T = decltype(zero);
+  dispatch_rows(in.x_BTE.scalar_type(), [&](auto types) {
+    using T = typename decltype(types)::T;
     T *h = h_BNE.mutable_data_ptr<T>(), *y = y_BTE.mutable_data_ptr<T>();
     T* starts = starts_BSNE.defined() ? starts_BSNE.mutable_data_ptr<T>() : nullptr;
     const std::int64_t state = kScanStates * sizes.channels;
@@ -102,8 +107,8 @@ struct SelectiveScanFunction : torch::autograd::Function<SelectiveScanFunction> 
     const at::Tensor dh_BNE = at::empty_like(dA_BNE), dD_BE = at::empty({sizes.batch, sizes.channels}, options);
     const at::Tensor dB_BGTN = at::empty({sizes.batch, sizes.groups, sizes.time, kScanStates}, options);
     const at::Tensor dC_BGTN = at::empty_like(dB_BGTN);
-    dispatch_rows(in.x_BTE, [&](auto zero) {
-      using T = decltype(zero);
+    dispatch_rows(in.x_BTE.scalar_type(), [&](auto types) {
+      using T = typename decltype(types)::T;
       const auto slice = [](const at::Tensor& x, std::int64_t b) { return x.mutable_data_ptr<T>() + b * x.stride(0); };
       sizes.for_each_group([&](std::int64_t b, std::int64_t group, std::int64_t begin, std::int64_t end) {
         const ScanPointers<T> grad = {slice(dx_BTE, b),
@@ -150,14 +155,14 @@ at::Tensor selective_scan_composed(const ScanInputs& in, at::Tensor* h_BNE) {
 
 at::Tensor selective_scan(const ScanInputs& in) {
   check(in);
-  if (!rows_take(in.x_BTE)) return selective_scan_composed(in);
+  if (!loops_take(in.x_BTE)) return selective_scan_composed(in);
   return SelectiveScanFunction::apply(in.x_BTE, in.dt_BTE, in.A_EN, in.B_BTN, in.C_BTN, in.D_E);
 }
 
 at::Tensor selective_scan_advance(const ScanInputs& in, at::Tensor& h_BNE) {
   const torch::NoGradGuard no_grad;
   check(in);
-  if (!rows_take(in.x_BTE)) return selective_scan_composed(in, &h_BNE);
+  if (!loops_take(in.x_BTE)) return selective_scan_composed(in, &h_BNE);
   return run(contiguous(in), in.A_EN.t().contiguous(), h_BNE, {});
 }
 

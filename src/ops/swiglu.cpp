@@ -20,12 +20,13 @@ constexpr std::int64_t kGrain = kGrainValues / 4;  // an exponential a value
 struct SwigluFunction : torch::autograd::Function<SwigluFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& gate, const at::Tensor& up) {
     const at::Tensor y = at::empty_like(gate);
-    dispatch_rows(gate, [&](auto zero) {
-      using T = decltype(zero);
-      const T *gate_ptr = gate.const_data_ptr<T>(), *up_ptr = up.const_data_ptr<T>();
-      T* y_ptr = y.mutable_data_ptr<T>();
+    dispatch_rows(gate.scalar_type(), [&](auto types) {
+      using T = typename decltype(types)::T;
+      using S = typename decltype(types)::S;
+      const S *gate_ptr = values<S>(gate), *up_ptr = values<S>(up);
+      S* y_ptr = mutable_values<S>(y);
       parallel_ranges(gate.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) {
-        rows::swiglu<T>(end - begin, gate_ptr + begin, up_ptr + begin, y_ptr + begin);
+        rows::swiglu<T, S>(end - begin, gate_ptr + begin, up_ptr + begin, y_ptr + begin);
       });
     });
     context->save_for_backward({gate, up});
@@ -37,13 +38,14 @@ struct SwigluFunction : torch::autograd::Function<SwigluFunction> {
     const at::Tensor &gate = saved[0], &up = saved[1];
     const at::Tensor dy = grads[0].contiguous();
     const at::Tensor d_gate = at::empty_like(gate), d_up = at::empty_like(up);
-    dispatch_rows(gate, [&](auto zero) {
-      using T = decltype(zero);
-      const T *dy_ptr = dy.const_data_ptr<T>(), *gate_ptr = gate.const_data_ptr<T>(), *up_ptr = up.const_data_ptr<T>();
-      T *d_gate_ptr = d_gate.mutable_data_ptr<T>(), *d_up_ptr = d_up.mutable_data_ptr<T>();
+    dispatch_rows(gate.scalar_type(), [&](auto types) {
+      using T = typename decltype(types)::T;
+      using S = typename decltype(types)::S;
+      const S *dy_ptr = values<S>(dy), *gate_ptr = values<S>(gate), *up_ptr = values<S>(up);
+      S *d_gate_ptr = mutable_values<S>(d_gate), *d_up_ptr = mutable_values<S>(d_up);
       parallel_ranges(gate.numel(), kGrain, [&](std::int64_t begin, std::int64_t end) {
-        rows::swiglu_backward<T>(end - begin, dy_ptr + begin, gate_ptr + begin, up_ptr + begin, d_gate_ptr + begin,
-                                 d_up_ptr + begin);
+        rows::swiglu_backward<T, S>(end - begin, dy_ptr + begin, gate_ptr + begin, up_ptr + begin, d_gate_ptr + begin,
+                                    d_up_ptr + begin);
       });
     });
     return {d_gate, d_up};
@@ -53,13 +55,13 @@ struct SwigluFunction : torch::autograd::Function<SwigluFunction> {
 }  // namespace
 
 at::Tensor swiglu_composed(const at::Tensor& gate, const at::Tensor& up) {
-  return at::silu(gate) * up;
+  return at::silu(gate) * up.to(gate.scalar_type());
 }
 
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
   TTT_CHECK(gate.sizes() == up.sizes(), "gate ", gate.sizes(), ", up ", up.sizes());
   if (!rows_take(gate)) return swiglu_composed(gate, up);
-  return SwigluFunction::apply(gate.contiguous(), up.contiguous());
+  return SwigluFunction::apply(gate.contiguous(), up.to(gate.scalar_type()).contiguous());
 }
 
 }  // namespace ttt

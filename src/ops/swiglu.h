@@ -5,7 +5,7 @@
 
 namespace ttt {
 
-// gate, up [..., F] -> y [..., F]. Differentiable in both.
+// gate, up [..., F] -> y [..., F] of gate's type. Differentiable in both.
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up);
 at::Tensor swiglu_composed(const at::Tensor& gate, const at::Tensor& up);
 

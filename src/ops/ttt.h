@@ -94,9 +94,9 @@ struct TttKernel {
 
 const std::vector<TttKernel>& ttt_kernels();
 
-// Forces a row by name for every later call ("auto" lifts it); where none is forced, the environment variable TTT_KERNEL
-// does the same. A name that no row has throws UserError listing the rows; a forced row that cannot take a call throws
-// UserError with its reason. source: what errors call the origin of the name, such as a config key.
+// Forces a row by name for every later call ("auto" lifts it); where none is forced, the environment variable
+// TTT_KERNEL does the same. A name that no row has throws UserError listing the rows; a forced row that cannot take a
+// call throws UserError with its reason. source: what errors call the origin of the name, such as a config key.
 void force_ttt_kernel(const std::string& name, const std::string& source = "the forced kernel");
 
 // The first row that takes the call (or the forced one). Logs the choice once per (kind, row). Throws UserError listing

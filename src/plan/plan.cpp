@@ -10,26 +10,39 @@
 namespace ttt {
 namespace {
 
-constexpr std::int64_t kFp32 = 4;
+constexpr std::int64_t kFp32 = 4, kBf16 = 2;
 constexpr std::int64_t kLogitBytes = std::int64_t{32} << 20;  // the head's slice of logits, ops/cross_entropy
 
-// Numbers that one layer keeps per token for its backward pass: the inputs of its norms, products and elementwise
-// steps. What the fused TTT kernels keep (kernels/cpu/ttt_fused.h): the fast weights of every eighth mini-batch and,
-// for TTT-Linear, the normalised activations and G.
-double kept_by_layer(const ModelConfig& m, MixerKind kind) {
+// Numbers per token: activations, which are bf16 where the model computes in it, and what stays fp32 (the residual
+// stream, the inner loops', the scan's).
+struct Kept {
+  double activations = 0, wide = 0;
+  double bytes(bool bf16) const { return static_cast<double>(bf16 ? kBf16 : kFp32) * activations + kFp32 * wide; }
+};
+
+// What one layer keeps for its backward pass: the inputs of its norms, products and elementwise steps. What the fused
+// TTT kernels keep (kernels/cpu/ttt_fused.h): the fast weights of every eighth mini-batch and, for TTT-Linear, the
+// normalised activations and G.
+Kept kept_by_layer(const ModelConfig& m, MixerKind kind) {
   const auto D = static_cast<double>(m.hidden_size);
-  double kept = m.pre_conv ? 2 * D : 0;
-  if (m.has_mlp()) kept += 2 * D + 3 * static_cast<double>(m.intermediate_size);
+  Kept kept;
+  if (m.pre_conv) kept.activations += D, kept.wide += D;
+  if (m.has_mlp()) kept.activations += D + 3 * static_cast<double>(m.intermediate_size), kept.wide += D;
   switch (kind) {
     case MixerKind::kAttention:
-      return kept + 7 * D;
+      kept.activations += 6 * D, kept.wide += D;
+      break;
     case MixerKind::kMamba:
-      return kept + 2 * D + 8 * static_cast<double>(m.mamba_channels());
+      kept.activations += D + 4 * static_cast<double>(m.mamba_channels());
+      kept.wide += D + 4 * static_cast<double>(m.mamba_channels());
+      break;
     case MixerKind::kTttLinear:
     case MixerKind::kTttMlp: {
       const auto K = static_cast<double>(m.head_dim()), starts = 8.0 * static_cast<double>(m.mini_batch_size);
-      kept += kind == MixerKind::kTttLinear ? 3 * D + (K + 1) * D / starts : (8 * K + 5) * D / starts;
-      return kept + (m.backbone == Backbone::kMamba ? 9 : 7) * D;
+      kept.wide += kind == MixerKind::kTttLinear ? 3 * D + (K + 1) * D / starts : (8 * K + 5) * D / starts;
+      kept.activations += (m.backbone == Backbone::kMamba ? 4 : 2) * D;
+      kept.wide += 5 * D;
+      break;
     }
   }
   return kept;
@@ -40,17 +53,19 @@ MemoryPlan memory_of(const RunConfig& config, std::int64_t parameters) {
   MemoryPlan memory;
   memory.weights = memory.gradients = kFp32 * parameters;
   memory.optimizer = 2 * kFp32 * parameters;
+  const bool bf16 = config.train.dtype == DType::kBf16;
   double all = 0, largest = 0;
   for (std::int64_t layer = 0; layer < m.num_layers; ++layer) {
-    const double kept = kept_by_layer(m, m.mixer.of_layer(layer));
+    const double kept = kept_by_layer(m, m.mixer.of_layer(layer)).bytes(bf16);
     all += kept;
     largest = std::max(largest, kept);
   }
   const auto D = static_cast<double>(m.hidden_size);
-  if (config.train.recompute) all = static_cast<double>(m.num_layers) * D + largest;
+  if (config.train.recompute) all = static_cast<double>(m.num_layers) * kFp32 * D + largest;
   const auto tokens = static_cast<double>(config.micro_batch() * config.train.context);
-  memory.activations = static_cast<std::int64_t>(kFp32 * tokens * (all + 4 * D)) + kLogitBytes +
+  memory.activations = static_cast<std::int64_t>(tokens * (all + kFp32 * 4 * D)) + kLogitBytes +
                        kFp32 * m.vocab_size * m.hidden_size;  // the head's gradient before it is added
+  if (bf16) memory.activations += static_cast<std::int64_t>(kBf16 * dense_flops(m) / 2);  // the dense weights, rounded
   memory.decoding_state = decoding_state_bytes(m, config.train.context);
   return memory;
 }

@@ -13,7 +13,8 @@
 
 namespace ttt {
 
-// Bytes, of one process. Weights, gradients and AdamW's two moments are fp32.
+// Bytes, of one process. Weights, gradients and AdamW's two moments are fp32; activations too, unless train.dtype is
+// bf16 (auto, which may turn out to be, is counted as fp32).
 struct MemoryPlan {
   std::int64_t weights = 0, gradients = 0, optimizer = 0;
   std::int64_t activations = 0;          // an estimate: what the backward pass needs of one micro-batch

@@ -159,8 +159,12 @@ void Trainer::validate_model() {
 
 void Trainer::write_sample() {
   if (config_.train.sample_tokens == 0) return;
+  // Token by token, weights would be rounded for each; fp32 reads them as they are.
+  const bool bf16 = model_->bf16();
+  model_->set_bf16(false);
   const TextSample sample = sample_text(*model_, valid_data_.front().data, tokenizer_, config_.train.sample_tokens,
                                         static_cast<std::uint64_t>(config_.train.seed), device_);
+  model_->set_bf16(bf16);
   metrics_->write({{"kind", "sample"}, {"step", state_.step}, {"prompt", sample.prompt}, {"text", sample.text}});
   if (tensorboard_) tensorboard_->text("sample", state_.step, sample.prompt + "\n>>>\n" + sample.text);
 }

@@ -84,6 +84,7 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   const auto seed = static_cast<std::uint64_t>(config_.train.seed);
   model_ = std::make_shared<LanguageModel>(config_.model, seed);
   model_->to(device_);
+  model_->set_bf16(select_bf16(config_.train.dtype, device_));
   optimizer_ = std::make_unique<AdamW>(named_parameters(*model_), config_.optim);
   std::vector<MixtureOrder::Source> sources;
   for (const MixtureSource& source : train_data_)

@@ -137,6 +137,18 @@ TEST(BenchOp, EveryOpRuns) {
   }
 }
 
+TEST(BenchOp, EveryOpRunsInBf16) {
+  OpSizes sizes = small_sizes();
+  sizes.dtype = at::kBFloat16;
+  for (const BenchOp& op : op_table()) {
+    const OpBench bench = bench_op(op.name, sizes, {.threads = 1, .repeats = 1, .row = ""});
+    for (const OpRow& row : bench.rows) {
+      EXPECT_LE(row.error_output, 0.1) << op.name << " " << row.name;
+      EXPECT_LE(row.error_gradients, 0.1) << op.name << " " << row.name;
+    }
+  }
+}
+
 TEST(BenchOp, RowsThatCannotTakeTheCallAreNamed) {
   OpSizes sizes = small_sizes();
   sizes.dtype = at::kBFloat16;

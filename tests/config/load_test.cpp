@@ -249,7 +249,6 @@ TEST_F(LoadTest, CrossFieldRulesNameKeysAndRemedy) {
       "the warm-up");
   EXPECT_EQ(error("optim: {lr: 1e-4, end_lr: 1e-3}\n"),
             "run.yaml: optim.end_lr 0.001 is above the peak, optim.lr 0.0001; lower it");
-  EXPECT_EQ(error("train: {dtype: bf16}\n"), "run.yaml: train.dtype bf16 comes in a later version; use fp32 or auto");
 }
 
 TEST_F(LoadTest, DefaultsThatDependOnOtherKeys) {

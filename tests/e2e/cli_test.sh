@@ -71,7 +71,7 @@ printf 'data: {train: none}\noutput_dir: out\n' >good.yaml
 refused "command line: 'train.steps' must be an integer" "$TTT" train good.yaml train.steps=many
 refused "'none'" "$TTT" train good.yaml
 refused "there is no config file 'absent.yaml'" "$TTT" train absent.yaml
-refused "bf16" "$TTT" train good.yaml train.dtype=bf16
+refused "train.dtype" "$TTT" train good.yaml train.dtype=fp16
 [ ! -e out/checkpoints ] || fail "a refused training left checkpoints behind"
 
 refused "did you mean '$SOURCE/configs/model/ttt_linear_125m.yaml'?" "$TTT" train "$SOURCE/configs/model/ttt_liner_125m.yaml"
@@ -94,7 +94,7 @@ refused "there is no checkpoint 'absent'" "$TTT" generate --checkpoint absent "t
 mkdir -p empty
 refused "holds no complete checkpoint" "$TTT" generate --checkpoint empty "text"
 refused "absent" "$TTT" eval --checkpoint empty --data absent
-refused "bf16" "$TTT" eval --checkpoint empty --data absent --dtype bf16
+refused "--dtype" "$TTT" eval --checkpoint empty --data absent --dtype fp16
 refused "top-p must be above 0" "$TTT" generate --checkpoint empty --top-p 0 "text"
 printf 'caf\xe9' >latin1.txt
 refused "is not UTF-8 text: byte 3" "$TTT" generate --checkpoint empty --prompt-file latin1.txt

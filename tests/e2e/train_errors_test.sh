@@ -55,7 +55,7 @@ refused "train.steps" train.steps=-3
 refused "optim.beta1" optim.beta1=1.5
 refused "model.mixer" model.mixer=lstm
 refused "multiple of train.context" train.batch_tokens=100 output_dir=new
-refused "bf16" train.dtype=bf16
+refused "train.dtype" train.dtype=fp16
 refused "train.ttt_kernel names no TTT kernel" train.ttt_kernel=fused_avx1024
 cp run.yaml whole.yaml
 echo "optimm: {lr: 1}" >>run.yaml

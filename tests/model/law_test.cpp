@@ -224,6 +224,37 @@ TEST_P(Law, SegmentsAreAsIfAlone) {
   EXPECT_GT(difference(loss, model_->token_loss(tokens, targets, {})), 1e-4);
 }
 
+// The model in bf16 gives what fp32 gives, but for rounding: losses, gradients (fp32, of the fp32 parameters),
+// decoding.
+TEST_P(Law, Bf16FollowsFp32) {
+  model_->to(torch::kFloat);
+  const torch::Tensor inputs = tokens_.narrow(1, 0, kTime - 1), targets = tokens_.narrow(1, 1, kTime - 1);
+  const auto gradients = [&] {
+    model_->zero_grad();
+    model_->token_loss(inputs, targets, {}).sum().backward();
+    std::vector<torch::Tensor> all;
+    for (const auto& item : model_->named_parameters()) {
+      const torch::Tensor& gradient = item.value().grad();
+      EXPECT_EQ(gradient.scalar_type(), torch::kFloat) << item.key();
+      all.push_back(gradient.flatten());
+    }
+    return torch::cat(all);
+  };
+  const auto relative = [](const torch::Tensor& a, const torch::Tensor& b) {
+    return ((a - b).norm() / b.norm()).item<double>();
+  };
+  const torch::Tensor logits = full(tokens_), exact = gradients();
+  model_->set_bf16(true);
+  const torch::Tensor rounded = full(tokens_);
+  EXPECT_EQ(rounded.scalar_type(), torch::kBFloat16);
+  EXPECT_GT(relative(rounded, logits), 1e-4);
+  EXPECT_LT(relative(rounded, logits), 0.03);
+  EXPECT_LT(relative(gradients(), exact), 0.15);
+  EXPECT_LT(relative(in_pieces({3, 1, 1, 5, 4}), rounded), 0.03);
+  model_->round_dense_weights();
+  EXPECT_TRUE(torch::equal(full(tokens_), rounded));
+}
+
 INSTANTIATE_TEST_SUITE_P(Mixers, Law, ::testing::ValuesIn(all_cases()), case_name);
 
 }  // namespace

@@ -15,6 +15,7 @@
 #include "ops/layer_norm_gate.h"
 #include "ops/rms_norm.h"
 #include "ops/rope.h"
+#include "ops/row_dispatch.h"
 #include "ops/swiglu.h"
 
 namespace ttt {
@@ -49,25 +50,29 @@ void expect_same(const Op& fused, const Op& composed, const std::vector<at::Tens
 
 // Around the widths of a vector (8 doubles, 16 floats), and what models have.
 const std::vector<std::int64_t> kWidths = {1, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 96, 200};
-// fp32: rounding of sums over at most a few hundred terms; fp64 alike.
+// fp32: rounding of sums over at most a few hundred terms; fp64 alike. bf16: results are rounded, by up to 2^-9, and
+// some are made of others that were.
 double tolerance_of(at::ScalarType dtype) {
-  return dtype == at::kFloat ? 4e-6 : 1e-13;
+  return dtype == at::kFloat ? 4e-6 : dtype == at::kBFloat16 ? 8e-3 : 1e-13;
 }
 
+// The type of activations; what ops keep wide beside them is fp32 for bf16.
 class SmallOps : public ::testing::TestWithParam<at::ScalarType> {
  protected:
   void SetUp() override { torch::manual_seed(11); }
   double tolerance() const { return tolerance_of(GetParam()); }
+  static at::ScalarType wide() { return wide_type(GetParam()); }
+  static at::Tensor leaf(at::IntArrayRef shape) { return ttt::leaf(shape, GetParam()); }
+  static at::Tensor wide_leaf(at::IntArrayRef shape) { return ttt::leaf(shape, wide()); }
 };
 
 TEST_P(SmallOps, RmsNorm) {
   for (const auto D : kWidths) {
     if (D == 1) continue;  // one value over its own size: the gradient is all cancellation
     for (const std::int64_t N : {1, 5, 300}) {
-      const auto fused = [](const auto& in) { return rms_norm(in[0], in[1]); };
+      const auto fused = [](const auto& in) { return rms_norm(in[0], in[1], kRmsNormEps, GetParam()); };
       const auto composed = [](const auto& in) { return rms_norm_composed(in[0], in[1]); };
-      expect_same(fused, composed, {leaf({N, D}, GetParam()), leaf({D}, GetParam())}, tolerance(),
-                  "D " + std::to_string(D));
+      expect_same(fused, composed, {wide_leaf({N, D}), wide_leaf({D})}, tolerance(), "D " + std::to_string(D));
     }
   }
 }
@@ -76,8 +81,7 @@ TEST_P(SmallOps, Swiglu) {
   for (const auto D : kWidths) {
     const auto fused = [](const auto& in) { return swiglu(in[0] * 8, in[1]); };  // to both ends of the sigmoid
     const auto composed = [](const auto& in) { return swiglu_composed(in[0] * 8, in[1]); };
-    expect_same(fused, composed, {leaf({150, D}, GetParam()), leaf({150, D}, GetParam())}, tolerance(),
-                "F " + std::to_string(D));
+    expect_same(fused, composed, {leaf({150, D}), leaf({150, D})}, tolerance(), "F " + std::to_string(D));
   }
 }
 
@@ -95,9 +99,15 @@ TEST_P(SmallOps, RopeRotatesAndSplitsHeads) {
     for (const std::int64_t offset : {0, 3, 19}) {
       const RopeTable table = make_rope_table(16, K, 10000.0, at::TensorOptions().dtype(GetParam()));
       const RopeTable exact_table{table.cos_PK.to(at::kDouble), table.sin_PK.to(at::kDouble)};
-      const auto fused = [&](const auto& in) { return rope_split_heads(in[0], 3, table, offset); };
       const auto composed = [&](const auto& in) { return rope_split_heads_composed(in[0], 3, exact_table, offset); };
-      expect_same(fused, composed, {leaf({2, 21, 3 * K}, GetParam())}, tolerance(), "K " + std::to_string(K));
+      for (const at::ScalarType to : {GetParam(), wide()}) {
+        const auto fused = [&](const auto& in) {
+          const at::Tensor y = rope_split_heads(in[0], 3, table, offset, to);
+          EXPECT_EQ(y.scalar_type(), to);
+          return y;
+        };
+        expect_same(fused, composed, {leaf({2, 21, 3 * K})}, tolerance(), "K " + std::to_string(K));
+      }
     }
   }
 }
@@ -126,8 +136,8 @@ TEST_P(SmallOps, CausalConv) {
       const auto composed = [&](const auto& in) {
         return causal_conv_composed(in[0], in[1], in[2], window.defined() ? window.to(at::kDouble) : window);
       };
-      expect_same(fused, composed, {leaf({2, T, D}, GetParam()), leaf({D, 1, 4}, GetParam()), leaf({D}, GetParam())},
-                  tolerance(), "D " + std::to_string(D) + " T " + std::to_string(T));
+      expect_same(fused, composed, {leaf({2, T, D}), wide_leaf({D, 1, 4}), wide_leaf({D})}, tolerance(),
+                  "D " + std::to_string(D) + " T " + std::to_string(T));
     }
   }
 }
@@ -153,11 +163,13 @@ TEST_P(SmallOps, LayerNormGate) {
   for (const std::int64_t K : {1, 5, 8, 16, 33, 64}) {
     for (const bool gated : {false, true}) {
       const std::int64_t H = 3;
-      std::vector<at::Tensor> inputs = {leaf({2, H, 9, K}, GetParam()), leaf({H * K}, GetParam()),
-                                        leaf({H * K}, GetParam())};
-      if (gated) inputs.push_back(leaf({2, 9, H * K}, GetParam()));
+      // o in memory of [B,H,T,K], or of [B,T,H,K] as TTT kernels write it
+      const at::Tensor o =
+          gated ? wide_leaf({2, 9, H, K}).detach().transpose(1, 2).requires_grad_(true) : wide_leaf({2, H, 9, K});
+      std::vector<at::Tensor> inputs = {o, wide_leaf({H * K}), wide_leaf({H * K})};
+      if (gated) inputs.push_back(leaf({2, 9, H * K}));
       const auto fused = [&](const auto& in) {
-        return layer_norm_gate(in[0], in[1], in[2], gated ? in[3] : at::Tensor());
+        return layer_norm_gate(in[0], in[1], in[2], gated ? in[3] : at::Tensor(), GetParam());
       };
       const auto composed = [&](const auto& in) {
         return layer_norm_gate_composed(in[0], in[1], in[2], gated ? in[3] : at::Tensor());
@@ -219,8 +231,8 @@ TEST_P(SmallOps, CrossEntropyIsLogSoftmax) {
       const auto composed = [&](const auto& in) {
         return -at::log_softmax(at::matmul(in[0], in[1].t()), 1).gather(1, targets.unsqueeze(1)).squeeze(1);
       };
-      expect_same(fused, composed, {leaf({N, D}, GetParam()), leaf({V, D}, GetParam())}, tolerance(),
-                  "V " + std::to_string(V));
+      const at::Tensor hidden = leaf({N, D}), head = leaf({V, D}).detach().to(wide()).requires_grad_(true);
+      expect_same(fused, composed, {hidden, head}, 3 * tolerance(), "V " + std::to_string(V));
     }
   }
 }
@@ -258,8 +270,27 @@ TEST(CrossEntropy, SurvivesLargeLogits) {
   EXPECT_NEAR(loss[1].item<double>(), 2000.0, 1e-2);
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, SmallOps, ::testing::Values(at::kFloat, at::kDouble),
-                         [](const auto& instance) { return instance.param == at::kFloat ? "fp32" : "fp64"; });
+// Every finite bf16 number and floats between it and the next, by the loops' vectors and their tails, against LibTorch.
+TEST(BFloat16, RoundsToNearestEven) {
+  const at::Tensor halves = at::arange(-(1 << 15), 1 << 15, at::kInt).unsqueeze(1) * (1 << 16);
+  const at::Tensor between = at::tensor({0, 1, 0x7fff, 0x8000, 0x8001, 0xffff}, at::kInt);
+  const at::Tensor floats = (halves + between).flatten().view(at::kFloat);
+  const at::Tensor x = at::where(floats.isfinite(), floats, at::zeros_like(floats)).contiguous();
+  for (const std::int64_t K : {2, 16}) {  // x.size(0) is a multiple of both
+    const RopeTable unrotated{at::ones({1, K}), at::zeros({1, K})};
+    const at::Tensor rows = x.view({1, -1, K});
+    const at::Tensor y = rope_split_heads(rows, 1, unrotated, 0, at::kBFloat16).squeeze(1);
+    EXPECT_TRUE(at::equal(y, rows.to(at::kBFloat16))) << K;
+    EXPECT_TRUE(rope_split_heads(at::full_like(rows, NAN), 1, unrotated, 0, at::kBFloat16).isnan().all().item<bool>());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Types, SmallOps, ::testing::Values(at::kFloat, at::kDouble, at::kBFloat16),
+                         [](const auto& instance) {
+                           return instance.param == at::kFloat    ? "fp32"
+                                  : instance.param == at::kDouble ? "fp64"
+                                                                  : "bf16";
+                         });
 
 }  // namespace
 }  // namespace ttt

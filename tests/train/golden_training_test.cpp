@@ -57,7 +57,7 @@ std::string run_yaml(const Json& json) {
   yaml << "extends: model.yaml\nparity: ttt-lm-jax\noutput_dir: run\ninit_from: start\n"
        << "data: {train: data, order: sequential}\n"
        << "train: {context: " << json["T"] << ", batch_tokens: " << json["T"].get<int>() * json["B"].get<int>()
-       << ", steps: " << json["steps"] << ", device: cpu, threads: 1}\n"
+       << ", steps: " << json["steps"] << ", device: cpu, dtype: fp32, threads: 1}\n"
        << "optim: {lr: " << optim["lr"] << ", end_lr: " << optim["end_lr"] << ", warmup_steps: " << optim["warmup"]
        << ", decay_steps: " << optim["decay"] << ", clip_grad_norm: " << optim["clip"] << "}\n";
   return yaml.str();

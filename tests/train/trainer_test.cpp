@@ -60,6 +60,7 @@ class TrainerTest : public ScratchTest {
     config.train.steps = 12;
     config.train.threads = 1;
     config.train.device = DeviceKind::kCpu;
+    config.train.dtype = DType::kFp32;
     config.optim.lr = 1e-2;
     config.optim.warmup_steps = 2;
     config.optim.decay_steps = 12;
@@ -136,6 +137,32 @@ TEST_F(TrainerTest, ResumingIsBitExactInTheSecondEpochToo) {
       EXPECT_EQ(a[i].at("loss"), b[i].at("loss")) << name << " step " << i + 1;
       EXPECT_EQ(a[i].at("grad_norm"), b[i].at("grad_norm")) << name << " step " << i + 1;
     }
+  }
+}
+
+TEST_F(TrainerTest, Bf16KeepsFp32MastersFollowsFp32AndResumesBitExactly) {
+  for (const MixerPattern& mixer : {MixerPattern(MixerKind::kTttLinear), MixerPattern(MixerKind::kMamba),
+                                    MixerPattern({MixerKind::kTttMlp, MixerKind::kAttention})}) {
+    const std::string name = to_string(mixer);
+    RunConfig fp32 = config(mixer, name + "_fp32"), bf16 = config(mixer, name + "_bf16"),
+              resumed = config(mixer, name + "_resumed");
+    bf16.train.dtype = resumed.train.dtype = DType::kBf16;
+    run(fp32);
+    run(bf16);
+    for (const std::int64_t steps : {5, 12}) {
+      resumed.train.steps = steps;
+      run(resumed);
+    }
+    for (const char* file : {"model.safetensors", "optimizer-00000-of-00001.safetensors"})
+      EXPECT_EQ(read_file(newest(bf16) / file), read_file(newest(resumed) / file)) << name << " " << file;
+    for (const auto& [key, tensor] : read_checkpoint(newest(bf16), CheckpointParts::kModel).model)
+      EXPECT_EQ(tensor.scalar_type(), at::kFloat) << key;
+    const auto a = read_metrics(fs::path(fp32.output_dir) / "metrics.jsonl", "train");
+    const auto b = read_metrics(fs::path(bf16.output_dir) / "metrics.jsonl", "train");
+    ASSERT_EQ(b.size(), 12u);
+    EXPECT_NE(a.back().at("loss"), b.back().at("loss")) << name;
+    for (std::size_t i = 0; i < 12; ++i)
+      EXPECT_NEAR(a[i].at("loss").get<double>(), b[i].at("loss").get<double>(), 0.03) << name << " step " << i + 1;
   }
 }
 

@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <cstring>
 
+#include "kernels/bfloat16.h"
+
 // Compiles a function once per instruction set; the loader chooses.
 #if defined(__x86_64__) && defined(__gnu_linux__)
 #define TTT_CLONES __attribute__((target_clones("avx512f", "arch=haswell", "default")))
@@ -28,6 +30,8 @@ struct LanesOf<double> {
 template <class T>
 using Lanes = typename LanesOf<T>::Type;
 typedef std::int32_t IntLanes __attribute__((vector_size(64)));
+typedef std::uint32_t WordLanes __attribute__((vector_size(64)));
+typedef std::uint16_t HalfLanes __attribute__((vector_size(32)));
 
 template <class T>
 constexpr std::int64_t kLanes = 64 / static_cast<std::int64_t>(sizeof(T));
@@ -51,6 +55,34 @@ TTT_INLINE inline X load(const T* p) {
 template <class X, class T>
 TTT_INLINE inline void save(T* p, const X& x) {
   std::memcpy(p, &x, sizeof(X));
+}
+
+// bf16: X is float or Lanes<float>.
+template <class X>
+TTT_INLINE inline X load(const BFloat16* p) {
+  X x;
+  if constexpr (sizeof(X) == sizeof(float)) {
+    const std::uint32_t word = static_cast<std::uint32_t>(p->bits) << 16;
+    std::memcpy(&x, &word, sizeof(X));
+  } else {
+    const WordLanes words = __builtin_convertvector(load<HalfLanes>(&p->bits), WordLanes) << 16;
+    std::memcpy(&x, &words, sizeof(X));
+  }
+  return x;
+}
+TTT_INLINE inline void save(BFloat16* p, const Lanes<float>& x) {
+  WordLanes words;
+  std::memcpy(&words, &x, sizeof words);
+  words = (words + 0x7fff + (words >> 16 & 1)) >> 16;
+  const WordLanes nan = words * 0 + 0x7fc0;
+  words = x == x ? words : nan;
+  save(&p->bits, __builtin_convertvector(words, HalfLanes));
+}
+TTT_INLINE inline void save(BFloat16* p, const float& x) {
+  std::uint32_t word;
+  std::memcpy(&word, &x, sizeof word);
+  word = (word + 0x7fff + (word >> 16 & 1)) >> 16;
+  p->bits = static_cast<std::uint16_t>(x == x ? word : 0x7fc0);
 }
 
 // body(k, Tag<X>): X = vector while a whole one fits, then X = T for the rest.

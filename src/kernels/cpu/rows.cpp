@@ -13,6 +13,7 @@
 namespace ttt::rows {
 namespace {
 
+using kernels::BFloat16;
 using kernels::columns;
 using kernels::exp_of;
 using kernels::kLanes;
@@ -36,8 +37,8 @@ TTT_INLINE inline X gelu_sigmoid(X x) {
   return sigmoid<T>(kTwoK<T> * (x + kA<T> * x * x * x));
 }
 
-template <class T>
-TTT_INLINE inline void rms_norm_impl(std::int64_t rows, std::int64_t D, const T* x, const T* weight, T eps, T* y,
+template <class T, class S>
+TTT_INLINE inline void rms_norm_impl(std::int64_t rows, std::int64_t D, const T* x, const T* weight, T eps, S* y,
                                      T* rs) {
   for (std::int64_t r = 0; r < rows; ++r, x += D, y += D) {
     Sum<T> squares;
@@ -49,12 +50,12 @@ TTT_INLINE inline void rms_norm_impl(std::int64_t rows, std::int64_t D, const T*
     const T scale = T(1) / std::sqrt(squares.total() / static_cast<T>(D) + eps);
     rs[r] = scale;
     columns<T>(
-        D, TTT_BODY { save(y + k, TTT_LOAD(x) * scale * TTT_LOAD(weight)); });
+        D, TTT_BODY { save(y + k, TTT_X(TTT_LOAD(x) * scale * TTT_LOAD(weight))); });
   }
 }
 
-template <class T>
-TTT_INLINE inline void rms_norm_backward_impl(std::int64_t rows, std::int64_t D, const T* dy, const T* x,
+template <class T, class S>
+TTT_INLINE inline void rms_norm_backward_impl(std::int64_t rows, std::int64_t D, const S* dy, const T* x,
                                               const T* weight, const T* rs, T* dx, T* dweight) {
   for (std::int64_t r = 0; r < rows; ++r, x += D, dy += D, dx += D) {
     const T scale = rs[r];
@@ -71,22 +72,23 @@ TTT_INLINE inline void rms_norm_backward_impl(std::int64_t rows, std::int64_t D,
   }
 }
 
-template <class T>
-TTT_INLINE inline void swiglu_impl(std::int64_t n, const T* gate, const T* up, T* y) {
+template <class T, class S>
+TTT_INLINE inline void swiglu_impl(std::int64_t n, const S* gate, const S* up, S* y) {
   columns<T>(
       n, TTT_BODY {
         const auto g = TTT_LOAD(gate);
-        save(y + k, g * sigmoid<T>(g) * TTT_LOAD(up));
+        save(y + k, TTT_X(g * sigmoid<T>(g) * TTT_LOAD(up)));
       });
 }
 
-template <class T>
-TTT_INLINE inline void swiglu_backward_impl(std::int64_t n, const T* dy, const T* gate, const T* up, T* dgate, T* dup) {
+template <class T, class S>
+TTT_INLINE inline void swiglu_backward_impl(std::int64_t n, const S* dy, const S* gate, const S* up, S* dgate, S* dup) {
   columns<T>(
       n, TTT_BODY {
         const auto g = TTT_LOAD(gate), d = TTT_LOAD(dy), s = sigmoid<T>(g);
-        save(dup + k, d * g * s);
-        save(dgate + k, d * TTT_LOAD(up) * (s + g * s * (T(1) - s)));
+        const TTT_X slope = s + g * s * (T(1) - s);
+        save(dgate + k, TTT_X(d * TTT_LOAD(up) * slope));
+        save(dup + k, TTT_X(d * g * s));
       });
 }
 
@@ -97,25 +99,25 @@ TTT_INLINE inline Lanes<double> swap_pairs(const Lanes<double>& x) {
   return __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6);
 }
 
-template <class T>
-TTT_INLINE inline void rotate_impl(std::int64_t K, const T* x, const T* cos, const T* sin, T direction, T* y) {
+template <class T, class From, class To>
+TTT_INLINE inline void rotate_impl(std::int64_t K, const From* x, const T* cos, const T* sin, T direction, To* y) {
   std::int64_t k = 0;
   for (; k + kLanes<T> <= K; k += kLanes<T>) {
     const auto v = load<Lanes<T>>(x + k);
-    save(y + k, v * load<Lanes<T>>(cos + k) + swap_pairs(v) * (load<Lanes<T>>(sin + k) * direction));
+    save(y + k, Lanes<T>(v * load<Lanes<T>>(cos + k) + swap_pairs(v) * (load<Lanes<T>>(sin + k) * direction)));
   }
   for (; k < K; k += 2) {
-    const T even = x[k], odd = x[k + 1];
-    y[k] = even * cos[k] + odd * (sin[k] * direction);
-    y[k + 1] = odd * cos[k + 1] + even * (sin[k + 1] * direction);
+    const T even = load<T>(x + k), odd = load<T>(x + k + 1);
+    save(y + k, T(even * cos[k] + odd * (sin[k] * direction)));
+    save(y + k + 1, T(odd * cos[k + 1] + even * (sin[k + 1] * direction)));
   }
 }
 
-template <class T>
-TTT_INLINE inline void conv_impl(std::int64_t D, const T* const* taps, const T* weight, const T* bias, T* y) {
+template <class T, class S>
+TTT_INLINE inline void conv_impl(std::int64_t D, const S* const* taps, const T* weight, const T* bias, S* y) {
   columns<T>(
       D, TTT_BODY {
-        auto sum = TTT_LOAD(bias) + TTT_LOAD(weight) * TTT_LOAD(taps[0]);
+        TTT_X sum = TTT_LOAD(bias) + TTT_LOAD(weight) * TTT_LOAD(taps[0]);
         sum += TTT_LOAD(weight + D) * TTT_LOAD(taps[1]);
         sum += TTT_LOAD(weight + 2 * D) * TTT_LOAD(taps[2]);
         sum += TTT_LOAD(weight + 3 * D) * TTT_LOAD(taps[3]);
@@ -123,13 +125,13 @@ TTT_INLINE inline void conv_impl(std::int64_t D, const T* const* taps, const T* 
       });
 }
 
-template <class T>
-TTT_INLINE inline void conv_backward_impl(std::int64_t D, const T* const* taps, const T* const* dy_later, const T* dy,
-                                          const T* weight, T* dx, T* dweight, T* dbias) {
+template <class T, class S>
+TTT_INLINE inline void conv_backward_impl(std::int64_t D, const S* const* taps, const S* const* dy_later, const S* dy,
+                                          const T* weight, S* dx, T* dweight, T* dbias) {
   columns<T>(
       D, TTT_BODY {
         const auto d = TTT_LOAD(dy);
-        auto sum = TTT_LOAD(weight) * TTT_LOAD(dy_later[0]);
+        TTT_X sum = TTT_LOAD(weight) * TTT_LOAD(dy_later[0]);
         for (int w = 1; w < 4; ++w) sum += TTT_LOAD(weight + w * D) * TTT_LOAD(dy_later[w]);
         save(dx + k, sum);
         for (int w = 0; w < 4; ++w) save(dweight + w * D + k, TTT_LOAD(dweight + w * D) + d * TTT_LOAD(taps[w]));
@@ -137,9 +139,9 @@ TTT_INLINE inline void conv_backward_impl(std::int64_t D, const T* const* taps, 
       });
 }
 
-template <class T>
+template <class T, class S>
 TTT_INLINE inline void layer_norm_gate_impl(std::int64_t heads, std::int64_t K, std::int64_t stride, const T* o,
-                                            const T* weight, const T* bias, const T* gate, T eps, T* y, T* mean_out,
+                                            const T* weight, const T* bias, const S* gate, T eps, S* y, T* mean_out,
                                             T* rs_out) {
   const T width = static_cast<T>(heads * K);
   Sum<T> sum;
@@ -165,7 +167,7 @@ TTT_INLINE inline void layer_norm_gate_impl(std::int64_t heads, std::int64_t K, 
     const T* row = o + h * stride;
     columns<T>(
         K, TTT_BODY {
-          auto normed = (TTT_LOAD(row) - mean) * rs * TTT_LOAD(weight) + TTT_LOAD(bias);
+          TTT_X normed = (TTT_LOAD(row) - mean) * rs * TTT_LOAD(weight) + TTT_LOAD(bias);
           if (gate != nullptr) {
             const auto g = TTT_LOAD(gate + h * K);
             normed = normed * g * gelu_sigmoid<T>(g);
@@ -175,10 +177,10 @@ TTT_INLINE inline void layer_norm_gate_impl(std::int64_t heads, std::int64_t K, 
   }
 }
 
-template <class T>
+template <class T, class S>
 TTT_INLINE inline void layer_norm_gate_backward_impl(std::int64_t heads, std::int64_t K, std::int64_t stride,
-                                                     const T* dy, const T* o, const T* weight, const T* bias,
-                                                     const T* gate, T mean, T rs, T* d_o, T* dgate, T* dweight,
+                                                     const S* dy, const T* o, const T* weight, const T* bias,
+                                                     const S* gate, T mean, T rs, T* d_o, S* dgate, T* dweight,
                                                      T* dbias, T* scratch) {
   const std::int64_t D = heads * K;
   T *xh = scratch, *dxh = scratch + D;
@@ -194,7 +196,7 @@ TTT_INLINE inline void layer_norm_gate_backward_impl(std::int64_t heads, std::in
           if (gate != nullptr) {
             const auto g = TTT_LOAD(gate), s = gelu_sigmoid<T>(g);
             const auto slope = s + g * s * (T(1) - s) * (kTwoK<T> * (T(1) + T(3) * kA<T> * g * g));
-            save(dgate + k, d * (normal * w + TTT_LOAD(bias)) * slope);
+            save(dgate + k, TTT_X(d * (normal * w + TTT_LOAD(bias)) * slope));
             d = d * g * s;
           }
           save(dweight + k, TTT_LOAD(dweight) + d * normal);
@@ -214,9 +216,9 @@ TTT_INLINE inline void layer_norm_gate_backward_impl(std::int64_t heads, std::in
   }
 }
 
-template <class T>
-TTT_INLINE inline T log_sum_exp_impl(std::int64_t V, const T* x) {
-  T largest = x[0];
+template <class T, class S>
+TTT_INLINE inline T cross_entropy_impl(std::int64_t V, const S* x, std::int64_t target, T* log_sum) {
+  T largest = load<T>(x);
   Lanes<T> top = {};
   top += largest;
   columns<T>(
@@ -232,71 +234,81 @@ TTT_INLINE inline T log_sum_exp_impl(std::int64_t V, const T* x) {
   Sum<T> sum;
   columns<T>(
       V, TTT_BODY { sum.add(exp_of(TTT_LOAD(x) - largest)); });
-  return largest + std::log(sum.total());
+  *log_sum = largest + std::log(sum.total());
+  return *log_sum - load<T>(x + target);
 }
 
-template <class T>
-TTT_INLINE inline void scaled_softmax_impl(std::int64_t V, T* x, T log_sum, T g) {
+template <class T, class S>
+TTT_INLINE inline void cross_entropy_gradient_impl(std::int64_t V, S* x, T log_sum, T g, std::int64_t target) {
+  const T at_target = g * (exp_of(load<T>(x + target) - log_sum) - T(1));
   columns<T>(
-      V, TTT_BODY { save(x + k, g * exp_of(TTT_LOAD(x) - log_sum)); });
+      V, TTT_BODY { save(x + k, TTT_X(g * exp_of(TTT_LOAD(x) - log_sum))); });
+  save(x + target, at_target);
 }
 
 }  // namespace
 
-// target_clones takes no templates: one specialisation a type.
-#define TTT_INSTANTIATE(T)                                                                                             \
+// target_clones takes no templates: one specialisation for each pair of types.
+#define TTT_INSTANTIATE(T, S)                                                                                          \
   template <>                                                                                                          \
-  TTT_CLONES void rms_norm<T>(std::int64_t rows, std::int64_t D, const T* x, const T* weight, T eps, T* y, T* rs) {    \
-    rms_norm_impl<T>(rows, D, x, weight, eps, y, rs);                                                                  \
+  TTT_CLONES void rms_norm<T, S>(std::int64_t rows, std::int64_t D, const T* x, const T* weight, T eps, S* y, T* rs) { \
+    rms_norm_impl<T, S>(rows, D, x, weight, eps, y, rs);                                                               \
   }                                                                                                                    \
   template <>                                                                                                          \
-  TTT_CLONES void rms_norm_backward<T>(std::int64_t rows, std::int64_t D, const T* dy, const T* x, const T* weight,    \
-                                       const T* rs, T* dx, T* dweight) {                                               \
-    rms_norm_backward_impl<T>(rows, D, dy, x, weight, rs, dx, dweight);                                                \
+  TTT_CLONES void rms_norm_backward<T, S>(std::int64_t rows, std::int64_t D, const S* dy, const T* x, const T* weight, \
+                                          const T* rs, T* dx, T* dweight) {                                            \
+    rms_norm_backward_impl<T, S>(rows, D, dy, x, weight, rs, dx, dweight);                                             \
   }                                                                                                                    \
   template <>                                                                                                          \
-  TTT_CLONES void swiglu<T>(std::int64_t n, const T* gate, const T* up, T* y) {                                        \
-    swiglu_impl<T>(n, gate, up, y);                                                                                    \
+  TTT_CLONES void swiglu<T, S>(std::int64_t n, const S* gate, const S* up, S* y) {                                     \
+    swiglu_impl<T, S>(n, gate, up, y);                                                                                 \
   }                                                                                                                    \
   template <>                                                                                                          \
-  TTT_CLONES void swiglu_backward<T>(std::int64_t n, const T* dy, const T* gate, const T* up, T* dgate, T* dup) {      \
-    swiglu_backward_impl<T>(n, dy, gate, up, dgate, dup);                                                              \
+  TTT_CLONES void swiglu_backward<T, S>(std::int64_t n, const S* dy, const S* gate, const S* up, S* dgate, S* dup) {   \
+    swiglu_backward_impl<T, S>(n, dy, gate, up, dgate, dup);                                                           \
   }                                                                                                                    \
   template <>                                                                                                          \
-  TTT_CLONES void rotate<T>(std::int64_t K, const T* x, const T* cos, const T* sin, T direction, T* y) {               \
-    rotate_impl<T>(K, x, cos, sin, direction, y);                                                                      \
+  TTT_CLONES void conv<T, S>(std::int64_t D, const S* const* taps, const T* weight, const T* bias, S* y) {             \
+    conv_impl<T, S>(D, taps, weight, bias, y);                                                                         \
   }                                                                                                                    \
   template <>                                                                                                          \
-  TTT_CLONES void conv<T>(std::int64_t D, const T* const* taps, const T* weight, const T* bias, T* y) {                \
-    conv_impl<T>(D, taps, weight, bias, y);                                                                            \
+  TTT_CLONES void conv_backward<T, S>(std::int64_t D, const S* const* taps, const S* const* dy_later, const S* dy,     \
+                                      const T* weight, S* dx, T* dweight, T* dbias) {                                  \
+    conv_backward_impl<T, S>(D, taps, dy_later, dy, weight, dx, dweight, dbias);                                       \
   }                                                                                                                    \
   template <>                                                                                                          \
-  TTT_CLONES void conv_backward<T>(std::int64_t D, const T* const* taps, const T* const* dy_later, const T* dy,        \
-                                   const T* weight, T* dx, T* dweight, T* dbias) {                                     \
-    conv_backward_impl<T>(D, taps, dy_later, dy, weight, dx, dweight, dbias);                                          \
+  TTT_CLONES void layer_norm_gate<T, S>(std::int64_t heads, std::int64_t K, std::int64_t stride, const T* o,           \
+                                        const T* weight, const T* bias, const S* gate, T eps, S* y, T* mean, T* rs) {  \
+    layer_norm_gate_impl<T, S>(heads, K, stride, o, weight, bias, gate, eps, y, mean, rs);                             \
   }                                                                                                                    \
   template <>                                                                                                          \
-  TTT_CLONES void layer_norm_gate<T>(std::int64_t heads, std::int64_t K, std::int64_t stride, const T* o,              \
-                                     const T* weight, const T* bias, const T* gate, T eps, T* y, T* mean, T* rs) {     \
-    layer_norm_gate_impl<T>(heads, K, stride, o, weight, bias, gate, eps, y, mean, rs);                                \
+  TTT_CLONES void layer_norm_gate_backward<T, S>(std::int64_t heads, std::int64_t K, std::int64_t stride, const S* dy, \
+                                                 const T* o, const T* weight, const T* bias, const S* gate, T mean,    \
+                                                 T rs, T* d_o, S* dgate, T* dweight, T* dbias, T* scratch) {           \
+    layer_norm_gate_backward_impl<T, S>(heads, K, stride, dy, o, weight, bias, gate, mean, rs, d_o, dgate, dweight,    \
+                                        dbias, scratch);                                                               \
   }                                                                                                                    \
   template <>                                                                                                          \
-  TTT_CLONES void layer_norm_gate_backward<T>(std::int64_t heads, std::int64_t K, std::int64_t stride, const T* dy,    \
-                                              const T* o, const T* weight, const T* bias, const T* gate, T mean, T rs, \
-                                              T* d_o, T* dgate, T* dweight, T* dbias, T* scratch) {                    \
-    layer_norm_gate_backward_impl<T>(heads, K, stride, dy, o, weight, bias, gate, mean, rs, d_o, dgate, dweight,       \
-                                     dbias, scratch);                                                                  \
+  TTT_CLONES T cross_entropy<T, S>(std::int64_t V, const S* x, std::int64_t target, T* log_sum) {                      \
+    return cross_entropy_impl<T, S>(V, x, target, log_sum);                                                            \
   }                                                                                                                    \
   template <>                                                                                                          \
-  TTT_CLONES T log_sum_exp<T>(std::int64_t V, const T* x) {                                                            \
-    return log_sum_exp_impl<T>(V, x);                                                                                  \
-  }                                                                                                                    \
+  TTT_CLONES void cross_entropy_gradient<T, S>(std::int64_t V, S * x, T log_sum, T g, std::int64_t target) {           \
+    cross_entropy_gradient_impl<T, S>(V, x, log_sum, g, target);                                                       \
+  }
+#define TTT_INSTANTIATE_ROTATE(T, From, To)                                                                            \
   template <>                                                                                                          \
-  TTT_CLONES void scaled_softmax<T>(std::int64_t V, T * x, T log_sum, T g) {                                           \
-    scaled_softmax_impl<T>(V, x, log_sum, g);                                                                          \
+  TTT_CLONES void rotate<T, From, To>(std::int64_t K, const From* x, const T* cos, const T* sin, T direction, To* y) { \
+    rotate_impl<T, From, To>(K, x, cos, sin, direction, y);                                                            \
   }
 
-TTT_INSTANTIATE(float)
-TTT_INSTANTIATE(double)
+TTT_INSTANTIATE(float, float)
+TTT_INSTANTIATE(double, double)
+TTT_INSTANTIATE(float, BFloat16)
+TTT_INSTANTIATE_ROTATE(float, float, float)
+TTT_INSTANTIATE_ROTATE(double, double, double)
+TTT_INSTANTIATE_ROTATE(float, BFloat16, float)
+TTT_INSTANTIATE_ROTATE(float, float, BFloat16)
+TTT_INSTANTIATE_ROTATE(float, BFloat16, BFloat16)
 
 }  // namespace ttt::rows

@@ -1,5 +1,6 @@
 // The small ops' loops over contiguous rows on the CPU: one pass over memory each, compiled for AVX-512, AVX2 and the
-// baseline, instantiated for float and double. Single-threaded on a range of rows; the ops split the rows.
+// baseline. Single-threaded on a range of rows; the ops split the rows. T is the type of weights, statistics and sums,
+// S that of the activations in memory: <float, float>, <double, double> or <float, kernels::BFloat16>.
 //
 // The equations are those of the ops (rms_norm.h, rope.h, ...). Row r of x starts at x + r * D. Outputs are
 // overwritten; sums over rows (dweight, dbias) are accumulated.
@@ -7,52 +8,54 @@
 
 #include <cstdint>
 
+#include "kernels/bfloat16.h"
+
 namespace ttt::rows {
 
 // y = x * rs * weight, rs[r] = 1 / sqrt(mean(x^2) + eps).
-template <class T>
-void rms_norm(std::int64_t rows, std::int64_t D, const T* x, const T* weight, T eps, T* y, T* rs);
+template <class T, class S>
+void rms_norm(std::int64_t rows, std::int64_t D, const T* x, const T* weight, T eps, S* y, T* rs);
 // dx = rs (dy weight - xh mean(dy weight xh)), xh = x rs;   dweight += dy xh.
-template <class T>
-void rms_norm_backward(std::int64_t rows, std::int64_t D, const T* dy, const T* x, const T* weight, const T* rs, T* dx,
+template <class T, class S>
+void rms_norm_backward(std::int64_t rows, std::int64_t D, const S* dy, const T* x, const T* weight, const T* rs, T* dx,
                        T* dweight);
 
 // y = silu(gate) up of n elements; dgate, dup.
-template <class T>
-void swiglu(std::int64_t n, const T* gate, const T* up, T* y);
-template <class T>
-void swiglu_backward(std::int64_t n, const T* dy, const T* gate, const T* up, T* dgate, T* dup);
+template <class T, class S>
+void swiglu(std::int64_t n, const S* gate, const S* up, S* y);
+template <class T, class S>
+void swiglu_backward(std::int64_t n, const S* dy, const S* gate, const S* up, S* dgate, S* dup);
 
 // Rotates one head of one token, K values: y = x cos + swap(x) sin, where swap exchanges the two of each pair and sin
-// carries the signs (-, +); direction -1 rotates back.
-template <class T>
-void rotate(std::int64_t K, const T* x, const T* cos, const T* sin, T direction, T* y);
+// carries the signs (-, +); direction -1 rotates back. From and To: T or S.
+template <class T, class From, class To>
+void rotate(std::int64_t K, const From* x, const T* cos, const T* sin, T direction, To* y);
 
 // One token of the convolution: y = bias + sum_w weight_w taps[w]; weight [W,D], W = 4; taps[w] are rows.
-template <class T>
-void conv(std::int64_t D, const T* const* taps, const T* weight, const T* bias, T* y);
+template <class T, class S>
+void conv(std::int64_t D, const S* const* taps, const T* weight, const T* bias, S* y);
 // dx = sum_w weight_w dy_later[w], where dy_later[w] is the row of dy of the token W-1-w later; dweight_w += dy
 // taps[w], dbias += dy.
-template <class T>
-void conv_backward(std::int64_t D, const T* const* taps, const T* const* dy_later, const T* dy, const T* weight, T* dx,
+template <class T, class S>
+void conv_backward(std::int64_t D, const S* const* taps, const S* const* dy_later, const S* dy, const T* weight, S* dx,
                    T* dweight, T* dbias);
 
 // One token between the TTT op and the output projection. The row is spread over `heads` pieces of K values, `stride`
 // apart. gate may be null. mean and rs: one value each.
-template <class T>
+template <class T, class S>
 void layer_norm_gate(std::int64_t heads, std::int64_t K, std::int64_t stride, const T* o, const T* weight,
-                     const T* bias, const T* gate, T eps, T* y, T* mean, T* rs);
+                     const T* bias, const S* gate, T eps, S* y, T* mean, T* rs);
 // do at the places of o; dgate (null without gate) overwritten; scratch: 2 * heads * K values.
-template <class T>
-void layer_norm_gate_backward(std::int64_t heads, std::int64_t K, std::int64_t stride, const T* dy, const T* o,
-                              const T* weight, const T* bias, const T* gate, T mean, T rs, T* d_o, T* dgate, T* dweight,
+template <class T, class S>
+void layer_norm_gate_backward(std::int64_t heads, std::int64_t K, std::int64_t stride, const S* dy, const T* o,
+                              const T* weight, const T* bias, const S* gate, T mean, T rs, T* d_o, S* dgate, T* dweight,
                               T* dbias, T* scratch);
 
-// log(sum_v exp(x_v)) of one row of V values.
-template <class T>
-T log_sum_exp(std::int64_t V, const T* x);
-// x_v = g exp(x_v - log_sum), in place.
-template <class T>
-void scaled_softmax(std::int64_t V, T* x, T log_sum, T g);
+// One row of V logits: log_sum = log(sum_v exp(x_v)); returns log_sum - x_target.
+template <class T, class S>
+T cross_entropy(std::int64_t V, const S* x, std::int64_t target, T* log_sum);
+// x_v = g (exp(x_v - log_sum) - [v = target]), in place.
+template <class T, class S>
+void cross_entropy_gradient(std::int64_t V, S* x, T log_sum, T g, std::int64_t target);
 
 }  // namespace ttt::rows

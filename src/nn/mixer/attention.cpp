@@ -12,6 +12,7 @@ namespace ttt {
 
 void AttentionState::append(const torch::Tensor& k_BHTK, const torch::Tensor& v_BHTK) {
   const auto T = k_BHTK.size(2);
+  for (torch::Tensor* cache : {&k_BHSK, &v_BHSK}) *cache = cache->to(k_BHTK.scalar_type());
   if (cached + T > k_BHSK.size(2)) {
     auto shape = k_BHSK.sizes().vec();
     shape[2] = std::max(cached + T, 2 * k_BHSK.size(2));

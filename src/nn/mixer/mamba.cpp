@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "ops/causal_conv.h"
+#include "ops/row_dispatch.h"
 #include "ops/selective_scan.h"
 #include "ops/swiglu.h"
 
@@ -43,13 +44,15 @@ torch::Tensor MambaMixer::forward(const torch::Tensor& x_BTD, const ForwardConte
   const std::vector<torch::Tensor> xz = in_proj_->forward(x_BTD).split(channels_, /*dim=*/2);
   const torch::Tensor window_BWE = decoding ? decoding->conv_window_BWE : torch::Tensor();
   ScanInputs scan;
-  scan.x_BTE = at::silu(conv_->forward(xz[0], window_BWE));
+  const torch::Tensor x_BTE = at::silu(conv_->forward(xz[0], window_BWE));
   const std::vector<torch::Tensor> dt_B_C =
-      x_proj_->forward(scan.x_BTE).split_with_sizes({dt_rank_, kMambaStates, kMambaStates}, /*dim=*/2);
-  scan.dt_BTE = at::softplus(dt_proj_->forward(dt_B_C[0]));
+      x_proj_->forward(x_BTE).split_with_sizes({dt_rank_, kMambaStates, kMambaStates}, /*dim=*/2);
+  const at::ScalarType wide = wide_type(x_BTD.scalar_type());  // of the scan
+  scan.x_BTE = x_BTE.to(wide);
+  scan.dt_BTE = at::softplus(dt_proj_->forward(dt_B_C[0]).to(wide));
   scan.A_EN = -at::exp(A_log_EN_);
-  scan.B_BTN = dt_B_C[1];
-  scan.C_BTN = dt_B_C[2];
+  scan.B_BTN = dt_B_C[1].to(wide);
+  scan.C_BTN = dt_B_C[2].to(wide);
   scan.D_E = D_E_;
   const torch::Tensor y_BTE = decoding ? selective_scan_advance(scan, decoding->h_BNE) : selective_scan(scan);
   if (decoding != nullptr) decoding->conv_window_BWE = next_conv_window(xz[0], window_BWE);

@@ -87,9 +87,11 @@ TttMixer::TttMixer(const ModelConfig& config, TttKind kind)
 }
 
 torch::Tensor TttMixer::inner_learning_rate(const torch::Tensor& x_BTD, double lr_mult) const {
-  const torch::Tensor logit_BTH = at::linear(x_BTD, lr_weight_H1D_.squeeze(1), lr_bias_H1_.squeeze(1));
+  const at::ScalarType type = x_BTD.scalar_type();
+  const torch::Tensor logit_BTH =
+      at::linear(x_BTD, lr_weight_H1D_.squeeze(1).to(type), lr_bias_H1_.squeeze(1).to(type));
   const double factor = base_lr_ * lr_mult / static_cast<double>(head_dim_);
-  return (at::sigmoid(logit_BTH) * factor).transpose(1, 2).contiguous();
+  return (at::sigmoid(logit_BTH.to(wide_type(type))) * factor).transpose(1, 2).contiguous();
 }
 
 torch::Tensor TttMixer::forward(const torch::Tensor& x_BTD, const ForwardContext& context, MixerState* state) {
@@ -110,12 +112,13 @@ torch::Tensor TttMixer::forward(const torch::Tensor& x_BTD, const ForwardContext
   }
 
   const auto place = decoding ? decoding->inner.num_open : 0;  // of the first token in its mini-batch
+  const at::ScalarType wide = wide_type(x_BTD.scalar_type());  // of the inner loop
   TttInputs inputs;
-  inputs.q_BHTK = rope_split_heads(q_BTD, num_heads_, rope_table_, place);
-  inputs.k_BHTK = rope_split_heads(k_BTD, num_heads_, rope_table_, place);
-  inputs.v_BHTK = split_heads(v_proj_->forward(x_BTD), num_heads_);
+  inputs.q_BHTK = rope_split_heads(q_BTD, num_heads_, rope_table_, place, wide);
+  inputs.k_BHTK = rope_split_heads(k_BTD, num_heads_, rope_table_, place, wide);
+  inputs.v_BHTK = split_heads(v_proj_->forward(x_BTD).to(wide), num_heads_);
   inputs.sigma_BHT = inner_learning_rate(x_BTD, context.ttt_lr_mult);
-  const torch::Tensor one_over_C = at::arange(1, mini_batch_ + 1, x_BTD.options()).reciprocal();
+  const torch::Tensor one_over_C = at::arange(1, mini_batch_ + 1, x_BTD.options().dtype(wide)).reciprocal();
   inputs.scale_C = (one_over_C + token_scale_delta_C_).clamp_min(0);
   inputs.gain_HK = ttt_norm_weight_HK_;
   inputs.bias_HK = ttt_norm_bias_HK_;
@@ -125,7 +128,7 @@ torch::Tensor TttMixer::forward(const torch::Tensor& x_BTD, const ForwardContext
   const torch::Tensor o_BHTK = decoding ? ttt_advance(kind_, inputs, decoding->inner)
                                         : ttt_forward(kind_, inputs, initial_weights(), mini_batch_);
   const torch::Tensor gate_BTD = gate_proj_ ? gate_proj_->forward(x_BTD) : torch::Tensor();
-  return o_proj_->forward(layer_norm_gate(o_BHTK, post_norm_->weight, post_norm_->bias, gate_BTD));
+  return o_proj_->forward(layer_norm_gate(o_BHTK, post_norm_->weight, post_norm_->bias, gate_BTD, x_BTD.scalar_type()));
 }
 
 InnerLoopStats TttMixer::statistics(const TttInputs& inputs, const torch::Tensor& k_before_rope_BTD,
