@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/timer.h"
+#include "bench/yardstick.h"
 #include "config/load.h"
 #include "model/device.h"
 
@@ -42,32 +43,6 @@ double seconds_of(const Body& body) {
   body();
   return timer.seconds();
 }
-
-// What bounds the ops, once: 1e9 operations or bytes a second.
-class Yardstick {
- public:
-  Yardstick(Bound bound, at::ScalarType dtype) : bound_(bound) {
-    if (bound == Bound::kProducts) {
-      a_ = at::randn({kSide, kSide}).to(dtype);
-      b_ = at::randn({kSide, kSide}).to(dtype);
-      c_ = at::empty({kSide, kSide}, dtype);
-    } else {
-      a_ = at::ones({kCopied});
-      c_ = at::zeros({kCopied});
-    }
-  }
-
-  double run() {
-    if (bound_ == Bound::kProducts)
-      return 2.0 * kSide * kSide * kSide / seconds_of([&] { at::mm_out(c_, a_, b_); }) / 1e9;
-    return 2.0 * 4 * kCopied / seconds_of([&] { c_.copy_(a_); }) / 1e9;  // read and written
-  }
-
- private:
-  static constexpr std::int64_t kSide = 2048, kCopied = std::int64_t{1} << 26;
-  Bound bound_;
-  at::Tensor a_, b_, c_;
-};
 
 // Microseconds a unit.
 struct Times {

@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "bench/yardstick.h"
+
 namespace ttt {
 
 struct OpSizes {
@@ -39,13 +41,9 @@ struct Contender {
   std::string note;                           // what is special about it, or ""
 };
 
-// What bounds the op, and so which rate is shown and measured in the same run: products (GFLOP/s, against a large
-// at::mm) or traffic (GB/s, against a copy).
-enum class Bound { kProducts, kMemory };
-
 struct OpCase {
-  std::string unit;  // "token-head"
-  Bound bound = Bound::kProducts;
+  std::string unit;                // "token-head"
+  Bound bound = Bound::kProducts;  // and so which rate is shown: GFLOP/s of products or GB/s of traffic
   // Of one unit: floating-point operations of the products, or bytes that must be read and written.
   double forward_work = 0, forward_backward_work = 0;
   std::string work_note;              // how the work was counted

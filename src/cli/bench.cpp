@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <iostream>
 
+#include "bench/decode_bench.h"
 #include "bench/model_bench.h"
 #include "bench/op_bench.h"
 #include "cli/command.h"
@@ -82,6 +83,62 @@ ExitCode bench_model_command(const std::vector<std::string>& args) {
     overrides.push_back(cat("train.batch_tokens=", std::max<std::int64_t>(1, kStepTokens / context) * context));
   }
   const ModelBench bench = bench_model(load_partial_config(file, overrides), steps);
+  if (json) {
+    std::cout << to_json(bench).dump() << "\n";
+  } else {
+    print(bench);
+  }
+  return ExitCode::kOk;
+}
+
+void print(const DecodeBench& bench) {
+  std::printf("%s, %s parameters, %s, %d threads: decoding one sequence token by token\n", bench.mixer.c_str(),
+              short_number(static_cast<double>(bench.parameters)).c_str(), bench.dtype.c_str(), bench.threads);
+  std::printf("%lld tokens a repeat, %lld interleaved repeats\n\n", static_cast<long long>(bench.tokens),
+              static_cast<long long>(bench.repeats));
+  std::printf("%-14s %10s %10s %10s %9s %12s %12s\n", "after tokens", "ms median", "min", "max", "x first", "state",
+              "weights GB/s");
+  for (const DecodeAfter& run : bench.after) {
+    std::printf("%-14lld %10.2f %10.2f %10.2f %9.3f %12s %12.1f\n", static_cast<long long>(run.prompt),
+                run.token.median, run.token.min, run.token.max, bench.times_first(run),
+                short_bytes(run.state_bytes).c_str(), bench.weight_rate(run));
+  }
+  std::printf("\nweights           %s read for a token: dense layers and head\n",
+              short_bytes(bench.weight_bytes).c_str());
+  std::printf("copy in this run  %.1f GB/s (%.1f-%.1f), 256 MiB, read and written\n", bench.copy.median, bench.copy.min,
+              bench.copy.max);
+  std::printf("machine           %s\n", machine_text().c_str());
+}
+
+ExitCode bench_decode_command(const std::vector<std::string>& args) {
+  std::string file, dtype = "fp32";
+  std::vector<std::string> overrides;
+  DecodeBenchOptions options;
+  std::int64_t threads = -1;
+  bool json = false;
+  CLI::App app(
+      "Time per token of a config's model (random weights), after a short and after a long prompt, and how fast that\n"
+      "reads the weights, beside a plain copy in the same run.",
+      "ttt bench decode");
+  app.add_option("config", file, "the config file (YAML); one with a section model: alone will do")
+      ->required()
+      ->option_text("CONFIG.yaml");
+  app.add_option("overrides", overrides, "keys set on the command line")->option_text("[key=value ...]");
+  app.add_option("--prompts", options.prompts, "tokens of each prompt, as in 512,32768")
+      ->delimiter(',')
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--tokens", options.tokens, "decoded in a repeat")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--repeats", options.repeats, "measurements, interleaved")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+  app.add_option("--dtype", dtype, "fp32 or bf16")->check(CLI::IsMember({"fp32", "bf16"}))->capture_default_str();
+  app.add_option("--threads", threads, "train.threads: CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);
+  app.add_flag("--json", json, "print one JSON object");
+  if (!parse_arguments(app, args)) return ExitCode::kOk;
+  overrides.push_back(cat("train.dtype=", dtype));
+  if (threads >= 0) overrides.push_back(cat("train.threads=", threads));
+  const DecodeBench bench = bench_decode(load_partial_config(file, overrides), options);
   if (json) {
     std::cout << to_json(bench).dump() << "\n";
   } else {
@@ -190,18 +247,20 @@ ExitCode run_bench(const std::vector<std::string>& args) {
   const std::string what = args.empty() ? "" : args[0];
   const std::vector<std::string> rest(args.begin() + (args.empty() ? 0 : 1), args.end());
   if (what == "model") return bench_model_command(rest);
+  if (what == "decode") return bench_decode_command(rest);
   if (what == "op") return bench_op_command(rest);
   if (what == "--help" || what == "-h") {
-    std::cout << "usage: ttt bench model | op [arguments]\n\n"
-                 "  model CONFIG  training steps beside the dense products in them, the GEMM ceiling\n"
-                 "  op NAME       every kernel row of an op beside plain ATen calls and the limit\n\n"
-                 "`ttt bench model --help` and `ttt bench op --help` explain each\n";
+    std::cout << "usage: ttt bench model | decode | op [arguments]\n\n"
+                 "  model CONFIG   training steps beside the dense products in them, the GEMM ceiling\n"
+                 "  decode CONFIG  time per token after short and long prompts, beside the memory's bandwidth\n"
+                 "  op NAME        every kernel row of an op beside plain ATen calls and the limit\n\n"
+                 "`ttt bench model --help`, `ttt bench decode --help` and `ttt bench op --help` explain each\n";
     return ExitCode::kOk;
   }
-  const std::string near = nearest(what, {"model", "op"});
-  user_error(
-      what.empty() ? "`ttt bench` needs to know what" : "`ttt bench` does not time '" + what + "'", "; ",
-      near.empty() ? "write `ttt bench model CONFIG` or `ttt bench op NAME`" : cat("did you mean '", near, "'?"));
+  const std::string near = nearest(what, {"model", "decode", "op"});
+  user_error(what.empty() ? "`ttt bench` needs to know what" : "`ttt bench` does not time '" + what + "'", "; ",
+             near.empty() ? "write `ttt bench model CONFIG`, `ttt bench decode CONFIG` or `ttt bench op NAME`"
+                          : cat("did you mean '", near, "'?"));
 }
 
 }  // namespace ttt

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "base/error.h"
+#include "bench/decode_bench.h"
 #include "bench/dense_products.h"
 #include "bench/inner_products.h"
 #include "bench/model_bench.h"
@@ -145,6 +146,24 @@ TEST(BenchOp, EveryOpRunsInBf16) {
     for (const OpRow& row : bench.rows) {
       EXPECT_LE(row.error_output, 0.1) << op.name << " " << row.name;
       EXPECT_LE(row.error_gradients, 0.1) << op.name << " " << row.name;
+    }
+  }
+}
+
+TEST(BenchDecode, CountsWeightsAndStates) {
+  for (const auto& [mixer, grows] : {std::pair(MixerKind::kTttLinear, false), std::pair(MixerKind::kAttention, true)}) {
+    for (const DType dtype : {DType::kFp32, DType::kBf16}) {
+      RunConfig config;
+      config.model = small(mixer, Backbone::kTransformer, /*tied=*/true);
+      config.train.threads = 1;
+      config.train.dtype = dtype;
+      const DecodeBench bench = bench_decode(config, {.prompts = {8, 40}, .tokens = 3, .repeats = 2});
+      ASSERT_EQ(bench.after.size(), 2U);
+      EXPECT_EQ(static_cast<double>(bench.weight_bytes),
+                dense_flops(config.model) / 2 * (dtype == DType::kBf16 ? 2 : 4));
+      EXPECT_EQ(bench.after[1].state_bytes > bench.after[0].state_bytes, grows);
+      for (const DecodeAfter& run : bench.after) EXPECT_GT(run.token.min, 0);
+      EXPECT_EQ(to_json(bench)["after"][1]["prompt_tokens"], 40);
     }
   }
 }

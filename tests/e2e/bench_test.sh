@@ -55,7 +55,14 @@ done
 "$TTT" bench op ttt_mlp --heads 2 --head-dim 16 --context 40 --repeats 1 --threads 2 >op.txt 2>log.txt || { cat log.txt; die "bench op ttt_mlp"; }
 grep -q '^naive ' op.txt && grep -q 'x naive' op.txt && grep -q 'x 1 thr' op.txt || { cat op.txt; die "no table"; }
 
+"$TTT" bench decode tiny.yaml --prompts 16,48 --tokens 4 --repeats 2 --threads 1 --json >decode.json 2>log.txt || { cat log.txt; die "bench decode"; }
+object decode.json prompt_tokens weight_gb_per_second copy_fraction weight_bytes state_bytes
+"$TTT" bench decode tiny.yaml --prompts 16 --tokens 4 --repeats 1 --threads 1 --dtype bf16 >decode.txt 2>log.txt || { cat log.txt; die "bench decode in bf16"; }
+grep -q '^copy in this run' decode.txt || { cat decode.txt; die "no copy"; }
+
 refused "did you mean 'model'?" "$TTT" bench modle tiny.yaml
+refused "did you mean 'decode'?" "$TTT" bench decod tiny.yaml
+refused "--prompts" "$TTT" bench decode tiny.yaml --prompts 0
 refused "write \`ttt bench model CONFIG\`" "$TTT" bench
 refused "did you mean 'ttt_linear'?" "$TTT" bench op ttt_liner
 refused "there are ttt_linear, ttt_mlp" "$TTT" bench op frobnicate

@@ -114,6 +114,10 @@ expect 0 '"bits_per_byte":' "$TTT" eval --checkpoint run --data data --context 5
 [ "$(stat -c %s loss.npy)" = $((128 + 3 * 50 * 4)) ] || fail "loss.npy is not fp32 [3, 50]"
 expect 0 "perplexity" "$TTT" eval --checkpoint run/checkpoints/step_00000002 --data data --max-samples 2
 
+loss() { "$TTT" eval --checkpoint run --data data --context 50 --max-samples 3 --json "$@" 2>/dev/null | grep -o '"loss":[0-9.]*' | cut -d: -f2; }
+awk -v a="$(loss)" -v b="$(loss --dtype bf16)" 'BEGIN { exit !(a > 0 && b > 0 && a != b && (a - b) ^ 2 < (0.01 * a) ^ 2) }' ||
+  fail "the loss in bf16, $(loss --dtype bf16), is not that of fp32, $(loss), but for rounding"
+
 generate=("$TTT" generate --checkpoint run --max-tokens 12 --threads 1)
 "${generate[@]}" "the value" --seed 3 >a.txt 2>speed.txt || fail "generate"
 grep -q "tokens/s" speed.txt || fail "generate does not report its speed on stderr"
@@ -123,6 +127,8 @@ printf 'the value' >prompt.txt
 "${generate[@]}" --prompt-file prompt.txt --seed 3 >d.txt 2>/dev/null || fail "generate from a file"
 for other in b c d; do cmp -s a.txt $other.txt || fail "a.txt and $other.txt differ: the same prompt and seed, another text"; done
 expect 0 '"finish":' "${generate[@]}" "the value" --json --temperature 0
+
+expect 0 '"finish":' "${generate[@]}" "the value" --json --dtype bf16
 
 # A vocabulary that is not the model's.
 expect 0 "" "$TTT" tokenizer train --input text.txt --output other.model --vocab-size 400
