@@ -9,6 +9,7 @@
 #include "model/block.h"
 #include "model/init.h"
 #include "ops/cross_entropy.h"
+#include "ops/linear.h"
 
 namespace ttt {
 
@@ -60,7 +61,7 @@ torch::Tensor LanguageModel::hidden(const torch::Tensor& tokens_BT, const Forwar
 }
 
 torch::Tensor LanguageModel::logits(const torch::Tensor& hidden_BTD) const {
-  return at::linear(hidden_BTD, head().to(hidden_BTD.scalar_type()));
+  return linear_layer(hidden_BTD, head());
 }
 
 const torch::Tensor& LanguageModel::head() const {

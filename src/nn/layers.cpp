@@ -4,17 +4,18 @@
 #include <torch/utils.h>
 
 #include "ops/causal_conv.h"
+#include "ops/linear.h"
 #include "ops/rms_norm.h"
 #include "ops/swiglu.h"
 
 namespace ttt {
 
 torch::Tensor Linear::forward(const torch::Tensor& x) const {
-  return at::linear(x, weight.to(x.scalar_type()));
+  return linear_layer(x, weight);
 }
 
 torch::Tensor BiasedLinear::forward(const torch::Tensor& x) const {
-  return at::linear(x, weight.to(x.scalar_type()), bias.to(x.scalar_type()));
+  return linear_layer(x, weight, bias);
 }
 
 torch::Tensor RmsNorm::forward(const torch::Tensor& x) const {

@@ -13,6 +13,7 @@
 #include "ops/causal_conv.h"
 #include "ops/cross_entropy.h"
 #include "ops/layer_norm_gate.h"
+#include "ops/linear.h"
 #include "ops/rms_norm.h"
 #include "ops/rope.h"
 #include "ops/row_dispatch.h"
@@ -110,6 +111,33 @@ TEST_P(SmallOps, RopeRotatesAndSplitsHeads) {
       }
     }
   }
+}
+
+// One row without gradients goes through loops of our own; several rows, and gradients, through LibTorch.
+TEST_P(SmallOps, LinearLayer) {
+  for (const auto in : kWidths) {
+    for (const std::int64_t out : {1, 5, 70}) {
+      const at::Tensor weight = wide_leaf({out, in}), bias = wide_leaf({out}), x = leaf({1, 1, in});
+      const at::Tensor rounded = weight.to(GetParam()).to(at::kDouble);
+      const auto composed = [&](const at::Tensor& row, bool biased) {
+        const at::Tensor y = at::matmul(row.to(at::kDouble), rounded.t());
+        return biased ? y + bias.to(at::kDouble) : y;
+      };
+      const at::NoGradGuard no_grad;
+      for (const bool biased : {false, true}) {
+        const at::Tensor one = linear_layer(x, weight, biased ? bias : at::Tensor());
+        EXPECT_EQ(one.sizes(), at::IntArrayRef({1, 1, out}));
+        EXPECT_EQ(one.scalar_type(), GetParam());
+        EXPECT_LT(error(one, composed(x, biased)), 3 * tolerance()) << in << " to " << out;
+        const at::Tensor two = linear_layer(at::cat({x, x}, 1), weight, biased ? bias : at::Tensor());
+        EXPECT_LT(error(two.narrow(1, 1, 1), composed(x, biased)), 3 * tolerance()) << in << " to " << out;
+      }
+    }
+  }
+  const at::Tensor weight = wide_leaf({5, 3}), x = leaf({1, 3});
+  const auto grads = torch::autograd::grad({linear_layer(x, weight).sum()}, {x, weight});
+  EXPECT_LT(error(grads[0], weight.sum(0, true)), 3 * tolerance());
+  EXPECT_EQ(grads[1].scalar_type(), wide());
 }
 
 TEST(Rope, IsTheComplexProduct) {

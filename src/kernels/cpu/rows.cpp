@@ -72,6 +72,29 @@ TTT_INLINE inline void rms_norm_backward_impl(std::int64_t rows, std::int64_t D,
   }
 }
 
+// Row by row, so that the matrix is one stream from memory, which is fetched ahead.
+template <class T, class S>
+TTT_INLINE inline void matrix_vector_impl(std::int64_t rows, std::int64_t D, const S* w, const S* x, S* y) {
+  constexpr std::int64_t kStep = 4 * kLanes<T>, kAhead = 2048 / static_cast<std::int64_t>(sizeof(S));
+  for (std::int64_t r = 0; r < rows; ++r, w += D) {
+    Lanes<T> sums[4] = {};
+    std::int64_t k = 0;
+    for (; k + kStep <= D; k += kStep) {
+      for (std::int64_t line = 0; line < kStep; line += 64 / static_cast<std::int64_t>(sizeof(S)))
+        __builtin_prefetch(w + k + line + kAhead);
+#pragma GCC unroll 4
+      for (std::int64_t i = 0; i < 4; ++i)
+        sums[i] += load<Lanes<T>>(w + k + i * kLanes<T>) * load<Lanes<T>>(x + k + i * kLanes<T>);
+    }
+    Sum<T> rest;
+    columns<T>(
+        D - k, [&](std::int64_t i, auto tag)
+                   __attribute__((always_inline)) { rest.add(load<TTT_X>(w + k + i) * load<TTT_X>(x + k + i)); });
+    rest.add((sums[0] + sums[1]) + (sums[2] + sums[3]));
+    save(y + r, rest.total());
+  }
+}
+
 template <class T, class S>
 TTT_INLINE inline void swiglu_impl(std::int64_t n, const S* gate, const S* up, S* y) {
   columns<T>(
@@ -258,6 +281,10 @@ TTT_INLINE inline void cross_entropy_gradient_impl(std::int64_t V, S* x, T log_s
   TTT_CLONES void rms_norm_backward<T, S>(std::int64_t rows, std::int64_t D, const S* dy, const T* x, const T* weight, \
                                           const T* rs, T* dx, T* dweight) {                                            \
     rms_norm_backward_impl<T, S>(rows, D, dy, x, weight, rs, dx, dweight);                                             \
+  }                                                                                                                    \
+  template <>                                                                                                          \
+  TTT_CLONES void matrix_vector<T, S>(std::int64_t rows, std::int64_t D, const S* w, const S* x, S* y) {               \
+    matrix_vector_impl<T, S>(rows, D, w, x, y);                                                                        \
   }                                                                                                                    \
   template <>                                                                                                          \
   TTT_CLONES void swiglu<T, S>(std::int64_t n, const S* gate, const S* up, S* y) {                                     \

@@ -20,6 +20,10 @@ template <class T, class S>
 void rms_norm_backward(std::int64_t rows, std::int64_t D, const S* dy, const T* x, const T* weight, const T* rs, T* dx,
                        T* dweight);
 
+// y_r = w_r . x for rows w_r of a matrix [rows,D]: memory is what bounds it.
+template <class T, class S>
+void matrix_vector(std::int64_t rows, std::int64_t D, const S* w, const S* x, S* y);
+
 // y = silu(gate) up of n elements; dgate, dup.
 template <class T, class S>
 void swiglu(std::int64_t n, const S* gate, const S* up, S* y);

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "ops/causal_conv.h"
 #include "ops/layer_norm_gate.h"
+#include "ops/linear.h"
 
 namespace ttt {
 namespace {
@@ -88,8 +89,7 @@ TttMixer::TttMixer(const ModelConfig& config, TttKind kind)
 
 torch::Tensor TttMixer::inner_learning_rate(const torch::Tensor& x_BTD, double lr_mult) const {
   const at::ScalarType type = x_BTD.scalar_type();
-  const torch::Tensor logit_BTH =
-      at::linear(x_BTD, lr_weight_H1D_.squeeze(1).to(type), lr_bias_H1_.squeeze(1).to(type));
+  const torch::Tensor logit_BTH = linear_layer(x_BTD, lr_weight_H1D_.squeeze(1), lr_bias_H1_.squeeze(1));
   const double factor = base_lr_ * lr_mult / static_cast<double>(head_dim_);
   return (at::sigmoid(logit_BTH.to(wide_type(type))) * factor).transpose(1, 2).contiguous();
 }
