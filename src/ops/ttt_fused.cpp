@@ -21,7 +21,8 @@ using kernels::FusedTtt;
 using kernels::HeadRows;
 using kernels::TttHead;
 
-constexpr std::int64_t kSegment = 8;  // mini-batches
+// Mini-batches. TTT-MLP's states are what it keeps most of; longer segments than these leave the caches.
+constexpr std::int64_t kLinearSegment = 8, kMlpSegment = 16;
 
 at::Tensor with_rows(const at::Tensor& x) {
   return x.stride(-1) == 1 ? x : x.contiguous();
@@ -54,7 +55,7 @@ class Call {
     const std::int64_t h = p % H;
     TttHead head;
     head.time = T, head.head_dim = K, head.hidden = mlp_ ? w1_.size(2) : 0, head.mini_batch = C;
-    head.segment = kSegment;
+    head.segment = mlp_ ? kMlpSegment : kLinearSegment;
     head.q = rows<const float>(q_, p), head.k = rows<const float>(k_, p), head.v = rows<const float>(v_, p);
     head.sigma = rows<const float>(sigma_, p);
     head.scale = scale_.const_data_ptr<float>();

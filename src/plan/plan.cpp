@@ -21,8 +21,8 @@ struct Kept {
 };
 
 // What one layer keeps for its backward pass: the inputs of its norms, products and elementwise steps. What the fused
-// TTT kernels keep (kernels/cpu/ttt_fused.h): the fast weights of every eighth mini-batch and, for TTT-Linear, the
-// normalised activations and G.
+// TTT kernels keep (kernels/cpu/ttt_fused.h): the fast weights of every eighth mini-batch (TTT-MLP: sixteenth) and,
+// for TTT-Linear, the normalised activations and G.
 Kept kept_by_layer(const ModelConfig& m, MixerKind kind) {
   const auto D = static_cast<double>(m.hidden_size);
   Kept kept;
@@ -38,8 +38,8 @@ Kept kept_by_layer(const ModelConfig& m, MixerKind kind) {
       break;
     case MixerKind::kTttLinear:
     case MixerKind::kTttMlp: {
-      const auto K = static_cast<double>(m.head_dim()), starts = 8.0 * static_cast<double>(m.mini_batch_size);
-      kept.wide += kind == MixerKind::kTttLinear ? 3 * D + (K + 1) * D / starts : (8 * K + 5) * D / starts;
+      const auto K = static_cast<double>(m.head_dim()), C = static_cast<double>(m.mini_batch_size);
+      kept.wide += kind == MixerKind::kTttLinear ? 3 * D + (K + 1) * D / (8 * C) : (8 * K + 5) * D / (16 * C);
       kept.activations += (m.backbone == Backbone::kMamba ? 4 : 2) * D;
       kept.wide += 5 * D;
       break;
