@@ -24,7 +24,9 @@ if(TTT_SANITIZE)
 endif()
 find_program(TTT_MOLD mold)
 if(TTT_MOLD)
-  add_link_options(-fuse-ld=mold)
+  # Without a RELRO segment: that of Debian 12's mold (1.10; fixed in 2.4) can begin in a page that is not mapped, by chance of the
+  # sections' sizes, and then the program does not start (github.com/rui314/mold/issues/1151).
+  add_link_options(-fuse-ld=mold -Wl,-z,norelro)
 endif()
 find_program(TTT_CCACHE ccache)
 if(TTT_CCACHE)
