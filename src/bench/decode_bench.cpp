@@ -11,11 +11,10 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/timer.h"
+#include "bench/cpu_setup.h"
 #include "bench/dense_products.h"
 #include "bench/yardstick.h"
-#include "model/device.h"
 #include "model/language_model.h"
-#include "ops/ttt.h"
 
 namespace ttt {
 namespace {
@@ -46,10 +45,7 @@ double decode(LanguageModel& model, const ModelState& from, const at::Tensor& to
 
 DecodeBench bench_decode(const RunConfig& config, const DecodeBenchOptions& options) {
   TTT_CHECK(!options.prompts.empty() && options.tokens >= 1 && options.repeats >= 1, "nothing to measure");
-  if (config.train.device == DeviceKind::kCuda)
-    user_error("`ttt bench decode` measures the CPU and the config says train.device: cuda; set train.device=cpu");
-  set_cpu_threads(config.train.threads);
-  force_ttt_kernel(config.train.ttt_kernel, "train.ttt_kernel");
+  const bool bf16 = set_up_cpu(config.train, "ttt bench decode");
   const torch::NoGradGuard no_grad;
   LanguageModel model(config.model, static_cast<std::uint64_t>(config.train.seed));
   model.eval();
@@ -60,7 +56,6 @@ DecodeBench bench_decode(const RunConfig& config, const DecodeBenchOptions& opti
   bench.tokens = options.tokens;
   bench.repeats = options.repeats;
   for (const torch::Tensor& parameter : model.parameters()) bench.parameters += parameter.numel();
-  const bool bf16 = select_bf16(config.train.dtype, torch::kCPU);
   bench.dtype = bf16 ? "bf16" : "fp32";
   for (const DenseProduct& product : dense_products(model))
     bench.weight_bytes += product.in * product.out * (bf16 ? 2 : 4);

@@ -12,8 +12,8 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/timer.h"
+#include "bench/cpu_setup.h"
 #include "bench/dense_products.h"
-#include "model/device.h"
 #include "model/language_model.h"
 #include "ops/ttt.h"
 #include "optim/adamw.h"
@@ -104,10 +104,7 @@ class TrainingSteps {
 
 ModelBench bench_model(const RunConfig& config, std::int64_t steps) {
   TTT_CHECK(steps >= 1, steps, " steps");
-  if (config.train.device == DeviceKind::kCuda)
-    user_error("`ttt bench model` measures the CPU and the config says train.device: cuda; set train.device=cpu");
-  set_cpu_threads(config.train.threads);
-  force_ttt_kernel(config.train.ttt_kernel, "train.ttt_kernel");
+  const bool bf16 = set_up_cpu(config.train, "ttt bench model");
   ModelBench bench;
   bench.mixer = to_string(config.model.mixer);
   bench.context = config.train.context;
@@ -115,7 +112,6 @@ ModelBench bench_model(const RunConfig& config, std::int64_t steps) {
   bench.micro_batch = config.micro_batch();
   bench.steps = steps;
   bench.threads = at::get_num_threads();
-  const bool bf16 = select_bf16(config.train.dtype, torch::kCPU);
   bench.dtype = bf16 ? "bf16" : "fp32";
   bench.kernels = chosen_kernels(config);
 

@@ -47,6 +47,20 @@ void print(const ModelBench& bench) {
   std::printf("machine           %s\n", machine_text().c_str());
 }
 
+void print(const DecodeBench& bench);
+void print(const OpBench& bench);
+
+// One JSON object or text on standard output, by to_json and print of that benchmark.
+template <class Bench>
+ExitCode report(const Bench& bench, bool json) {
+  if (json) {
+    std::cout << to_json(bench).dump() << "\n";
+  } else {
+    print(bench);
+  }
+  return ExitCode::kOk;
+}
+
 ExitCode bench_model_command(const std::vector<std::string>& args) {
   std::string file, dtype;
   std::vector<std::string> overrides;
@@ -57,10 +71,7 @@ ExitCode bench_model_command(const std::vector<std::string>& args) {
       "products\n"
       "in them as plain at::mm calls, timed in between: the GEMM ceiling of this very run. No data are read.",
       "ttt bench model");
-  app.add_option("config", file, "the config file (YAML); one with a section model: alone will do")
-      ->required()
-      ->option_text("CONFIG.yaml");
-  app.add_option("overrides", overrides, "keys set on the command line")->option_text("[key=value ...]");
+  add_config_arguments(app, file, overrides, /*partial=*/true);
   app.add_option("--context", context, "train.context: tokens in a sequence")->check(CLI::PositiveNumber);
   app.add_option("--batch-tokens", batch_tokens, "train.batch_tokens: tokens in a step; default: about 8192")
       ->check(CLI::PositiveNumber);
@@ -83,12 +94,7 @@ ExitCode bench_model_command(const std::vector<std::string>& args) {
     overrides.push_back(cat("train.batch_tokens=", std::max<std::int64_t>(1, kStepTokens / context) * context));
   }
   const ModelBench bench = bench_model(load_partial_config(file, overrides), steps);
-  if (json) {
-    std::cout << to_json(bench).dump() << "\n";
-  } else {
-    print(bench);
-  }
-  return ExitCode::kOk;
+  return report(bench, json);
 }
 
 void print(const DecodeBench& bench) {
@@ -120,10 +126,7 @@ ExitCode bench_decode_command(const std::vector<std::string>& args) {
       "Time per token of a config's model (random weights), after a short and after a long prompt, and how fast that\n"
       "reads the weights, beside a plain copy in the same run.",
       "ttt bench decode");
-  app.add_option("config", file, "the config file (YAML); one with a section model: alone will do")
-      ->required()
-      ->option_text("CONFIG.yaml");
-  app.add_option("overrides", overrides, "keys set on the command line")->option_text("[key=value ...]");
+  add_config_arguments(app, file, overrides, /*partial=*/true);
   app.add_option("--prompts", options.prompts, "tokens of each prompt, as in 512,32768")
       ->delimiter(',')
       ->check(CLI::PositiveNumber)
@@ -139,12 +142,7 @@ ExitCode bench_decode_command(const std::vector<std::string>& args) {
   overrides.push_back(cat("train.dtype=", dtype));
   if (threads >= 0) overrides.push_back(cat("train.threads=", threads));
   const DecodeBench bench = bench_decode(load_partial_config(file, overrides), options);
-  if (json) {
-    std::cout << to_json(bench).dump() << "\n";
-  } else {
-    print(bench);
-  }
-  return ExitCode::kOk;
+  return report(bench, json);
 }
 
 // Three digits, and all of those before the point.
@@ -233,12 +231,7 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
   if (!parse_arguments(app, args)) return ExitCode::kOk;
   if (dtype == "bf16") sizes.dtype = at::kBFloat16;
   const OpBench bench = bench_op(name, sizes, options);
-  if (json) {
-    std::cout << to_json(bench).dump() << "\n";
-  } else {
-    print(bench);
-  }
-  return ExitCode::kOk;
+  return report(bench, json);
 }
 
 }  // namespace

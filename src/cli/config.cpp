@@ -35,8 +35,7 @@ ExitCode run_config(const std::vector<std::string>& args) {
       "A config's resolved values and where each comes from: a file's line, the command line, a default, the\n"
       "official code's conventions (parity), or other keys (derived).",
       "ttt config");
-  app.add_option("config", file, "the config file (YAML)")->required()->option_text("CONFIG.yaml");
-  app.add_option("overrides", overrides, "keys set on the command line")->option_text("[key=value ...]");
+  add_config_arguments(app, file, overrides, /*partial=*/false);
   app.add_flag("--json", json, "print one JSON object: key -> value and origin");
   app.footer("`ttt train --help-config` explains the keys.");
   if (!parse_arguments(app, args)) return ExitCode::kOk;

@@ -42,4 +42,13 @@ bool parse_arguments(CLI::App& app, const std::vector<std::string>& args) {
   }
 }
 
+void add_config_arguments(CLI::App& app, std::string& file, std::vector<std::string>& overrides, bool partial) {
+  app.add_option("config", file,
+                 cat("the config file (YAML)", partial ? "; one with a section model: alone will do" : ""))
+      ->required()
+      ->option_text("CONFIG.yaml");
+  app.add_option("overrides", overrides, "keys set on the command line, e.g. train.steps=100")
+      ->option_text("[key=value ...]");
+}
+
 }  // namespace ttt

@@ -13,4 +13,7 @@ namespace ttt {
 // UserError with CLI11's sentence and a pointer to --help.
 bool parse_arguments(CLI::App& app, const std::vector<std::string>& args);
 
+// CONFIG.yaml [key=value ...]. partial: the command makes do with a file that has a section `model:` alone.
+void add_config_arguments(CLI::App& app, std::string& file, std::vector<std::string>& overrides, bool partial);
+
 }  // namespace ttt

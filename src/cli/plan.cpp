@@ -82,10 +82,7 @@ ExitCode run_plan(const std::vector<std::string>& args) {
       "What a training run will cost: parameters, operations, memory, disk, steps and hours. Reads the config alone,\n"
       "and the speed of the run itself where its output_dir has one already.",
       "ttt plan");
-  app.add_option("config", file, "the config file (YAML); one with a section model: alone will do")
-      ->required()
-      ->option_text("CONFIG.yaml");
-  app.add_option("overrides", overrides, "keys set on the command line")->option_text("[key=value ...]");
+  add_config_arguments(app, file, overrides, /*partial=*/true);
   auto* speed_option =
       app.add_option("--tokens-per-second", tokens_per_second, "the speed, as measured")->check(CLI::PositiveNumber);
   app.add_option("--tflops", tflops, "estimate the speed from so many sustained TFLOP/s")

@@ -23,9 +23,7 @@ ExitCode run_train(const std::vector<std::string>& args) {
   std::vector<std::string> overrides;
   TrainerOptions options;
   bool json = false;
-  app.add_option("config", file, "the config file (YAML)")->required()->option_text("CONFIG.yaml");
-  app.add_option("overrides", overrides, "keys set on the command line, e.g. train.steps=100")
-      ->option_text("[key=value ...]");
+  add_config_arguments(app, file, overrides, /*partial=*/false);
   app.add_flag("--quiet", options.quiet, "only warnings and errors on stderr");
   bool help_config = false;
   app.add_flag("--help-config", help_config, "print every key of a config: type, default, unit, meaning");

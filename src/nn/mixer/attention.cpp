@@ -84,7 +84,7 @@ torch::Tensor AttentionMixer::forward(const torch::Tensor& x_BTD, const ForwardC
   const RopeTable& table = rope_table(past + T, x_BTD);
   const torch::Tensor q_BHTK = rope_split_heads(q_proj_->forward(x_BTD), num_heads_, table, past);
   torch::Tensor k_BHSK = rope_split_heads(k_proj_->forward(x_BTD), num_heads_, table, past);
-  torch::Tensor v_BHSK = v_proj_->forward(x_BTD).view({x_BTD.size(0), T, num_heads_, head_dim_}).transpose(1, 2);
+  torch::Tensor v_BHSK = split_heads(v_proj_->forward(x_BTD), num_heads_);
   if (cache != nullptr) {
     cache->append(k_BHSK, v_BHSK);
     k_BHSK = cache->k_BHSK.narrow(2, 0, cache->cached);
