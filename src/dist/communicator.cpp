@@ -1,0 +1,358 @@
+// Rendezvous, collectives, and what a rank finds out about the others when one of them fails.
+#include "dist/communicator.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+#include <c10/util/Logging.h>
+#include <torch/csrc/distributed/c10d/PrefixStore.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
+#include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
+#include <torch/csrc/distributed/c10d/TCPStore.hpp>
+#ifdef USE_C10D_NCCL
+#include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
+#endif
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <future>
+#include <thread>
+
+#include "base/timer.h"
+#include "dist/sockets.h"
+
+namespace ttt {
+namespace {
+
+// How long a rank whose collective failed waits for word from the others.
+constexpr double kGraceSeconds = 3;
+constexpr auto kBetweenLooks = std::chrono::milliseconds(10);
+
+using Store = c10::intrusive_ptr<c10d::Store>;
+
+// LibTorch's errors carry a C++ stack trace after the first line.
+std::string first_line(const std::string& text) {
+  return text.substr(0, text.find('\n'));
+}
+
+std::string list_of(const std::vector<int>& ranks) {
+  std::string text = ranks.size() == 1 ? "rank " : "ranks ";
+  for (std::size_t i = 0; i < ranks.size(); ++i) text += cat(i == 0 ? "" : ", ", ranks[i]);
+  return text;
+}
+
+Store open_store(const World& world, std::chrono::seconds timeout) {
+  c10d::TCPStoreOptions options;
+  options.port = static_cast<std::uint16_t>(world.master_port);
+  options.isServer = world.rank == 0;
+  options.waitWorkers = false;
+  options.timeout = timeout;
+  if (options.isServer) options.masterListenFd = bind_master_socket(world);
+  try {
+    return c10::make_intrusive<c10d::TCPStore>(world.master_address, options);
+  } catch (const std::exception& error) {
+    throw CollectiveError(cat("rank ", world.rank, " could not reach rank 0 at ", world.master_address, ":",
+                              world.master_port, " within ", timeout.count(), " s; is it started there? (",
+                              first_line(error.what()), ")"));
+  }
+}
+
+std::string key_of(const char* what, int rank) {
+  return cat(what, "/", rank);
+}
+
+// Waits until each rank has said that it is there; throws CollectiveError naming those that have not.
+void meet(const Store& store, const World& world, std::chrono::seconds timeout) {
+  store->set(key_of("here", world.rank), "");
+  try {
+    if (world.rank == 0) {
+      std::vector<int> missing;
+      const Timer timer;
+      do {
+        missing.clear();
+        for (int rank = 0; rank < world.size; ++rank) {
+          if (!store->check({key_of("here", rank)})) missing.push_back(rank);
+        }
+        if (missing.empty()) break;
+        std::this_thread::sleep_for(kBetweenLooks);
+      } while (timer.seconds() < static_cast<double>(timeout.count()));
+      if (!missing.empty()) {
+        throw CollectiveError(cat("rank 0 waited ", timeout.count(), " s for the others, and ", list_of(missing),
+                                  " of ", world.size, " did not come"));
+      }
+      store->set("all here", "");
+    } else {
+      // A little longer than rank 0 itself waits, which knows who is missing.
+      store->wait({"all here"}, timeout + std::chrono::seconds(5));
+    }
+  } catch (const CollectiveError&) {
+    throw;
+  } catch (const std::exception& error) {
+    throw CollectiveError(cat("rank ", world.rank, " reached rank 0, but not all ranks came together within ",
+                              timeout.count(), " s (", first_line(error.what()), ")"));
+  }
+}
+
+std::shared_ptr<gloo::transport::Device> gloo_device(const World& world) {
+  if (const char* interface = std::getenv("GLOO_SOCKET_IFNAME"); interface != nullptr && *interface != '\0')
+    return c10d::ProcessGroupGloo::createDeviceForInterface(interface);
+  const std::string address = own_address(world);
+  return address.empty() ? c10d::ProcessGroupGloo::createDefaultDevice()
+                         : c10d::ProcessGroupGloo::createDeviceForHostname(address);
+}
+
+// ProcessGroupGloo offers no way to break off; its contexts do.
+struct GlooContexts : c10d::ProcessGroupGloo {
+  static void close(c10d::ProcessGroupGloo& gloo) {
+    for (const auto& context : gloo.*(&GlooContexts::contexts_)) context->closeConnections();
+  }
+};
+
+class StoreExchange : public KeyValueExchange {
+ public:
+  explicit StoreExchange(Store store) : store_(std::move(store)) {}
+  void post(const std::string& key, const std::string& value) override {
+    call(key, [&] { store_->set(key, std::vector<std::uint8_t>(value.begin(), value.end())); });
+  }
+  std::string wait(const std::string& key) override {
+    std::string value;
+    call(key, [&] {
+      const std::vector<std::uint8_t> bytes = store_->get(key);
+      value.assign(bytes.begin(), bytes.end());
+    });
+    return value;
+  }
+
+ private:
+  void call(const std::string& key, const std::function<void()>& function) {
+    try {
+      function();
+    } catch (const std::exception& error) {
+      fail("exchanging '", key, "' between ranks failed: ", first_line(error.what()));
+    }
+  }
+  Store store_;
+};
+
+// What leave() below describes.
+struct Farewell {
+  Farewell(Store s, int own_rank, int size, const std::string& word)
+      : store(std::move(s)), rank(own_rank), words(static_cast<std::size_t>(size)) {
+    words[static_cast<std::size_t>(rank)] = word;
+  }
+
+  void say() {
+    store->setTimeout(std::chrono::milliseconds(static_cast<std::int64_t>(kGraceSeconds * 1e3)));
+    store->set(key_of("word", rank), words[static_cast<std::size_t>(rank)]);
+    const Timer timer;
+    std::int64_t known = 1;
+    while (known < static_cast<std::int64_t>(words.size()) && timer.seconds() < kGraceSeconds) {
+      std::this_thread::sleep_for(kBetweenLooks);
+      for (std::size_t other = 0; other < words.size(); ++other) {
+        const std::string key = key_of("word", static_cast<int>(other));
+        if (!words[other].empty() || !store->check({key})) continue;
+        const std::vector<std::uint8_t> bytes = store->get(key);
+        words[other].assign(bytes.begin(), bytes.end());
+        ++known;
+      }
+    }
+    std::int64_t gone = store->add("gone", 1);
+    while (rank == 0 && gone < known && timer.seconds() < 2 * kGraceSeconds) {
+      std::this_thread::sleep_for(kBetweenLooks);
+      gone = store->add("gone", 0);
+    }
+  }
+
+  Store store;
+  int rank;
+  std::vector<std::string> words;  // by rank
+};
+
+}  // namespace
+
+struct Communicator::Connections {
+  Store store;
+  c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
+  c10::intrusive_ptr<c10d::ProcessGroup> group;  // Gloo for CPU tensors, NCCL for CUDA's
+
+  c10d::Backend& backend(const at::Tensor& tensor) const { return *group->getBackend(tensor.device().type()); }
+};
+
+Communicator::Communicator(const World& world, at::Device device, std::chrono::seconds timeout)
+    : world_(world), timeout_(timeout), connections_(std::make_unique<Connections>()) {
+  // c10d prints its own warnings, with stack traces, for what this class turns into a sentence.
+  if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = 3;  // FATAL
+  Connections& c = *connections_;
+  c.store = open_store(world, timeout);
+  meet(c.store, world, timeout);
+  try {
+    auto options = c10d::ProcessGroupGloo::Options::create(timeout);
+    options->devices.push_back(gloo_device(world));
+    c.gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(c10::make_intrusive<c10d::PrefixStore>("gloo", c.store),
+                                                         world.rank, world.size, options);
+    c.group = c10::make_intrusive<c10d::ProcessGroup>(c10::make_intrusive<c10d::PrefixStore>("group", c.store),
+                                                      world.rank, world.size);
+    c.group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
+    c.group->setBackend(at::kCPU, c10d::ProcessGroup::BackendType::GLOO, c.gloo);
+    if (device.is_cuda()) {
+#ifdef USE_C10D_NCCL
+      auto nccl_options = c10d::ProcessGroupNCCL::Options::create();
+      nccl_options->timeout = timeout;
+      c.group->setDefaultBackend(c10d::ProcessGroup::BackendType::NCCL);
+      c.group->setBackend(
+          at::kCUDA, c10d::ProcessGroup::BackendType::NCCL,
+          c10::make_intrusive<c10d::ProcessGroupNCCL>(c10::make_intrusive<c10d::PrefixStore>("nccl", c.store),
+                                                      world.rank, world.size, nccl_options));
+#else
+      user_error("several processes on GPUs need NCCL, which this ttt was built without; build it where the CUDA ",
+                 "toolkit with nccl.h is, or set train.device: cpu");
+#endif
+    }
+  } catch (const UserError&) {
+    throw;
+  } catch (const std::exception& error) {
+    explain("connecting all ranks", error.what());
+  }
+}
+
+Communicator::~Communicator() = default;
+
+const c10::intrusive_ptr<c10d::ProcessGroup>& Communicator::group() const {
+  return connections_->group;
+}
+
+std::unique_ptr<KeyValueExchange> Communicator::open_exchange() const {
+  return std::make_unique<StoreExchange>(
+      c10::make_intrusive<c10d::PrefixStore>("exchange", connections_->store->clone()));
+}
+
+void Communicator::run(const char* collective, const std::function<void()>& function) {
+  try {
+    function();
+  } catch (const std::exception& error) {
+    explain(collective, error.what());
+  }
+}
+
+std::vector<double> Communicator::sum(std::vector<double> values) {
+  at::Tensor tensor = at::tensor(values, at::kDouble);
+  all_reduce(tensor);
+  std::copy_n(tensor.const_data_ptr<double>(), values.size(), values.begin());
+  return values;
+}
+
+std::vector<std::string> Communicator::all_gather(const std::string& own) {
+  const auto count = static_cast<std::size_t>(size());
+  at::Tensor sizes = at::empty({size()}, at::kLong);
+  at::Tensor own_size = at::tensor(static_cast<std::int64_t>(own.size()), at::kLong).view({1});
+  all_gather(sizes, own_size);
+  const std::int64_t longest = std::max<std::int64_t>(sizes.max().item<std::int64_t>(), 1);
+  at::Tensor bytes = at::zeros({longest}, at::kByte), all = at::empty({size() * longest}, at::kByte);
+  std::memcpy(bytes.mutable_data_ptr(), own.data(), own.size());
+  all_gather(all, bytes);
+  std::vector<std::string> texts(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto* first = static_cast<const char*>(all.const_data_ptr()) + static_cast<std::int64_t>(i) * longest;
+    texts[i].assign(first, static_cast<std::size_t>(sizes.const_data_ptr<std::int64_t>()[i]));
+  }
+  return texts;
+}
+
+std::string Communicator::broadcast(const std::string& of_first) {
+  return all_gather(is_first() ? of_first : "").front();
+}
+
+void Communicator::barrier() {
+  run("barrier", [&] { connections_->gloo->barrier()->wait(); });
+}
+
+void Communicator::broadcast(at::Tensor& tensor, int root) {
+  run("broadcast", [&] {
+    std::vector<at::Tensor> tensors = {tensor};
+    c10d::BroadcastOptions options;
+    options.rootRank = root;
+    connections_->backend(tensor).broadcast(tensors, options)->wait();
+  });
+}
+
+void Communicator::all_reduce(at::Tensor& tensor) {
+  run("all-reduce", [&] {
+    std::vector<at::Tensor> tensors = {tensor};
+    connections_->backend(tensor).allreduce(tensors)->wait();
+  });
+}
+
+void Communicator::reduce_scatter(at::Tensor& own, at::Tensor& all) {
+  run("reduce-scatter", [&] { connections_->backend(all)._reduce_scatter_base(own, all)->wait(); });
+}
+
+void Communicator::all_gather(at::Tensor& all, at::Tensor& own) {
+  run("all-gather", [&] { connections_->backend(all)._allgather_base(all, own)->wait(); });
+}
+
+// A rank that cannot go on breaks off its connections, so that the others notice at once, leaves a word in the store,
+// and looks for theirs:
+//
+//     "user: SENTENCE", "error: SENTENCE"    it failed by itself        "victim: "    a collective of its failed
+//
+// Rank 0, whose process holds the store, stays until the others have read. Words are "" where none came in time.
+void Communicator::leave(const std::string& word, std::vector<std::string>& words) {
+  failed_ = true;
+  if (connections_->gloo) GlooContexts::close(*connections_->gloo);
+  const auto farewell = std::make_shared<Farewell>(connections_->store, rank(), size(), word);
+  // In a thread of its own, which is left behind when rank 0 has its connections open but answers none of them.
+  std::promise<void> promise;
+  std::future<void> done = promise.get_future();
+  std::thread([farewell, promise = std::move(promise)]() mutable {
+    try {
+      farewell->say();
+      promise.set_value();
+    } catch (...) {
+      promise.set_exception(std::current_exception());
+    }
+  }).detach();
+  if (done.wait_for(std::chrono::duration<double>(3 * kGraceSeconds)) != std::future_status::ready)
+    fail("the store does not answer");
+  done.get();
+  words = farewell->words;
+}
+
+void Communicator::tell_failure(const std::string& message, bool of_user) noexcept {
+  if (failed_) return;
+  try {
+    std::vector<std::string> words;
+    leave((of_user ? "user: " : "error: ") + first_line(message), words);
+  } catch (const std::exception&) {
+    // Nobody can be told; the connections that close with this process tell enough.
+  }
+}
+
+void Communicator::explain(const std::string& collective, const std::string& cause) {
+  const std::string place = cat("rank ", rank(), ", ", step_ > 0 ? cat("step ", step_) : "before the first step", ": ",
+                                collective, " failed");
+  std::vector<std::string> words;
+  try {
+    leave("victim: ", words);
+  } catch (const std::exception&) {
+    throw CollectiveError(
+        cat(place, ", and rank 0 cannot be reached: its process has ended or hangs (", first_line(cause), ")"));
+  }
+  const auto sentence_after = [](const std::string& word) { return word.substr(word.find(": ") + 2); };
+  std::vector<int> silent;
+  for (int other = 0; other < size(); ++other) {
+    const std::string& word = words[static_cast<std::size_t>(other)];
+    if (word.starts_with("user: ")) user_error("rank ", other, " stopped: ", sentence_after(word));
+    if (word.starts_with("error: "))
+      throw CollectiveError(cat(place, ", since rank ", other, " stopped: ", sentence_after(word)));
+    if (word.empty()) silent.push_back(other);
+  }
+  if (silent.empty()) {
+    throw CollectiveError(cat(place, " though all ranks answer: one was later than dist.timeout_seconds ",
+                              timeout_.count(), ", or the network broke (", first_line(cause), ")"));
+  }
+  throw CollectiveError(cat(place, ", and ", list_of(silent), silent.size() == 1 ? " does" : " do",
+                            " not answer: killed, stuck or cut off (", first_line(cause), ")"));
+}
+
+}  // namespace ttt
