@@ -1,0 +1,76 @@
+// Sums gradients over all ranks while the backward pass runs, by c10d's Reducer: gradients are views of flat buckets,
+// and a bucket is on its way as soon as its last gradient is there.
+//
+// Buckets are made once, from the parameters' order and sizes alone, so that the sums have the same order in every run
+// of so many ranks, resumed or not. Each bucket is divided evenly among the ranks; what a rank owns of it is its share
+// of the norm and, with ZeRO-1, of the optimizer's work.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "dist/communicator.h"
+
+namespace ttt {
+
+struct ReducerOptions {
+  // Sums are wanted for the own share alone (ZeRO-1). Gradients of other shares are undefined after a backward pass.
+  bool own_share_only = false;
+  bool bf16 = false;                             // sums travel, and are added, in bf16
+  std::int64_t bucket_bytes = 25 * 1024 * 1024;  // of gradients
+};
+
+// Elements [first, last) of a parameter, flattened; first == last: none.
+struct Piece {
+  std::int64_t first = 0, last = 0;
+};
+
+class GradientReducer {
+ public:
+  // The parameters are contiguous fp32 leaves that require gradients, the same on every rank.
+  GradientReducer(Communicator& ranks, std::vector<std::pair<std::string, at::Tensor>> parameters,
+                  const ReducerOptions& options);
+  ~GradientReducer();
+  GradientReducer(const GradientReducer&) = delete;
+  GradientReducer& operator=(const GradientReducer&) = delete;
+
+  // Gradients += those of loss. With `last`, the step's last micro-batch, they are then the sums over all ranks.
+  // Throws CollectiveError.
+  void backward(const at::Tensor& loss, bool last);
+  void zero_gradients();
+
+  // The sum of the squares of the own share of all gradients, in fp64: added up over the ranks, the squared norm. The
+  // same bits with and without ZeRO-1.
+  double own_squares() const;
+  void scale(double factor);  // the gradients that are defined
+
+  // What this rank owns of each parameter, in the constructor's order.
+  const std::vector<Piece>& own_pieces() const { return pieces_; }
+  // Joins what the ranks own: own[i] holds this rank's piece of a tensor like parameter i, flat; visit(i, all) gets all
+  // of it, flat, in memory that is reused.
+  void gather(const std::vector<at::Tensor>& own, const std::function<void(std::size_t, const at::Tensor&)>& visit);
+
+ private:
+  struct Engine;
+  struct Bucket {
+    at::Tensor gradients;              // flat
+    std::vector<std::size_t> members;  // parameters, in their order in the bucket
+    std::int64_t share = 0;            // elements a rank owns; the last ranks' may end early
+  };
+  at::Tensor own_part(const Bucket& bucket) const;
+
+  Communicator& ranks_;
+  std::vector<at::Tensor> parameters_;
+  ReducerOptions options_;
+  std::vector<Bucket> buckets_;
+  std::vector<Piece> pieces_;
+  std::unique_ptr<Engine> engine_;
+};
+
+}  // namespace ttt
