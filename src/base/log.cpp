@@ -29,6 +29,7 @@ struct LogState {
   std::mutex mutex;
   std::shared_ptr<spdlog::logger> file;
   bool verbose = true;
+  std::string prefix;
   std::size_t drawn = 0;  // characters of the progress line that the cursor stands behind; 0: none
   std::optional<Timer> since_line;
 };
@@ -85,6 +86,7 @@ void write_line(spdlog::level::level_enum level, std::string_view message) {
   if (level < spdlog::level::warn && !log.verbose) return;
   std::string line = wipe(log) + coloured(kDim, time_of_day());
   log.drawn = 0;
+  if (level >= spdlog::level::warn && !log.prefix.empty()) line += " " + log.prefix.substr(0, log.prefix.size() - 1);
   if (level >= spdlog::level::err) {
     line += coloured(kRed, " error:");
   } else if (level >= spdlog::level::warn) {
@@ -129,6 +131,10 @@ void log_file_only(std::string_view message) {
   if (log.file) log.file->log(spdlog::level::info, spdlog::string_view_t(message.data(), message.size()));
 }
 
+void set_log_prefix(std::string_view prefix) {
+  state().prefix = prefix;
+}
+
 void set_log_verbose(bool verbose) {
   state().verbose = verbose;
 }
@@ -165,7 +171,7 @@ void show_progress(std::string_view text) {
 
 void print_error(std::string_view message) {
   show_progress("");
-  write_to_stderr(cat(coloured(kRed, "error:"), " ", message, "\n"));
+  write_to_stderr(cat(state().prefix, coloured(kRed, "error:"), " ", message, "\n"));
 }
 
 }  // namespace ttt

@@ -18,6 +18,9 @@ void log_to_file(const std::string& path);
 // To that file alone.
 void log_file_only(std::string_view message);
 
+// Stands before "warning:" and "error:" from now on, "rank 3: ", also where print_error() writes them.
+void set_log_prefix(std::string_view prefix);
+
 // Lines below warnings are dropped from stderr when false (a file still gets them).
 void set_log_verbose(bool verbose);
 

@@ -7,6 +7,7 @@
 #include "cli/help_config.h"
 #include "cli/parse.h"
 #include "config/load.h"
+#include "train/data_parallel.h"
 #include "train/summary.h"
 #include "train/trainer.h"
 
@@ -17,6 +18,7 @@ ExitCode run_train(const std::vector<std::string>& args) {
       "Trains a model from a config, or resumes it: the same command goes on from the newest checkpoint in "
       "output_dir.\n"
       "Metrics go to output_dir/metrics.jsonl. SIGTERM and Ctrl-C save and exit with 75.\n"
+      "Started as several processes by torchrun, srun, mpirun or Kubernetes' PyTorchJob, they train together.\n"
       "`ttt plan CONFIG.yaml` says beforehand what it costs, `ttt config CONFIG.yaml` what its values are.",
       "ttt train");
   std::string file;
@@ -39,11 +41,17 @@ ExitCode run_train(const std::vector<std::string>& args) {
   if (!parse_arguments(app, args)) return ExitCode::kOk;
   const RunConfig config = load_run_config(file, overrides);
   const Timer timer;
-  Trainer trainer(config, options);
-  const std::int64_t first_step = trainer.state().step + 1;
-  const ExitCode code = trainer.run();
-  if (json) std::cout << run_summary(config, code, first_step, timer.seconds()).dump() << std::endl;
-  return code;
+  const auto train = [&] {
+    Trainer trainer(config, options);
+    const std::int64_t first_step = trainer.state().step + 1;
+    const ExitCode code = trainer.run();
+    const bool writes = options.ranks == nullptr || options.ranks->is_first();
+    if (json && writes) std::cout << run_summary(config, code, first_step, timer.seconds()).dump() << std::endl;
+    return code;
+  };
+  const std::unique_ptr<Communicator> ranks = connect_ranks(config, world_from_environment());
+  options.ranks = ranks.get();
+  return ranks ? ranks->guarded(train) : train();
 }
 
 }  // namespace ttt

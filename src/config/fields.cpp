@@ -242,10 +242,11 @@ void declare(Declarations& d, TrainConfig& t) {
   d.integer("train.batch_tokens", t.batch_tokens, {1}, "tokens",
             "in an optimizer step, a multiple of context; integers may be written 524288, 512Ki, 0.5M or 1e6");
   d.integer("train.micro_batch", t.micro_batch, {0}, "sequences",
-            "taken at once; 0: the largest divisor of the step's sequences with at most 8192 tokens");
+            "taken at once; 0: the largest divisor of a process's share of the step with at most 8192 tokens");
   d.integer("train.steps", t.steps, {1}, "steps", "optimizer steps in all");
   d.integer("train.seed", t.seed, {0}, "", "of initialisation and data order");
-  d.integer("train.threads", t.threads, {0, 4096}, "threads", "of the CPU; 0: all cores");
+  d.integer("train.threads", t.threads, {0, 4096}, "threads",
+            "of the CPU, in each process; 0: all cores, divided among the processes of the machine");
   d.choice<DType>(
       "train.dtype", t.dtype, {{"auto", DType::kAuto}, {"fp32", DType::kFp32}, {"bf16", DType::kBf16}},
       "arithmetic of the model; bf16: dense layers and activations, with fp32 master weights, inner loops and norms; "
@@ -303,6 +304,16 @@ void declare(Declarations& d, CheckpointConfig& c) {
   d.integer("checkpoint.keep_last", c.keep_last, {0}, "checkpoints", "newest ones kept; 0: all");
   d.integer("checkpoint.keep_every", c.keep_every, {0}, "steps",
             "checkpoints at its multiples are kept for good; 0: none");
+}
+
+void declare(Declarations& d, DistConfig& dist) {
+  d.integer("dist.timeout_seconds", dist.timeout_seconds, {1, 1'000'000}, "seconds",
+            "that a process waits for the others before the run fails");
+  d.integer("dist.zero", dist.zero, {0, 1}, "",
+            "1: each process keeps and steps its share of AdamW's moments (ZeRO-1); the result is the same");
+  d.choice<ReduceDType>("dist.reduce_dtype", dist.reduce_dtype,
+                        {{"fp32", ReduceDType::kFp32}, {"bf16", ReduceDType::kBf16}},
+                        "in which gradients travel and are summed over the processes; bf16: half the traffic");
 }
 
 bool is_digit(char c) {
@@ -383,6 +394,7 @@ std::vector<Field> fields_of(RunConfig& config) {
   declare(d, config.train);
   declare(d, config.optim);
   declare(d, config.checkpoint);
+  declare(d, config.dist);
   d.path("output_dir", config.output_dir, "the run's folder: config, metrics, log, checkpoints");
   d.path("init_from", config.init_from,
          "a checkpoint folder, or a run folder (its newest), whose model starts the run; empty: fresh initialisation");

@@ -325,14 +325,12 @@ std::string to_yaml(const std::vector<Field>& fields) {
 RunConfig load_run_config(const fs::path& file, const std::vector<std::string>& overrides) {
   RunConfig config = assemble(read_keys(file, overrides));
   check_in(file, [&] { validate(config); });
-  config.train.micro_batch = config.micro_batch();
   return config;
 }
 
 RunConfig load_run_config(const std::vector<fs::path>& files, const std::vector<Override>& overrides) {
   RunConfig config = assemble(read_keys(files, overrides));
   validate(config);
-  config.train.micro_batch = config.micro_batch();
   return config;
 }
 

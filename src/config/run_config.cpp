@@ -5,10 +5,10 @@
 
 namespace ttt {
 
-std::int64_t RunConfig::micro_batch() const {
+std::int64_t RunConfig::micro_batch(std::int64_t ranks) const {
   if (train.micro_batch > 0) return train.micro_batch;
   constexpr std::int64_t kMicroBatchTokens = 8192;
-  const std::int64_t sequences = sequences_per_step();
+  const std::int64_t sequences = sequences_per_step() / ranks;
   std::int64_t largest = 1;
   for (std::int64_t n = 1; n <= sequences && n * train.context <= kMicroBatchTokens; ++n) {
     if (sequences % n == 0) largest = n;

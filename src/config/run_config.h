@@ -31,7 +31,7 @@ struct TrainConfig {
   std::int64_t micro_batch = 0;        // sequences a rank takes at once; 0: the whole batch, at most 8192 tokens
   std::int64_t steps = 4800;
   std::int64_t seed = 0;
-  std::int64_t threads = 0;  // CPU threads; 0: all cores
+  std::int64_t threads = 0;  // CPU threads of a process; 0: all cores, shared by the processes of a machine
   DType dtype = DType::kAuto;
   DeviceKind device = DeviceKind::kAuto;
   std::string ttt_kernel = "auto";  // row of the TTT kernel table, ops/ttt.h; auto: the best that takes the call
@@ -76,12 +76,22 @@ struct CheckpointConfig {
   std::int64_t keep_every = 0;  // checkpoints at multiples of this step are kept for good; 0: none
 };
 
+enum class ReduceDType { kFp32, kBf16 };
+
+// Of a run of several processes; without meaning for one alone.
+struct DistConfig {
+  std::int64_t timeout_seconds = 600;             // a rank waits so long for the others
+  std::int64_t zero = 0;                          // 1: each rank keeps and steps its share of AdamW's moments (ZeRO-1)
+  ReduceDType reduce_dtype = ReduceDType::kFp32;  // in which gradients are summed over the ranks
+};
+
 struct RunConfig {
   ModelConfig model;
   DataConfig data;
   TrainConfig train;
   OptimConfig optim;
   CheckpointConfig checkpoint;
+  DistConfig dist;
   std::string output_dir;
   std::string init_from;  // a checkpoint folder, or a run folder (its newest), whose model starts the run; empty: fresh
                           // initialisation
@@ -89,8 +99,8 @@ struct RunConfig {
   Parity parity = Parity::kNone;
 
   std::int64_t sequences_per_step() const { return train.batch_tokens / train.context; }
-  // train.micro_batch, or for 0 the largest divisor of a step's sequences with at most 8192 tokens.
-  std::int64_t micro_batch() const;
+  // train.micro_batch, or for 0 the largest divisor of a rank's share of a step's sequences with at most 8192 tokens.
+  std::int64_t micro_batch(std::int64_t ranks = 1) const;
   std::int64_t decay_steps() const { return optim.decay_steps > 0 ? optim.decay_steps : train.steps; }
   // Steps of WSD's decay, the last before decay_steps().
   std::int64_t cooldown_steps() const { return optim.cooldown_steps >= 0 ? optim.cooldown_steps : decay_steps() / 5; }

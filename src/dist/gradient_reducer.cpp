@@ -7,6 +7,7 @@
 #include <torch/csrc/distributed/c10d/reducer.hpp>
 
 #include <algorithm>
+#include <atomic>
 
 namespace ttt {
 namespace {
@@ -20,58 +21,51 @@ class Reduction : public c10d::CommHookInterface {
   Reduction(const Communicator& ranks, const ReducerOptions& options) : ranks_(ranks), options_(options) {}
 
   Future runHook(c10d::GradBucket& bucket) override {
-    at::Tensor& gradients = bucket.getBufferRef();
+    at::Tensor gradients = bucket.getBuffer();
+    at::Tensor sums = options_.bf16 ? gradients.to(at::kBFloat16) : gradients;
     ++started_;
-    if (options_.bf16) {
-      at::Tensor rounded = gradients.to(at::kBFloat16);
-      return then(
-          all_reduce(rounded), [gradients, rounded] { gradients.copy_(rounded); }, gradients);
+    try {
+      return start(sums)->getFuture()->then(
+          [gradients, sums, failed = failed_](c10::ivalue::Future& done) {
+            if (done.hasError()) {
+              *failed = true;
+              std::rethrow_exception(done.exception_ptr());
+            }
+            if (!sums.is_same(gradients)) gradients.copy_(sums);
+            return c10::IValue(gradients);
+          },
+          c10::TensorType::get());
+    } catch (...) {
+      *failed_ = true;
+      throw;
     }
-    // Gloo's reduce-scatter is an all-reduce of a copy.
-    const bool even = gradients.numel() % ranks_.size() == 0;
-    if (!options_.own_share_only || gradients.is_cpu() || !even)
-      return then(
-          all_reduce(gradients), [] {}, gradients);
-    const std::int64_t share = gradients.numel() / ranks_.size();
-    at::Tensor own = gradients.slice(0, ranks_.rank() * share, (ranks_.rank() + 1) * share);
-    works_.push_back(ranks_.group()->getBackend(gradients.device().type())->_reduce_scatter_base(own, gradients));
-    return then(
-        works_.back(), [] {}, gradients);
   }
 
   at::Tensor parseHookResult(const c10::IValue& result) override { return result.toTensor(); }
 
+  void begin() { started_ = 0; }
   std::size_t started() const { return started_; }
-  void begin() { started_ = 0, works_.clear(); }
-
   // Whether an exception of the backward pass came from here.
-  bool failed() const {
-    return std::any_of(works_.begin(), works_.end(), [](const Work& work) { return work->exception() != nullptr; });
-  }
+  bool failed() const { return *failed_; }
 
  private:
-  Work all_reduce(at::Tensor& tensor) {
-    std::vector<at::Tensor> tensors = {tensor};
-    works_.push_back(ranks_.group()->getBackend(tensor.device().type())->allreduce(tensors));
-    return works_.back();
-  }
-
-  // A future of `result`, ready when `work` is done and `finish` has run.
-  template <class Finish>
-  static Future then(const Work& work, Finish finish, const at::Tensor& result) {
-    return work->getFuture()->then(
-        [finish = std::move(finish), result](c10::ivalue::Future& done) {
-          if (done.hasError()) std::rethrow_exception(done.exception_ptr());
-          finish();
-          return c10::IValue(result);
-        },
-        c10::TensorType::get());
+  // Gloo's reduce-scatter is an all-reduce of a copy; here it can do without the copy.
+  Work start(at::Tensor& sums) const {
+    c10d::Backend& backend = *ranks_.group()->getBackend(sums.device().type());
+    const bool even = sums.numel() % ranks_.size() == 0;
+    if (options_.own_share_only && even && !sums.is_cpu()) {
+      const std::int64_t share = sums.numel() / ranks_.size();
+      at::Tensor own = sums.slice(0, ranks_.rank() * share, (ranks_.rank() + 1) * share);
+      return backend._reduce_scatter_base(own, sums);
+    }
+    std::vector<at::Tensor> tensors = {sums};
+    return backend.allreduce(tensors);
   }
 
   const Communicator& ranks_;
   ReducerOptions options_;
-  std::vector<Work> works_;  // of this backward pass
-  std::size_t started_ = 0;
+  std::size_t started_ = 0;                                                                 // in this backward pass
+  std::shared_ptr<std::atomic<bool>> failed_ = std::make_shared<std::atomic<bool>>(false);  // outlives late futures
 };
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) {
@@ -114,8 +108,9 @@ GradientReducer::GradientReducer(Communicator& ranks, std::vector<std::pair<std:
     Bucket bucket;
     bucket.gradients = grad_buckets[i].getBuffer();
     bucket.members = indices[i];
-    bucket.share = divide_up(bucket.gradients.numel(), ranks.size());
-    const std::int64_t own_first = ranks.rank() * bucket.share, own_last = own_first + bucket.share;
+    for (int rank = 0; rank <= ranks.size(); ++rank) bucket.starts.push_back(share_start(bucket, rank));
+    const auto own = static_cast<std::size_t>(ranks.rank());
+    const std::int64_t own_first = bucket.starts[own], own_last = bucket.starts[own + 1];
     std::int64_t offset = 0;  // of the parameter in the bucket
     for (const std::size_t member : bucket.members) {
       const std::int64_t size = parameters_[member].numel();
@@ -151,9 +146,26 @@ void GradientReducer::zero_gradients() {
   for (Bucket& bucket : buckets_) bucket.gradients.zero_();
 }
 
+// Where a rank's share of a bucket begins. On a CPU, a multiple of kVector after the beginning of a parameter: AdamW
+// takes so many elements at a time, and rounds those at a tensor's end, one by one, differently. So the pieces are
+// stepped with the bits of the whole.
+std::int64_t GradientReducer::share_start(const Bucket& bucket, std::int64_t rank) const {
+  constexpr std::int64_t kVector = 16;
+  const std::int64_t size = bucket.gradients.numel();
+  const std::int64_t even = std::min(rank * divide_up(size, ranks_.size()), size);
+  if (!bucket.gradients.is_cpu()) return even;
+  std::int64_t offset = 0;
+  for (const std::size_t member : bucket.members) {
+    const std::int64_t own = parameters_[member].numel();
+    if (even < offset + own) return offset + std::min(divide_up(even - offset, kVector) * kVector, own);
+    offset += own;
+  }
+  return size;
+}
+
 at::Tensor GradientReducer::own_part(const Bucket& bucket) const {
-  const std::int64_t size = bucket.gradients.numel(), first = std::min(ranks_.rank() * bucket.share, size);
-  return bucket.gradients.slice(0, first, std::min(first + bucket.share, size));
+  const auto own = static_cast<std::size_t>(ranks_.rank());
+  return bucket.gradients.slice(0, bucket.starts[own], bucket.starts[own + 1]);
 }
 
 double GradientReducer::own_squares() const {
@@ -168,8 +180,10 @@ double GradientReducer::own_squares() const {
   return squares;
 }
 
-void GradientReducer::scale(double factor) {
+void GradientReducer::clip(double norm, double max_norm) {
+  if (max_norm <= 0 || !(norm > max_norm)) return;
   const torch::NoGradGuard no_grad;
+  const double factor = max_norm / norm;
   for (Bucket& bucket : buckets_) (options_.own_share_only ? own_part(bucket) : bucket.gradients).mul_(factor);
 }
 
@@ -179,11 +193,20 @@ void GradientReducer::gather(const std::vector<at::Tensor>& own,
   for (const Bucket& bucket : buckets_) {
     std::vector<at::Tensor> parts;
     for (const std::size_t member : bucket.members) parts.push_back(own[member]);
-    at::Tensor part = at::zeros({bucket.share}, bucket.gradients.options());
+    std::int64_t longest = 0;
+    for (std::size_t r = 0; r + 1 < bucket.starts.size(); ++r)
+      longest = std::max(longest, bucket.starts[r + 1] - bucket.starts[r]);
+    at::Tensor padded = at::zeros({longest}, bucket.gradients.options());
     const at::Tensor joined = at::cat(parts);
-    part.slice(0, 0, joined.numel()).copy_(joined);
-    at::Tensor all = at::empty({bucket.share * ranks_.size()}, bucket.gradients.options());
-    ranks_.all_gather(all, part);
+    padded.slice(0, 0, joined.numel()).copy_(joined);
+    at::Tensor gathered = at::empty({longest * ranks_.size()}, bucket.gradients.options());
+    ranks_.all_gather(gathered, padded);
+    parts.clear();
+    for (std::int64_t r = 0; r < ranks_.size(); ++r) {
+      const auto i = static_cast<std::size_t>(r);
+      parts.push_back(gathered.slice(0, r * longest, r * longest + bucket.starts[i + 1] - bucket.starts[i]));
+    }
+    const at::Tensor all = at::cat(parts);
     std::int64_t offset = 0;
     for (const std::size_t member : bucket.members) {
       const std::int64_t size = parameters_[member].numel();
@@ -191,6 +214,14 @@ void GradientReducer::gather(const std::vector<at::Tensor>& own,
       offset += size;
     }
   }
+}
+
+void GradientReducer::gather_parameters() {
+  const torch::NoGradGuard no_grad;
+  std::vector<at::Tensor> own;
+  for (std::size_t i = 0; i < parameters_.size(); ++i)
+    own.push_back(parameters_[i].detach().view(-1).slice(0, pieces_[i].first, pieces_[i].last));
+  gather(own, [&](std::size_t i, const at::Tensor& all) { parameters_[i].view(-1).copy_(all); });
 }
 
 }  // namespace ttt

@@ -2,8 +2,8 @@
 // and a bucket is on its way as soon as its last gradient is there.
 //
 // Buckets are made once, from the parameters' order and sizes alone, so that the sums have the same order in every run
-// of so many ranks, resumed or not. Each bucket is divided evenly among the ranks; what a rank owns of it is its share
-// of the norm and, with ZeRO-1, of the optimizer's work.
+// of so many ranks, resumed or not. Each bucket is divided about evenly among the ranks; what a rank owns of it is its
+// share of the norm and, with ZeRO-1, of the optimizer's work.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/element_range.h"
 #include "dist/communicator.h"
 
 namespace ttt {
@@ -24,11 +25,6 @@ struct ReducerOptions {
   bool own_share_only = false;
   bool bf16 = false;                             // sums travel, and are added, in bf16
   std::int64_t bucket_bytes = 25 * 1024 * 1024;  // of gradients
-};
-
-// Elements [first, last) of a parameter, flattened; first == last: none.
-struct Piece {
-  std::int64_t first = 0, last = 0;
 };
 
 class GradientReducer {
@@ -48,28 +44,32 @@ class GradientReducer {
   // The sum of the squares of the own share of all gradients, in fp64: added up over the ranks, the squared norm. The
   // same bits with and without ZeRO-1.
   double own_squares() const;
-  void scale(double factor);  // the gradients that are defined
+  // Scales the gradients that are defined by min(1, max_norm / norm); max_norm 0: leaves them.
+  void clip(double norm, double max_norm);
 
   // What this rank owns of each parameter, in the constructor's order.
-  const std::vector<Piece>& own_pieces() const { return pieces_; }
+  const std::vector<ElementRange>& own_pieces() const { return pieces_; }
   // Joins what the ranks own: own[i] holds this rank's piece of a tensor like parameter i, flat; visit(i, all) gets all
   // of it, flat, in memory that is reused.
   void gather(const std::vector<at::Tensor>& own, const std::function<void(std::size_t, const at::Tensor&)>& visit);
+  // Of the parameters, in which each rank has changed its pieces, the same everywhere.
+  void gather_parameters();
 
  private:
   struct Engine;
   struct Bucket {
     at::Tensor gradients;              // flat
     std::vector<std::size_t> members;  // parameters, in their order in the bucket
-    std::int64_t share = 0;            // elements a rank owns; the last ranks' may end early
+    std::vector<std::int64_t> starts;  // rank r owns elements [starts[r], starts[r + 1])
   };
+  std::int64_t share_start(const Bucket& bucket, std::int64_t rank) const;
   at::Tensor own_part(const Bucket& bucket) const;
 
   Communicator& ranks_;
   std::vector<at::Tensor> parameters_;
   ReducerOptions options_;
   std::vector<Bucket> buckets_;
-  std::vector<Piece> pieces_;
+  std::vector<ElementRange> pieces_;
   std::unique_ptr<Engine> engine_;
 };
 

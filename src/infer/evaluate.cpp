@@ -50,10 +50,7 @@ EvalResult evaluate(LanguageModel& model, const Dataset& data, const EvalOptions
   if (!data.tokenizer_path().empty()) tokenizer.emplace(data.tokenizer_path());
 
   const at::NoGradGuard no_grad;
-  EvalResult result;
-  double total = 0;
-  std::int64_t bytes = 0;
-  for (std::int64_t first = 0; first < samples; first += options.batch) {
+  const auto evaluate_batch = [&](std::int64_t first) {
     std::vector<std::int64_t> indices(static_cast<std::size_t>(std::min(options.batch, samples - first)));
     std::iota(indices.begin(), indices.end(), first);
     const Batch batch = data.batch(indices, options.context);
@@ -69,11 +66,28 @@ EvalResult evaluate(LanguageModel& model, const Dataset& data, const EvalOptions
         model.token_loss(batch.inputs_BT.to(options.device), batch.targets_BT.to(options.device), context)
             .to(torch::kCPU);
     loss_BT = torch::where(scored_BT, loss_BT, torch::zeros_like(loss_BT)).to(torch::kFloat32);
-    total += loss_BT.sum(torch::kFloat64).item<double>();
-    result.tokens += scored_BT.sum().item<std::int64_t>();
-    result.samples += static_cast<std::int64_t>(indices.size());
-    if (tokenizer) bytes += bytes_of(batch.targets_BT, scored_BT, tokenizer->token_bytes());
+    EvalSums sums;
+    sums.nats = loss_BT.sum(torch::kFloat64).item<double>();
+    sums.tokens = scored_BT.sum().item<std::int64_t>();
+    sums.samples = static_cast<std::int64_t>(indices.size());
+    if (tokenizer) sums.bytes = bytes_of(batch.targets_BT, scored_BT, tokenizer->token_bytes());
     if (on_batch) on_batch(loss_BT);
+    return sums;
+  };
+
+  EvalResult result;
+  double total = 0;
+  std::int64_t bytes = 0;
+  const EvalShare& share = options.share;
+  for (std::int64_t round = 0; round < samples; round += share.size * options.batch) {
+    const std::int64_t first = round + share.rank * options.batch;
+    const EvalSums own = first < samples ? evaluate_batch(first) : EvalSums{};
+    for (const EvalSums& sums : share.exchange ? share.exchange(own) : std::vector<EvalSums>{own}) {
+      total += sums.nats;
+      result.tokens += sums.tokens;
+      result.samples += sums.samples;
+      bytes += sums.bytes;
+    }
   }
   if (result.tokens == 0)
     user_error("the data set '", data.directory().string(), "' has no scored token: every target is BOS");

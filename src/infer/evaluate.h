@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <vector>
 
 #include <torch/types.h>
 
@@ -11,12 +12,27 @@
 
 namespace ttt {
 
+// What a batch adds up to.
+struct EvalSums {
+  double nats = 0;  // -log p of scored targets
+  std::int64_t tokens = 0, bytes = 0, samples = 0;
+};
+
+// Several processes evaluate together: this one takes batches rank, rank + size, ... A round of `size` batches ends
+// with exchange(own), which returns the sums of all, by rank. So each process adds up the same numbers in the same
+// order as one alone would. What exchange throws ends the evaluation.
+struct EvalShare {
+  std::int64_t rank = 0, size = 1;
+  std::function<std::vector<EvalSums>(const EvalSums& own)> exchange;  // may be empty for one process
+};
+
 struct EvalOptions {
   std::int64_t context = 2048;
   std::int64_t batch = 1;        // sequences at once; the last batch may be smaller
   std::int64_t max_samples = 0;  // the first so many samples; 0: all
   torch::Device device = torch::kCPU;
   bool reset_at_documents = false;  // a document sees nothing of the one before; the data declare a BOS id
+  EvalShare share{};
 };
 
 struct EvalResult {

@@ -18,12 +18,17 @@
 
 namespace ttt {
 
-torch::Device select_device(DeviceKind kind) {
+torch::Device select_device(DeviceKind kind, int local_rank) {
   if (kind == DeviceKind::kCpu) return torch::kCPU;
   const bool has_gpu = torch::cuda::is_available();
   if (has_gpu) {
     if (kind == DeviceKind::kAuto) log_info("device: cuda (train.device: auto)");
-    return torch::Device(torch::kCUDA, 0);
+    const int gpus = static_cast<int>(torch::cuda::device_count());
+    if (gpus > 1 && local_rank >= gpus) {
+      user_error("process ", local_rank, " of this machine (from 0) has no GPU of its own: LibTorch sees ", gpus,
+                 "; start as many processes a machine as it has GPUs");
+    }
+    return torch::Device(torch::kCUDA, static_cast<c10::DeviceIndex>(gpus > 1 ? local_rank : 0));
   }
   if (kind == DeviceKind::kAuto) return torch::kCPU;
   if (at::detail::getCUDAHooks().hasCUDART())
@@ -43,12 +48,13 @@ bool select_bf16(DType dtype, torch::Device device) {
   return pays;
 }
 
-void set_cpu_threads(std::int64_t threads) {
+void set_cpu_threads(std::int64_t threads, std::int64_t processes) {
   if (threads == 0) {
     cpu_set_t allowed;
     CPU_ZERO(&allowed);
     threads = sched_getaffinity(0, sizeof(allowed), &allowed) == 0 ? CPU_COUNT(&allowed)
                                                                    : std::max(1u, std::thread::hardware_concurrency());
+    threads = std::max<std::int64_t>(threads / processes, 1);
   }
   at::set_num_threads(static_cast<int>(threads));
 }

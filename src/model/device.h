@@ -8,13 +8,14 @@
 namespace ttt {
 
 // kAuto: CUDA when LibTorch sees a GPU, else the CPU (logged). kCuda without a GPU, or in a build without CUDA, throws
-// UserError that says which of the two it is.
-torch::Device select_device(DeviceKind kind);
+// UserError that says which of the two it is. `local_rank`: of several processes on this machine; each takes a GPU of
+// its own, unless it sees a single one (as Slurm may have it).
+torch::Device select_device(DeviceKind kind, int local_rank = 0);
 
 // Whether training computes in bf16 there. kAuto: where it pays, on a GPU and on processors with AMX (logged).
 bool select_bf16(DType dtype, torch::Device device);
 
-// Sets LibTorch's CPU threads; 0: all cores this process may run on.
-void set_cpu_threads(std::int64_t threads);
+// Sets LibTorch's CPU threads; 0: all cores this process may run on, divided by how many `processes` share them.
+void set_cpu_threads(std::int64_t threads, std::int64_t processes = 1);
 
 }  // namespace ttt

@@ -58,9 +58,17 @@ AdamW::Group& AdamW::group_of(double lr_scale, double weight_decay) {
   return group;
 }
 
-AdamW::AdamW(NamedParameters parameters, const OptimConfig& config) : config_(config) {
+// Of a tensor like parameter i, what this optimizer owns: all of it, or a flat piece.
+at::Tensor AdamW::Group::part(const at::Tensor& whole, std::size_t i) const {
+  return ranges.empty() ? whole : whole.reshape({-1}).slice(0, ranges[i].first, ranges[i].last);
+}
+
+AdamW::AdamW(NamedParameters parameters, const OptimConfig& config, const std::vector<ElementRange>& own)
+    : config_(config) {
+  TTT_CHECK(own.empty() || own.size() == parameters.size(), own.size());
   std::vector<bool> used(config.groups.size(), false);
-  for (auto& [name, parameter] : parameters) {
+  for (std::size_t p = 0; p < parameters.size(); ++p) {
+    auto& [name, parameter] = parameters[p];
     double lr_scale = 1;
     const bool decayed = is_decayed(name, parameter) || (config.decay_on == DecayOn::kAll && !is_never_decayed(name));
     double weight_decay = decayed ? config.weight_decay : 0;
@@ -73,9 +81,15 @@ AdamW::AdamW(NamedParameters parameters, const OptimConfig& config) : config_(co
       break;
     }
     Group& group = group_of(lr_scale, weight_decay);
+    const std::size_t index = group.names.size();
     group.names.push_back(name);
-    group.exp_avg.push_back(at::zeros_like(parameter, at::MemoryFormat::Contiguous).detach());
-    group.exp_avg_sq.push_back(at::zeros_like(parameter, at::MemoryFormat::Contiguous).detach());
+    if (!own.empty()) {
+      TTT_CHECK(parameter.is_contiguous(), name);
+      group.ranges.push_back(own[p]);
+    }
+    group.own.push_back(own.empty() ? parameter : group.part(parameter.detach(), index));
+    group.exp_avg.push_back(at::zeros_like(group.own.back(), at::MemoryFormat::Contiguous).detach());
+    group.exp_avg_sq.push_back(at::zeros_like(group.own.back(), at::MemoryFormat::Contiguous).detach());
     group.parameters.push_back(std::move(parameter));
   }
   for (std::size_t i = 0; i < used.size(); ++i) {
@@ -138,9 +152,10 @@ void AdamW::step(double lr) {
   ++updates_;
   for (Group& group : groups_) {
     std::vector<at::Tensor> grads;
-    for (const at::Tensor& parameter : group.parameters) grads.push_back(parameter.grad().contiguous());
+    for (std::size_t i = 0; i < group.parameters.size(); ++i)
+      grads.push_back(group.part(group.parameters[i].grad().contiguous(), i));
     group.counts.front().fill_(static_cast<double>(updates_));
-    at::_fused_adamw_(group.parameters, grads, group.exp_avg, group.exp_avg_sq, /*max_exp_avg_sqs=*/{}, group.counts,
+    at::_fused_adamw_(group.own, grads, group.exp_avg, group.exp_avg_sq, /*max_exp_avg_sqs=*/{}, group.counts,
                       lr * group.lr_scale, config_.beta1, config_.beta2, group.weight_decay, config_.eps,
                       /*amsgrad=*/false,
                       /*maximize=*/false);
@@ -167,17 +182,27 @@ NamedParameters AdamW::state() const {
 }
 
 void AdamW::load_state(const NamedParameters& state, std::int64_t updates, const std::string& source) {
-  std::map<std::string, at::Tensor> by_name(state.begin(), state.end());
-  const NamedParameters own = this->state();
-  for (const auto& [name, tensor] : own) {
+  const std::map<std::string, at::Tensor> by_name(state.begin(), state.end());
+  const auto moment = [&](const std::string& name, const at::Tensor& parameter) {
     const auto it = by_name.find(name);
     if (it == by_name.end()) user_error("'", source, "' has no optimizer moment '", name, "'; is it of another model?");
-    if (it->second.sizes() != tensor.sizes()) {
+    if (it->second.sizes() != parameter.sizes()) {
       user_error("the optimizer moment '", name, "' in '", source, "' has the shape ", it->second.sizes(),
-                 " instead of ", tensor.sizes(), "; is it of another model?");
+                 " instead of ", parameter.sizes(), "; is it of another model?");
+    }
+    return it->second;
+  };
+  for (const bool check_alone : {true, false}) {  // nothing is changed unless all of it fits
+    for (Group& group : groups_) {
+      for (std::size_t i = 0; i < group.names.size(); ++i) {
+        const at::Tensor m = moment("exp_avg/" + group.names[i], group.parameters[i]);
+        const at::Tensor v = moment("exp_avg_sq/" + group.names[i], group.parameters[i]);
+        if (check_alone) continue;
+        group.exp_avg[i].copy_(group.part(m, i));
+        group.exp_avg_sq[i].copy_(group.part(v, i));
+      }
     }
   }
-  for (const auto& [name, tensor] : own) tensor.copy_(by_name.at(name));
   updates_ = updates;
 }
 

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/element_range.h"
 #include "config/run_config.h"
 
 namespace ttt {
@@ -33,8 +34,9 @@ double global_norm(const std::vector<at::Tensor>& gradients);
 class AdamW {
  public:
   // The parameters are leaves that require gradients; they are updated in place. Throws UserError for an entry of
-  // config.groups that matches none of them.
-  AdamW(NamedParameters parameters, const OptimConfig& config);
+  // config.groups that matches none of them. `own`, where it is given: the part of each (contiguous) parameter that
+  // this optimizer steps and keeps moments of; others step the rest (ZeRO-1).
+  AdamW(NamedParameters parameters, const OptimConfig& config, const std::vector<ElementRange>& own = {});
 
   // Scales all gradients by min(1, max_norm / norm); max_norm 0: leaves them. Returns the norm before. An undefined
   // gradient counts as zero.
@@ -49,10 +51,11 @@ class AdamW {
 
   std::int64_t updates() const { return updates_; }
 
-  // "exp_avg/NAME" and "exp_avg_sq/NAME" of every parameter: the tensors themselves, not copies.
+  // "exp_avg/NAME" and "exp_avg_sq/NAME" of every parameter: the tensors themselves, not copies; flat pieces where this
+  // optimizer owns parts.
   NamedParameters state() const;
-  // Takes copies. Throws UserError naming the first tensor that is missing or of another shape; `source` names the
-  // file.
+  // Takes copies, of whole tensors, of what it owns. Throws UserError naming the first tensor that is missing or of
+  // another shape; `source` names the file.
   void load_state(const NamedParameters& state, std::int64_t updates, const std::string& source);
 
  private:
@@ -60,7 +63,10 @@ class AdamW {
   struct Group {
     double lr_scale = 1, weight_decay = 0;
     std::vector<std::string> names;
-    std::vector<at::Tensor> parameters, exp_avg, exp_avg_sq, counts;
+    std::vector<at::Tensor> parameters;
+    std::vector<ElementRange> ranges;                          // empty: the whole parameters
+    std::vector<at::Tensor> own, exp_avg, exp_avg_sq, counts;  // own: what is stepped, of the parameters' memory
+    at::Tensor part(const at::Tensor& whole, std::size_t i) const;
   };
   Group& group_of(double lr_scale, double weight_decay);
   std::vector<at::Tensor> gradients();

@@ -4,12 +4,17 @@
 
 namespace ttt {
 
-torch::Tensor loss_weights(const torch::Tensor& targets_BT, std::optional<std::int32_t> bos_id, LossAverage average) {
+std::int64_t count_scored(const torch::Tensor& targets_BT, std::optional<std::int32_t> bos_id) {
+  return bos_id ? targets_BT.ne(*bos_id).sum().item<std::int64_t>() : targets_BT.numel();
+}
+
+torch::Tensor loss_weights(const torch::Tensor& targets_BT, std::optional<std::int32_t> bos_id, LossAverage average,
+                           const StepTotals& step) {
   const torch::Tensor scored_BT =
       bos_id ? targets_BT.ne(*bos_id).to(torch::kDouble) : torch::ones(targets_BT.sizes(), torch::kDouble);
   torch::Tensor count = average == LossAverage::kTokens
-                            ? scored_BT.sum()
-                            : scored_BT.sum(1, /*keepdim=*/true) * static_cast<double>(targets_BT.size(0));
+                            ? torch::tensor(static_cast<double>(step.scored), torch::kDouble)
+                            : scored_BT.sum(1, /*keepdim=*/true) * static_cast<double>(step.sequences);
   count = count.clamp_min(1.0);  // nothing scored: weights 0, not NaN
   return (scored_BT / count).to(torch::kFloat);
 }

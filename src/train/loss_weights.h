@@ -10,13 +10,23 @@
 
 namespace ttt {
 
-// targets [B,T] int64, all sequences of the step -> weights [B,T] fp32 with loss = sum(weights * -log p). A target
-// equal to a declared BOS id has weight 0. Of n_b scored targets in sequence b, N in all:
+// Scored targets: all but those equal to a declared BOS id.
+std::int64_t count_scored(const torch::Tensor& targets_BT, std::optional<std::int32_t> bos_id);
+
+// The whole step's, over all ranks.
+struct StepTotals {
+  std::int64_t sequences = 0;  // B
+  std::int64_t scored = 0;     // N
+};
+
+// targets [b,T] int64, of this rank's b of the step's B sequences -> weights [b,T] fp32; over all ranks, loss =
+// sum(weights * -log p). Targets that are not scored have weight 0. Of n_b scored targets in sequence b, N in all:
 //
 //     kTokens      1 / N
 //     kSequences   1 / (n_b B): the mean over a sequence's scored targets, then over sequences (the official code's)
 //
-// Since they are fixed for the whole step, the micro-batches' losses and gradients simply add up.
-torch::Tensor loss_weights(const torch::Tensor& targets_BT, std::optional<std::int32_t> bos_id, LossAverage average);
+// Since they are fixed for the whole step, the losses and gradients of micro-batches and ranks simply add up.
+torch::Tensor loss_weights(const torch::Tensor& targets_BT, std::optional<std::int32_t> bos_id, LossAverage average,
+                           const StepTotals& step);
 
 }  // namespace ttt

@@ -39,6 +39,8 @@ constexpr Change kMayChange[] = {
     {"train.tensorboard", kLogging},
     {"train.sample_tokens", kLogging},
     {"checkpoint.", kLogging},
+    {"dist.reduce_dtype", kRounding},
+    {"dist.", kNoEffect},
     {"data.train", "the same data in another place"},
     {"data.valid", "validation losses compare only with those from here on"},
     {"output_dir", "the run has moved"},

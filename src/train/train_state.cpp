@@ -6,8 +6,10 @@
 namespace ttt {
 
 Json to_json(const TrainState& state) {
-  return {{"step", state.step}, {"cursor", state.cursor}, {"tokens", state.tokens},
-          {"seed", state.seed}, {"data", state.data},     {"git_revision", build_info().revision()}};
+  Json json = {{"step", state.step}, {"cursor", state.cursor}, {"tokens", state.tokens},
+               {"seed", state.seed}, {"data", state.data},     {"git_revision", build_info().revision()}};
+  if (state.owes_validation) json["owes_validation"] = true;
+  return json;
 }
 
 TrainState train_state_from_json(const Json& json, const std::string& source) {
@@ -18,6 +20,7 @@ TrainState train_state_from_json(const Json& json, const std::string& source) {
     json.at("tokens").get_to(state.tokens);
     json.at("seed").get_to(state.seed);
     json.at("data").get_to(state.data);
+    state.owes_validation = json.value("owes_validation", false);
     return state;
   } catch (const Json::exception&) {
     user_error("'", source, "' has no training state to resume from; use it as init_from in a new output_dir instead");

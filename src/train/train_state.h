@@ -12,11 +12,12 @@ namespace ttt {
 // state.json of a checkpoint. The learning rates, the inner warm-up and the order of samples are functions of these
 // values and of the config; no random numbers are drawn after the initialisation.
 struct TrainState {
-  std::int64_t step = 0;    // optimizer steps done
-  std::int64_t cursor = 0;  // samples consumed: the next one is SampleOrder(cursor), over all epochs
-  std::int64_t tokens = 0;  // targets seen, scored or not
-  std::int64_t seed = 0;    // of initialisation and data order
-  std::string data;         // Dataset::fingerprint() of data.train
+  std::int64_t step = 0;         // optimizer steps done
+  std::int64_t cursor = 0;       // samples consumed: the next one is SampleOrder(cursor), over all epochs
+  std::int64_t tokens = 0;       // targets seen, scored or not
+  std::int64_t seed = 0;         // of initialisation and data order
+  std::string data;              // Dataset::fingerprint() of data.train
+  bool owes_validation = false;  // a signal came before the validation that was due after this step
 
   bool operator==(const TrainState&) const = default;
 };

@@ -13,6 +13,7 @@
 #include "infer/text_sample.h"
 #include "model/layout.h"
 #include "model/segments.h"
+#include "train/data_parallel.h"
 #include "train/loss_weights.h"
 #include "train/progress.h"
 #include "train/validation.h"
@@ -27,7 +28,7 @@ bool is_due(std::int64_t step, std::int64_t every) {
 }  // namespace
 
 ExitCode Trainer::run() {
-  if (state_.step >= config_.train.steps) {
+  if (state_.step >= config_.train.steps && !state_.owes_validation) {
     log_info(cat("the run in '", config_.output_dir, "' is finished: it has ", state_.step,
                  " steps (raise train.steps to go on)"));
     return ExitCode::kOk;
@@ -35,6 +36,11 @@ ExitCode Trainer::run() {
   announce();
   const SignalGuard signals;
   Progress progress(state_.step + 1, config_.train.steps, config_.train.batch_tokens, options_.quiet);
+  const auto wants_stop = [&] { return signals.stop_requested(); };
+  if (state_.owes_validation) {
+    if (!validate_model(wants_stop)) return ExitCode::kPreempted;  // what is saved owes it still
+    if (state_.step == config_.train.steps) save();
+  }
   while (state_.step < config_.train.steps) {
     StepResult result;
     try {
@@ -42,21 +48,19 @@ ExitCode Trainer::run() {
     } catch (const NotFinite& error) {
       stop_at_last_good_step(error);
     }
-    record(result);
+    if (is_first()) record(result);
     progress.update(result.step, result.loss, result.seconds, is_due(result.step, config_.train.log_every));
     const bool last = state_.step == config_.train.steps;
-    const bool stop = signals.stop_requested();
-    if (last || is_due(state_.step, config_.train.eval_every)) {
-      validate_model();
-      write_sample();
-    }
+    bool stop = any_rank(wants_stop());
+    if (last || is_due(state_.step, config_.train.eval_every)) stop = !validate_model(wants_stop) || stop;
     if (last || stop || is_due(state_.step, config_.checkpoint.every)) save();
-    if (stop && !last) {
-      log_info(cat("stopped by ", signals.name(), " after step ", state_.step,
-                   ", which is saved; the same command goes on"));
+    if (stop && (!last || state_.owes_validation)) {
+      log_info(cat("stopped by ", signals.stop_requested() ? signals.name() : "a signal to another process",
+                   " after step ", state_.step, ", which is saved; the same command goes on"));
       return ExitCode::kPreempted;
     }
   }
+  any_rank(false);  // all have ended when rank 0 has saved
   log_info(cat("done: ", state_.step, " steps, ", state_.tokens, " tokens; the model is '",
                checkpoint_path(checkpoints_, state_.step).string(), "'"));
   return ExitCode::kOk;
@@ -70,10 +74,14 @@ StepResult Trainer::step() {
   result.ttt_lr_mult = ttt_lr_multiplier(config_, result.step);
   const bool wants_stats = is_due(result.step, config_.train.stats_every);
 
+  if (options_.ranks != nullptr) options_.ranks->set_step(result.step);
+
   const Batch batch = next_batch();
   const std::optional<std::int32_t> bos_id = train_data_.front().data.bos_id();  // of every set
-  const torch::Tensor weights_BT = loss_weights(batch.targets_BT, bos_id, config_.train.loss_average);
-  optimizer_->zero_gradients();
+  StepTotals totals{config_.sequences_per_step(), count_scored(batch.targets_BT, bos_id)};
+  if (reducer_) totals.scored = static_cast<std::int64_t>(options_.ranks->sum({static_cast<double>(totals.scored)})[0]);
+  const torch::Tensor weights_BT = loss_weights(batch.targets_BT, bos_id, config_.train.loss_average, totals);
+  reducer_ ? reducer_->zero_gradients() : optimizer_->zero_gradients();
   const std::int64_t sequences = batch.inputs_BT.size(0);
   for (std::int64_t first = 0; first < sequences; first += config_.micro_batch()) {
     const auto part = [&](const torch::Tensor& all_BT) {
@@ -90,26 +98,38 @@ StepResult Trainer::step() {
     }
     const torch::Tensor token_loss_bT = model_->token_loss(part(batch.inputs_BT), part(batch.targets_BT), context);
     const torch::Tensor loss = (token_loss_bT * part(weights_BT)).sum();
-    loss.backward();
+    reducer_ ? reducer_->backward(loss, first + config_.micro_batch() >= sequences) : loss.backward();
     result.loss += loss.item<double>();
   }
-  result.grad_norm = optimizer_->clip_gradients(config_.optim.clip_grad_norm);
+  if (reducer_) {
+    const std::vector<double> sums = options_.ranks->sum({result.loss, reducer_->own_squares()});
+    result.loss = sums[0];
+    result.grad_norm = std::sqrt(sums[1]);
+    reducer_->clip(result.grad_norm, config_.optim.clip_grad_norm);
+  } else {
+    result.grad_norm = optimizer_->clip_gradients(config_.optim.clip_grad_norm);
+  }
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
     throw NotFinite(cat("step ", result.step, " has a loss of ", result.loss, " and a gradient norm of ",
                         result.grad_norm, ": the run diverged and stops here"));
   }
   optimizer_->step(result.lr);
+  if (reducer_ && config_.dist.zero > 0) reducer_->gather_parameters();
 
   state_.step = result.step;
-  state_.cursor += sequences;
-  state_.tokens += batch.targets_BT.numel();
+  state_.cursor += config_.sequences_per_step();
+  state_.tokens += config_.train.batch_tokens;
   result.seconds = timer.seconds();
   return result;
 }
 
+// This rank's sequences of the step: an equal share each, in order of ranks.
 Batch Trainer::next_batch() const {
+  const std::int64_t ranks = options_.ranks != nullptr ? options_.ranks->size() : 1;
+  const std::int64_t share = config_.sequences_per_step() / ranks;
+  const std::int64_t first = state_.cursor + (options_.ranks != nullptr ? options_.ranks->rank() : 0) * share;
   std::vector<MixtureOrder::Sample> samples;
-  for (std::int64_t i = 0; i < config_.sequences_per_step(); ++i) samples.push_back((*order_)(state_.cursor + i));
+  for (std::int64_t i = 0; i < share; ++i) samples.push_back((*order_)(first + i));
   return mixture_batch(train_data_, samples, config_.train.context);
 }
 
@@ -139,22 +159,31 @@ void Trainer::stop_at_last_good_step(const NotFinite& error) {
   }
   const fs::path directory = checkpoint_path(checkpoints_, state_.step);
   if (state_.step == 0) fail(error.what(), " before anything was learnt", advice);
-  if (!fs::exists(directory)) save();
+  if (any_rank(is_first() && !fs::exists(directory))) save();
   fail(error.what(), "; the last good step is saved as '", directory.string(), "'", advice);
 }
 
-void Trainer::validate_model() {
-  if (valid_data_.empty()) return;
+bool Trainer::validate_model(const std::function<bool()>& wants_stop) {
+  state_.owes_validation = !valid_data_.empty();
+  if (valid_data_.empty()) return true;
   const Timer timer;
   EvalOptions options;
   options.context = config_.train.context;
   options.batch = config_.micro_batch();
-  options.max_samples = config_.train.eval_batches * config_.micro_batch();
+  options.max_samples = eval_samples_;
   options.device = device_;
   options.reset_at_documents = config_.train.reset_at_documents;
-  const ValidationResult valid = validate(*model_, valid_data_, options);
-  metrics_->write(to_json(valid, state_.step, timer.seconds()));
-  log_info(to_text(valid, state_.step));
+  options.share = share_evaluation(options_.ranks, wants_stop);
+  try {
+    const ValidationResult valid = validate(*model_, valid_data_, options);
+    if (is_first()) metrics_->write(to_json(valid, state_.step, timer.seconds()));
+    log_info(to_text(valid, state_.step));
+  } catch (const StopRequested&) {
+    return false;
+  }
+  state_.owes_validation = false;
+  if (is_first()) write_sample();
+  return true;
 }
 
 void Trainer::write_sample() {
@@ -169,11 +198,32 @@ void Trainer::write_sample() {
   if (tensorboard_) tensorboard_->text("sample", state_.step, sample.prompt + "\n>>>\n" + sample.text);
 }
 
+NamedTensors Trainer::whole_optimizer_state() {
+  if (config_.dist.zero == 0 || !reducer_) return optimizer_->state();
+  NamedTensors whole;
+  for (const char* moment : {"exp_avg/", "exp_avg_sq/"}) {
+    std::vector<at::Tensor> own;
+    const NamedParameters pieces = optimizer_->state();
+    for (const auto& [name, parameter] : parameters_) {
+      own.push_back(std::find_if(pieces.begin(), pieces.end(), [&](const auto& piece) {
+                      return piece.first == moment + name;
+                    })->second);
+    }
+    reducer_->gather(own, [&](std::size_t i, const torch::Tensor& all) {
+      const auto& [name, parameter] = parameters_[i];
+      if (is_first()) whole.emplace_back(moment + name, all.cpu().clone().view(parameter.sizes()));
+    });
+  }
+  std::sort(whole.begin(), whole.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  return whole;
+}
+
 void Trainer::save() {
-  metrics_->sync();
   Checkpoint checkpoint;
+  checkpoint.optimizer = whole_optimizer_state();
+  if (!is_first()) return;
+  metrics_->sync();
   checkpoint.model = export_parameters(*model_);
-  checkpoint.optimizer = optimizer_->state();
   checkpoint.hf_config = hugging_face_config(config_.model);
   checkpoint.state = to_json(state_);
   checkpoint.config_yaml = to_yaml(config_);

@@ -9,6 +9,7 @@
 
 #include <torch/types.h>
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,6 +20,8 @@
 #include "checkpoint/checkpoint.h"
 #include "config/run_config.h"
 #include "data/mixture.h"
+#include "dist/communicator.h"
+#include "dist/gradient_reducer.h"
 #include "model/language_model.h"
 #include "optim/adamw.h"
 #include "optim/schedule.h"
@@ -30,7 +33,8 @@
 namespace ttt {
 
 struct TrainerOptions {
-  bool quiet = false;  // only warnings and errors on stderr
+  bool quiet = false;             // only warnings and errors on stderr
+  Communicator* ranks = nullptr;  // of several processes that train together, see train/data_parallel.h
 };
 
 // What one optimizer step did.
@@ -44,6 +48,7 @@ struct StepResult {
   std::vector<InnerLoopStats> stats;  // at multiples of train.stats_every, of the step's first micro-batch
 };
 
+// Of several processes, rank 0 alone writes to output_dir and logs; all of them throw, stop and save together.
 class Trainer {
  public:
   // Checks config and data, then locks output_dir and resumes the run that is there, or starts one (from init_from, or
@@ -73,9 +78,13 @@ class Trainer {
   void announce() const;
   Batch next_batch() const;
   void record(const StepResult& result);
-  void validate_model();
+  // False: a stop was asked for (of any rank) before it was through; the state owes it then.
+  bool validate_model(const std::function<bool()>& wants_stop);
   void write_sample();
   void save();
+  NamedTensors whole_optimizer_state();
+  bool is_first() const { return options_.ranks == nullptr || options_.ranks->is_first(); }
+  bool any_rank(bool own) const { return options_.ranks == nullptr ? own : options_.ranks->any(own); }
   [[noreturn]] void stop_at_last_good_step(const NotFinite& error);
 
   RunConfig config_;
@@ -84,15 +93,18 @@ class Trainer {
   fs::path checkpoints_;
   std::unique_ptr<FileLock> lock_;
   std::vector<MixtureSource> train_data_, valid_data_;
+  std::int64_t eval_samples_;  // of each validation set, however many ranks share them
   std::optional<MixtureOrder> order_;
   std::string tokenizer_;  // bytes of tokenizer.model
   std::shared_ptr<LanguageModel> model_;
+  NamedParameters parameters_;
+  std::unique_ptr<GradientReducer> reducer_;  // null for a process alone
   std::unique_ptr<AdamW> optimizer_;
   Schedule schedule_;
   InnerLoopWatch watch_;
   TrainState state_;
   std::unique_ptr<TensorboardWriter> tensorboard_;  // null without train.tensorboard
-  std::unique_ptr<MetricsWriter> metrics_;
+  std::unique_ptr<MetricsWriter> metrics_;          // rank 0's, and so the one above
 };
 
 }  // namespace ttt

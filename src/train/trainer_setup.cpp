@@ -11,6 +11,7 @@
 #include "model/device.h"
 #include "model/layout.h"
 #include "ops/ttt.h"
+#include "train/data_parallel.h"
 #include "train/progress.h"
 #include "train/resume.h"
 #include "train/trainer.h"
@@ -36,9 +37,10 @@ bool may_differ_in_init(const std::string& key, const ModelConfig& model) {
 }
 
 // The config with every value that is derived from others filled in, as the run's config.yaml holds it.
-RunConfig resolved(RunConfig config) {
+RunConfig resolved(RunConfig config, std::int64_t ranks = 1) {
   validate(config);
-  config.train.micro_batch = config.micro_batch();
+  check_shares(config, ranks);
+  config.train.micro_batch = config.micro_batch(ranks);
   if (config.model.has_ttt()) {
     config.model.ttt_base_lr_init = config.model.resolved_ttt_base_lr_init();
     config.model.ttt_base_lr = config.model.resolved_ttt_base_lr();
@@ -64,39 +66,61 @@ void choose_deterministic_kernels() {
 }  // namespace
 
 Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
-    : config_(resolved(config)), options_(options), device_(torch::kCPU), schedule_(schedule_of(config_)) {
-  device_ = select_device(config_.train.device);
-  set_cpu_threads(config_.train.threads);
+    : config_(resolved(config, options.ranks != nullptr ? options.ranks->size() : 1)),
+      options_(options),
+      device_(torch::kCPU),
+      eval_samples_(config.train.eval_batches * config.micro_batch()),
+      schedule_(schedule_of(config_)) {
+  Communicator* ranks = options_.ranks;
+  if (!is_first()) options_.quiet = true;
+  device_ = select_device(config_.train.device, ranks != nullptr ? ranks->world().local_rank : 0);
+  set_cpu_threads(config_.train.threads, ranks != nullptr ? ranks_on_these_cores(*ranks) : 1);
   force_ttt_kernel(config_.train.ttt_kernel, "train.ttt_kernel");
   if (device_.is_cuda()) choose_deterministic_kernels();
   open_data();
   read_tokenizer();
 
+  if (ranks != nullptr) check_same_on_all_ranks(*ranks, config_, mixture_fingerprint(train_data_));
+
   const fs::path output(config_.output_dir);
-  make_writable_directory(output);
-  lock_ = std::make_unique<FileLock>(output / ".lock", cat("another training is running in '", config_.output_dir,
-                                                           "'; wait for it, or choose another output_dir"));
   checkpoints_ = output / "checkpoints";
-  const auto newest = newest_checkpoint(checkpoints_);
   set_log_verbose(!options_.quiet);
-  log_to_file((output / "train.log").string());
+  std::string newest;  // a checkpoint folder, or ""
+  if (is_first()) {
+    make_writable_directory(output);
+    lock_ = std::make_unique<FileLock>(output / ".lock", cat("another training is running in '", config_.output_dir,
+                                                             "'; wait for it, or choose another output_dir"));
+    newest = newest_checkpoint(checkpoints_).value_or("").string();
+    log_to_file((output / "train.log").string());
+  }
+  if (ranks != nullptr) newest = ranks->broadcast(newest);
 
   const auto seed = static_cast<std::uint64_t>(config_.train.seed);
   model_ = std::make_shared<LanguageModel>(config_.model, seed);
   model_->to(device_);
   model_->set_bf16(select_bf16(config_.train.dtype, device_));
-  optimizer_ = std::make_unique<AdamW>(named_parameters(*model_), config_.optim);
+  parameters_ = named_parameters(*model_);
+  if (ranks != nullptr) {
+    const bool zero = config_.dist.zero > 0, bf16 = config_.dist.reduce_dtype == ReduceDType::kBf16;
+    reducer_ =
+        std::make_unique<GradientReducer>(*ranks, parameters_, ReducerOptions{.own_share_only = zero, .bf16 = bf16});
+    optimizer_ = std::make_unique<AdamW>(parameters_, config_.optim,
+                                         zero ? reducer_->own_pieces() : std::vector<ElementRange>{});
+  } else {
+    optimizer_ = std::make_unique<AdamW>(parameters_, config_.optim);
+  }
   std::vector<MixtureOrder::Source> sources;
   for (const MixtureSource& source : train_data_)
     sources.push_back({source.name, source.data.num_samples(config_.train.context), source.weight});
   order_.emplace(sources, config_.data.order == DataOrder::kShuffled, seed);
   state_.seed = config_.train.seed;
   state_.data = mixture_fingerprint(train_data_);
-  if (newest) {
-    resume(*newest);
+  if (!newest.empty()) {
+    resume(newest);
   } else if (!config_.init_from.empty()) {
     start_from(find_checkpoint(config_.init_from));
   }
+  if (!is_first()) return;
   if (config_.train.tensorboard) {
     tensorboard_ = std::make_unique<TensorboardWriter>(output / "tensorboard", state_.step + 1, to_yaml(config_));
   }
@@ -196,8 +220,12 @@ void Trainer::start_from(const fs::path& directory) {
 void Trainer::announce() const {
   std::int64_t parameters = 0;
   for (const torch::Tensor& parameter : model_->parameters()) parameters += parameter.numel();
-  log_info(cat(to_string(config_.model.mixer), ", ", format_count(static_cast<double>(parameters)), " parameters, on ",
-               device_.str(), " with ", at::get_num_threads(), " threads; output in '", config_.output_dir, "'"));
+  const std::string processes = options_.ranks != nullptr ? cat(options_.ranks->size(), " processes",
+                                                                config_.dist.zero > 0 ? " (ZeRO-1)" : "", " on ")
+                                                          : "on ";
+  log_info(cat(to_string(config_.model.mixer), ", ", format_count(static_cast<double>(parameters)), " parameters, ",
+               processes, device_.str(), " with ", at::get_num_threads(), " threads; output in '", config_.output_dir,
+               "'"));
   log_info(cat("steps ", state_.step + 1, " to ", config_.train.steps, " of ", config_.sequences_per_step(), " x ",
                config_.train.context, " tokens, in micro-batches of ", config_.micro_batch()));
   const std::int64_t samples = config_.train.steps * config_.sequences_per_step();

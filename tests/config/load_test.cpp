@@ -272,9 +272,10 @@ TEST_F(LoadTest, DefaultsThatDependOnOtherKeys) {
   EXPECT_EQ(run("train: {steps: 50}\n").optim.warmup_steps, 5);
   EXPECT_EQ(run("train: {steps: 50}\noptim: {decay_steps: 100}\n").optim.warmup_steps, 10);
   EXPECT_EQ(run("optim: {lr: 1e-6}\n").optim.end_lr, 1e-6);
-  EXPECT_EQ(run("train: {context: 512, batch_tokens: 12288}\n").train.micro_batch, 12);  // divides 24, 16 would not
-  EXPECT_EQ(run("train: {context: 16384, batch_tokens: 65536}\n").train.micro_batch, 1);
-  EXPECT_EQ(run("train: {context: 64, batch_tokens: 448}\n").train.micro_batch, 7);
+  EXPECT_EQ(run("train: {context: 512, batch_tokens: 12288}\n").micro_batch(), 12);  // divides 24, 16 would not
+  EXPECT_EQ(run("train: {context: 16384, batch_tokens: 65536}\n").micro_batch(), 1);
+  EXPECT_EQ(run("train: {context: 64, batch_tokens: 448}\n").micro_batch(), 7);
+  EXPECT_EQ(run("train: {context: 512, batch_tokens: 12288}\n").micro_batch(/*ranks=*/4), 6);
 }
 
 TEST_F(LoadTest, ListsAreKeysOfTheirOwn) {

@@ -58,7 +58,9 @@ TEST(GradientReducer, SumsMicroBatchesAndRanks) {
         }
         EXPECT_NEAR(ranks.sum({reducer.own_squares()}).front() / squares, 1, 1e-6);
         const at::Tensor before = parameters.named[4].second.grad().clone();
-        reducer.scale(0.5);
+        reducer.clip(std::sqrt(squares), 2 * std::sqrt(squares));
+        EXPECT_TRUE(at::equal(parameters.named[4].second.grad(), before));
+        reducer.clip(8.0, 4.0);
         EXPECT_TRUE(at::equal(parameters.named[4].second.grad(), before * 0.5));
       }
     }));
@@ -73,7 +75,7 @@ TEST(GradientReducer, EachElementIsOwnedOnceAndGathered) {
       GradientReducer reducer(ranks, parameters.named, in_small_buckets());
       std::vector<at::Tensor> own;
       for (std::size_t i = 0; i < parameters.named.size(); ++i) {
-        const Piece piece = reducer.own_pieces()[i];
+        const ElementRange piece = reducer.own_pieces()[i];
         own.push_back(parameters.named[i].second.detach().slice(0, piece.first, piece.last));
       }
       std::size_t visited = 0;
@@ -101,7 +103,7 @@ TEST(GradientReducer, TheOwnShareHasTheBitsOfTheWholeSum) {
     own.backward(shared.loss(world.rank, 0), true);
     EXPECT_EQ(all.own_squares(), own.own_squares());
     for (std::size_t i = 0; i < whole.named.size(); ++i) {
-      const Piece piece = own.own_pieces()[i];
+      const ElementRange piece = own.own_pieces()[i];
       EXPECT_TRUE(at::equal(whole.named[i].second.grad().slice(0, piece.first, piece.last),
                             shared.named[i].second.grad().slice(0, piece.first, piece.last)));
     }

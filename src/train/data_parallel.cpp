@@ -1,0 +1,117 @@
+#include "train/data_parallel.h"
+
+#include <sched.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstring>
+#include <sstream>
+#include <vector>
+
+#include "base/build_info.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "config/fields.h"
+#include "model/device.h"
+
+namespace ttt {
+namespace {
+
+std::vector<std::string> lines_of(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+// One line for each thing in which ranks must not differ.
+std::string identity_of(const RunConfig& config, const std::string& data_fingerprint) {
+  std::string text = cat("the program's revision ", build_info().revision(), "\n");
+  RunConfig copy = config;
+  for (const Field& field : fields_of(copy)) text += cat(field.key, " ", field.get(), "\n");
+  return text + cat("training data with the fingerprint ", data_fingerprint, "\n");
+}
+
+}  // namespace
+
+void check_shares(const RunConfig& config, std::int64_t ranks) {
+  const std::int64_t sequences = config.sequences_per_step(), context = config.train.context;
+  const std::int64_t unit = ranks * std::max<std::int64_t>(config.train.micro_batch, 1);
+  if (sequences % unit == 0) return;
+  const std::int64_t below = sequences / unit * unit;
+  user_error("train.batch_tokens ", config.train.batch_tokens, " makes ", sequences, " sequences a step, which ", ranks,
+             " processes",
+             config.train.micro_batch > 1 ? cat(" in micro-batches of ", config.train.micro_batch) : std::string(),
+             " cannot share evenly; use train.batch_tokens ", below > 0 ? cat(below * context, " or ") : std::string(),
+             (below + unit) * context,
+             config.train.micro_batch > 1 && sequences % ranks == 0 ? ", another train.micro_batch (0: chosen)" : "",
+             ", or another number of processes");
+}
+
+std::unique_ptr<Communicator> connect_ranks(const RunConfig& config, const World& world) {
+  if (!world.remark.empty()) log_warn(world.remark);
+  if (world.alone()) return nullptr;
+  check_shares(config, world.size);
+  set_log_prefix(world.rank == 0 ? "" : cat("rank ", world.rank, ": "));
+  return std::make_unique<Communicator>(world, select_device(config.train.device, world.local_rank),
+                                        std::chrono::seconds(config.dist.timeout_seconds));
+}
+
+void check_same_on_all_ranks(Communicator& ranks, const RunConfig& config, const std::string& data_fingerprint) {
+  const std::vector<std::string> identities = ranks.all_gather(identity_of(config, data_fingerprint));
+  for (std::size_t rank = 1; rank < identities.size(); ++rank) {
+    if (identities[rank] == identities[0]) continue;
+    const std::vector<std::string> first = lines_of(identities[0]), other = lines_of(identities[rank]);
+    for (std::size_t i = 0; i < std::min(first.size(), other.size()); ++i) {
+      if (first[i] == other[i]) continue;
+      user_error("rank ", rank, " has ", other[i], " where rank 0 has ", first[i],
+                 "; start all processes with the same program, config and data");
+    }
+    user_error("rank ", rank, " runs another program than rank 0; start the same one everywhere");
+  }
+}
+
+std::int64_t ranks_on_these_cores(Communicator& ranks) {
+  char host[256] = {};
+  gethostname(host, sizeof host - 1);
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  sched_getaffinity(0, sizeof(allowed), &allowed);
+  const std::string own =
+      host + std::string(1, '\n') + std::string(reinterpret_cast<const char*>(&allowed), sizeof(allowed));
+  const std::vector<std::string> all = ranks.all_gather(own);
+  return std::count(all.begin(), all.end(), own);
+}
+
+EvalShare share_evaluation(Communicator* ranks, std::function<bool()> stop) {
+  EvalShare share;
+  if (ranks == nullptr) {
+    share.exchange = [stop = std::move(stop)](const EvalSums& own) {
+      if (stop()) throw StopRequested{};
+      return std::vector<EvalSums>{own};
+    };
+    return share;
+  }
+  share.rank = ranks->rank();
+  share.size = ranks->size();
+  share.exchange = [ranks, stop = std::move(stop)](const EvalSums& own) {
+    struct Message {
+      EvalSums sums;
+      std::int64_t stop = 0;
+    } message{own, stop() ? 1 : 0};
+    const std::vector<std::string> all =
+        ranks->all_gather(std::string(reinterpret_cast<const char*>(&message), sizeof message));
+    std::vector<EvalSums> sums;
+    bool any_stops = false;
+    for (const std::string& bytes : all) {
+      std::memcpy(&message, bytes.data(), sizeof message);
+      sums.push_back(message.sums);
+      any_stops = any_stops || message.stop != 0;
+    }
+    if (any_stops) throw StopRequested{};
+    return sums;
+  };
+  return share;
+}
+
+}  // namespace ttt

@@ -1,0 +1,34 @@
+// What a training of several processes (ranks) settles before its first step. Each rank takes its share of every step's
+// sequences; together they do what one process would, up to the order in which fp32 gradients are summed.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "config/run_config.h"
+#include "dist/communicator.h"
+#include "dist/world.h"
+#include "infer/evaluate.h"
+
+namespace ttt {
+
+// Throws UserError, with numbers that would fit, unless the sequences of a step divide evenly among the ranks and their
+// micro-batches.
+void check_shares(const RunConfig& config, std::int64_t ranks);
+
+// Connects the ranks; null for a process alone. Throws as check_shares() and Communicator do.
+std::unique_ptr<Communicator> connect_ranks(const RunConfig& config, const World& world);
+
+// Throws UserError, on every rank, when one has another program, config or data than rank 0, naming both values.
+void check_same_on_all_ranks(Communicator& ranks, const RunConfig& config, const std::string& data_fingerprint);
+
+// How many ranks, this one included, may run on the very cores that this one may run on.
+std::int64_t ranks_on_these_cores(Communicator& ranks);
+
+// This rank's share of an evaluation; `stop` is asked after each round and, where any rank says so, StopRequested ends
+// the evaluation on all of them. `ranks`: null for a process alone.
+struct StopRequested {};
+EvalShare share_evaluation(Communicator* ranks, std::function<bool()> stop);
+
+}  // namespace ttt
