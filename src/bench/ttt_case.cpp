@@ -86,8 +86,9 @@ struct Problem {
   std::shared_ptr<const Tensors> exact;
 
   Problem(TttKind kind, const OpSizes& s) : sizes(s) {
-    arguments = to_type(random_arguments(kind, s), s.dtype);
-    grad_o = RandomTensors(/*seed=*/2).normal(arguments[0].sizes(), 1).to(s.dtype);
+    // In a model in bf16 too what goes into the inner loop is fp32.
+    arguments = to_type(random_arguments(kind, s), at::kFloat);
+    grad_o = RandomTensors(/*seed=*/2).normal(arguments[0].sizes(), 1).to(at::kFloat);
     // From the rounded arguments: rounding them is not the kernels' error.
     const Tensors widened = to_type(arguments, at::kDouble);
     exact = std::make_shared<const Tensors>(
@@ -126,7 +127,8 @@ OpCase ttt_case(TttKind kind, const OpSizes& s) {
   OpSizes short_sizes = s;
   short_sizes.context = std::min(s.context, kReferenceTokens);
   for (const TttKernel& row : ttt_kernels()) {
-    const TttShape shape{s.batch, s.heads, s.context, s.head_dim, s.mini_batch, s.dtype, at::kCPU};
+    const TttShape shape{s.batch,      s.heads,    s.context, s.head_dim,
+                         s.mini_batch, at::kFloat, at::kCPU,  s.dtype == at::kBFloat16};
     if (const std::string reason = row.unsupported(kind, shape); !reason.empty()) {
       op.left_out.push_back(row.name + ": " + reason);
     } else if (row.name == "reference") {

@@ -121,7 +121,8 @@ class TttFunction : public torch::autograd::Function<TttFunction> {
 
 TttShape shape_of(const TttInputs& inputs, std::int64_t mini_batch_size) {
   const at::Tensor& q = inputs.q_BHTK;
-  return {q.size(0), q.size(1), q.size(2), q.size(3), mini_batch_size, q.scalar_type(), q.device()};
+  return {q.size(0),       q.size(1),       q.size(2),  q.size(3),
+          mini_batch_size, q.scalar_type(), q.device(), inputs.bf16_products};
 }
 
 const char* to_string(TttKind kind) {

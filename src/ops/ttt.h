@@ -20,6 +20,9 @@ struct TttInputs {
       sigma_BHT;       // base_lr * mult * sigmoid(w . x + bias) / K: the inner learning rate of each token (key column)
   at::Tensor scale_C;  // s_i = max(0, 1/(i+1) + delta_i): the factor of each position of a mini-batch (query row)
   at::Tensor gain_HK, bias_HK;  // the inner LayerNorm's scale and shift, eps 1e-6
+  // Of a model in bf16: rows whose matrix products round their operands to bf16 may be chosen (fp32 tensors). Sums,
+  // statistics and fast weights stay fp32. Decoding a few tokens takes no notice.
+  bool bf16_products = false;
 };
 
 // The learned initial fast weights: TTT-Linear (w1 [H,K,K], b1 [H,1,K]; w2, b2 undefined);
@@ -69,6 +72,7 @@ struct TttShape {
   std::int64_t batch, heads, time, head_dim, mini_batch;
   at::ScalarType dtype;
   at::Device device;
+  bool bf16_products = false;  // see TttInputs
 };
 
 // What the forward pass leaves for the backward pass; its meaning belongs to the row.

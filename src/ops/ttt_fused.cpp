@@ -100,6 +100,7 @@ class Call {
 std::string unsupported(const FusedTtt& row, const TttShape& shape) {
   if (!row.supported()) return cat("this processor has no ", row.name);
   if (!shape.device.is_cpu()) return "it runs on the CPU";
+  if (row.bf16_products && !shape.bf16_products) return "its products are bf16, those of this call fp32";
   if (shape.dtype != at::kFloat) return cat("it takes fp32, not ", shape.dtype);
   if (shape.head_dim % 16 != 0) return cat("its head sizes are multiples of 16, not ", shape.head_dim);
   return "";
@@ -188,7 +189,9 @@ std::vector<TttKernel> fused_ttt_kernels() {
   if (count > 0) rows.push_back(kernel<0>());
   if (count > 1) rows.push_back(kernel<1>());
   if (count > 2) rows.push_back(kernel<2>());
-  TTT_CHECK(count <= 3, "fused TTT rows: ", count);
+  if (count > 3) rows.push_back(kernel<3>());
+  if (count > 4) rows.push_back(kernel<4>());
+  TTT_CHECK(count <= 5, "fused TTT rows: ", count);
   return rows;
 }
 

@@ -5,8 +5,8 @@
 
 namespace ttt {
 
-// kernels/cpu/ttt_fused.h behind tensors, a row for each instruction set, best first: CPU, fp32, head sizes that are
-// multiples of 16 (ttt_fused.cpp).
+// kernels/cpu/ttt_fused.h behind tensors, a row for each instruction set, best first: CPU, fp32 (those with bf16
+// products for calls that allow these), head sizes that are multiples of 16 (ttt_fused.cpp).
 std::vector<TttKernel> fused_ttt_kernels();
 
 // The dual form as batched ATen calls, any device, fp32 and fp64 (ttt_composed.cpp).

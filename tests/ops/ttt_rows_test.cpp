@@ -13,14 +13,18 @@ using testing::Result;
 using testing::run;
 using testing::Sizes;
 
-// body(row) for every row that takes calls of these sizes on this machine.
+// body(row, bf16_products) for every row that takes calls of these sizes on this machine, whether or not these must
+// allow it bf16 products.
 template <class Body>
 void for_each_row(const Sizes& s, const Body& body) {
-  const TttShape shape{s.batch, s.heads, s.time, s.head_dim, s.mini_batch, s.dtype, at::kCPU};
+  TttShape shape{s.batch, s.heads, s.time, s.head_dim, s.mini_batch, s.dtype, at::kCPU};
   for (const TttKernel& row : ttt_kernels()) {
-    if (!row.unsupported(s.kind, shape).empty()) continue;
+    shape.bf16_products = false;
+    const bool bf16_products = !row.unsupported(s.kind, shape).empty();
+    shape.bf16_products = true;
+    if (bf16_products && !row.unsupported(s.kind, shape).empty()) continue;
     SCOPED_TRACE((std::ostringstream() << row.name << ", " << s).str());
-    body(row);
+    body(row, bf16_products);
   }
 }
 
@@ -76,6 +80,48 @@ class EveryRow : public ::testing::TestWithParam<TttKind> {};
 INSTANTIATE_TEST_SUITE_P(TttKernels, EveryRow, ::testing::Values(TttKind::kLinear, TttKind::kMlp),
                          [](const auto& p) { return p.param == TttKind::kLinear ? "Linear" : "Mlp"; });
 
+// Rows with bf16 products against the fp64 reference: rounding an operand moves it by up to 2^-9, and a gradient sums
+// up many of these. (That they do what they should with the rounded numbers: tests/kernels/bf16_products_test.cpp.)
+TEST_P(EveryRow, Bf16ProductsFollowTheReference) {
+  for (const std::int64_t head_dim : {64, 96}) {
+    for (const std::int64_t mini_batch : {8, 16, 64}) {
+      const Sizes s64{GetParam(), 1, 2, 67, head_dim, mini_batch};
+      Sizes s = s64;
+      s.dtype = at::kFloat;
+      const Arguments exact = testing::random_arguments(s64), a = testing::random_arguments(s);
+      const at::Tensor grad_o = random_grad(s64);
+      const Result expected = run(reference(), s64, exact, grad_o);
+      for_each_row(s, [&](const TttKernel& row, bool bf16_products) {
+        if (!bf16_products) return;
+        const Result actual = run(row, s, a, grad_o.to(at::kFloat));
+        const auto close = [](const at::Tensor& x, const at::Tensor& y, const std::string& what) {
+          EXPECT_LE((x - y).norm().item<double>(), 3e-2 * y.norm().item<double>()) << what;
+        };
+        close(actual.o, expected.o, "o");
+        const auto gradients = testing::named(actual.gradients), right = testing::named(expected.gradients);
+        for (std::size_t i = 0; i < right.size(); ++i) close(gradients[i].second, right[i].second, right[i].first);
+      });
+    }
+  }
+}
+
+// Only a call that allows it is given to a row with bf16 products.
+TEST(TttTable, Bf16ProductsAreAskedFor) {
+  TttShape shape{1, 2, 40, 64, 16, at::kFloat, at::kCPU};
+  for (const TttKernel& row : ttt_kernels()) {
+    const bool bf16 = row.name == "fused_amx" || row.name == "fused_avx512_bf16";
+    shape.bf16_products = false;
+    const std::string refused = row.unsupported(TttKind::kLinear, shape);
+    shape.bf16_products = true;
+    const std::string allowed = row.unsupported(TttKind::kLinear, shape);
+    if (bf16) {
+      EXPECT_NE(refused, "") << row.name;
+    } else {
+      EXPECT_EQ(refused, allowed) << row.name;
+    }
+  }
+}
+
 // The table on this machine: the portable row is always there, and what comes first is what runs.
 TEST(TttTable, BestRowsFirst) {
   std::vector<std::string> names;
@@ -97,7 +143,7 @@ TEST_P(EveryRow, ThreadsDoNotChangeTheResult) {
   const Sizes s{GetParam(), 3, 5, 140, 16, 16, at::kFloat};
   const Arguments a = testing::random_arguments(s);
   const at::Tensor grad_o = random_grad(s);
-  for_each_row(s, [&](const TttKernel& row) {
+  for_each_row(s, [&](const TttKernel& row, bool) {
     const auto with = [&](int threads) {
       const testing::SingleThread restores;
       at::set_num_threads(threads);
@@ -132,8 +178,9 @@ TEST_P(EveryRow, TakesAnyStrides) {
   }
   single.inputs.k_BHTK = a.inputs.k_BHTK.transpose(2, 3).to(at::kFloat).transpose(2, 3);
   single.inputs.sigma_BHT = a.inputs.sigma_BHT.select(2, 0).to(at::kFloat).unsqueeze(2).expand({2, 2, 19});
-  for_each_row(s, [&](const TttKernel& row) {
-    expect_close(run(row, s, single, at::ones({}, at::kFloat).expand({2, 2, 19, 16})), expected, 1e-4, "strides");
+  for_each_row(s, [&](const TttKernel& row, bool bf16_products) {
+    expect_close(run(row, s, single, at::ones({}, at::kFloat).expand({2, 2, 19, 16})), expected,
+                 bf16_products ? 0.1 : 1e-4, "strides");
   });
 }
 
@@ -154,15 +201,16 @@ TEST_P(EveryRow, InputsOfAnyMagnitude) {
     };
     const at::Tensor grad_o = random_grad(s64);
     const Result expected = run(reference(), s64, scaled(s64), grad_o);
-    for_each_row(s, [&](const TttKernel& row) {
+    for_each_row(s, [&](const TttKernel& row, bool bf16_products) {
+      const double tolerance = bf16_products ? 0.1 : 1e-3;
       const Result actual = run(row, s, scaled(s), grad_o.to(at::kFloat));
-      EXPECT_LE(testing::relative_error(actual.o, expected.o), 1e-3) << factor;
+      EXPECT_LE(testing::relative_error(actual.o, expected.o), tolerance) << factor;
       const auto gradients = testing::named(actual.gradients), right = testing::named(expected.gradients);
       for (std::size_t i = 0; i < gradients.size(); ++i) {
         EXPECT_TRUE(at::isfinite(gradients[i].second).all().item<bool>()) << gradients[i].first << " at " << factor;
         const double largest = right[i].second.abs().max().item<double>();
         if (factor < 1 && largest > 1e-30) {
-          EXPECT_LE(testing::relative_error(gradients[i].second, right[i].second), 1e-3)
+          EXPECT_LE(testing::relative_error(gradients[i].second, right[i].second), tolerance)
               << gradients[i].first << " at " << factor;
         }
       }

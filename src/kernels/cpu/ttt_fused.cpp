@@ -7,17 +7,25 @@
 namespace ttt::kernels {
 
 #if defined(__x86_64__)
-extern const FusedTtt kFusedTttAvx512;  // ttt_fused_avx512.cpp
-extern const FusedTtt kFusedTttAvx2;    // ttt_fused_avx2.cpp
+#if defined(__linux__)
+extern const FusedTtt kFusedTttAmx;  // ttt_fused_amx.cpp
+#endif
+extern const FusedTtt kFusedTttAvx512Bf16;  // ttt_fused_avx512_bf16.cpp
+extern const FusedTtt kFusedTttAvx512;      // ttt_fused_avx512.cpp
+extern const FusedTtt kFusedTttAvx2;        // ttt_fused_avx2.cpp
 #endif
 
 const std::vector<FusedTtt>& fused_ttt() {
   static const std::vector<FusedTtt> rows = {
 #if defined(__x86_64__)
+#if defined(__linux__)
+    kFusedTttAmx,
+#endif
+    kFusedTttAvx512Bf16,
     kFusedTttAvx512,
     kFusedTttAvx2,
 #endif
-    {"portable", [] { return true; }, fused_workspace, fused_forward, fused_backward}
+    {"portable", /*bf16_products=*/false, [] { return true; }, fused_workspace, fused_forward, fused_backward}
   };
   return rows;
 }

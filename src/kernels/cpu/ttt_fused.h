@@ -67,7 +67,8 @@ struct TttHeadGradients {
 
 // The passes, compiled for one instruction set.
 struct FusedTtt {
-  const char* name;     // "avx512", "avx2", "portable"
+  const char* name;     // "amx", "avx512_bf16", "avx512", "avx2", "portable"
+  bool bf16_products;   // operands of the matrix products are rounded to bf16; sums and all else are fp32
   bool (*supported)();  // by this processor
   // Floats of workspace that a pass over such heads needs.
   std::int64_t (*workspace)(const TttHead& head, bool backward);

@@ -6,8 +6,12 @@
 namespace ttt::kernels {
 
 extern const FusedTtt kFusedTttAvx2;
-const FusedTtt kFusedTttAvx2 = {"avx2", [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); },
-                                fused_workspace, fused_forward, fused_backward};
+const FusedTtt kFusedTttAvx2 = {"avx2",
+                                /*bf16_products=*/false,
+                                [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); },
+                                fused_workspace,
+                                fused_forward,
+                                fused_backward};
 
 }  // namespace ttt::kernels
 #endif

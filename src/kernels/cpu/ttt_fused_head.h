@@ -2,7 +2,11 @@
 // dual form's masks, products with transposed matrices. Included by ttt_fused_impl.h.
 #pragma once
 
-#include "kernels/cpu/products.h"
+#if defined(TTT_BF16_PRODUCTS)
+#include "kernels/cpu/products_bf16.h"
+#else
+#include "kernels/cpu/products_fp32.h"
+#endif
 #include "kernels/cpu/ttt_fused.h"
 #include "kernels/cpu/ttt_fused_norms.h"
 #include "kernels/cpu/ttt_rows_impl.h"
@@ -255,19 +259,6 @@ class HeadPass {
       dsigma[c] += head_.scale[C - 1] * de[c];
       dscale[C - 1] += sigma[i][c] * de[c];
     }
-  }
-
-  // out [rows,N] = X W^T, from x_t = X^T [terms, rows rounded up to 16] and W [N,terms]; scratch: 2 N (rows rounded
-  // up). W's rows take the tiles' rows: only the small matrices are transposed. w_step, out_step: between rows.
-  static void product_transposed(std::int64_t rows, std::int64_t cols, std::int64_t terms, const float* x_t,
-                                 const float* w, std::int64_t w_step, float* out, std::int64_t out_step,
-                                 float* scratch) {
-    const std::int64_t padded = (rows + 15) / 16 * 16;
-    product(cols, padded, terms, {w, w_step, 1}, x_t, padded, scratch, padded);
-    if (padded == rows) return transpose(cols, padded, scratch, padded, out, out_step);
-    float* const whole = scratch + cols * padded;
-    transpose(cols, padded, scratch, padded, whole, cols);
-    for (std::int64_t c = 0; c < rows; ++c) copy_row(out + c * out_step, whole + c * cols, cols);
   }
 
   const TttHead& head_;

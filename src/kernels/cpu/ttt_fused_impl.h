@@ -16,12 +16,14 @@ std::int64_t fused_workspace(const TttHead& head, bool backward) {
 
 void fused_forward(const TttHead& head, const TttHeadOutputs& result, float* workspace) {
   Arena arena(workspace);
+  [[maybe_unused]] const ProductSession session;
   if (head.hidden == 0) return LinearPass(head, /*backward=*/false, arena).forward(result);
   MlpPass(head, /*backward=*/false, arena).forward(result);
 }
 
 void fused_backward(const TttHead& head, const TttHeadGradients& gradients, float* workspace) {
   Arena arena(workspace);
+  [[maybe_unused]] const ProductSession session;
   if (head.hidden == 0) return LinearPass(head, /*backward=*/true, arena).backward(gradients);
   MlpPass(head, /*backward=*/true, arena).backward(gradients);
 }

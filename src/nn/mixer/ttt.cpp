@@ -122,6 +122,7 @@ torch::Tensor TttMixer::forward(const torch::Tensor& x_BTD, const ForwardContext
   inputs.scale_C = (one_over_C + token_scale_delta_C_).clamp_min(0);
   inputs.gain_HK = ttt_norm_weight_HK_;
   inputs.bias_HK = ttt_norm_bias_HK_;
+  inputs.bf16_products = x_BTD.scalar_type() == at::kBFloat16;
 
   if (context.stats != nullptr && decoding == nullptr)
     context.stats->push_back(statistics(inputs, k_BTD, context.layer));
