@@ -51,6 +51,15 @@ ForcedKernel& forced_kernel() {
   return forced;
 }
 
+ForcedKernel forced_now() {
+  {
+    const std::lock_guard<std::mutex> lock(choice_mutex());
+    if (!forced_kernel().name.empty()) return forced_kernel();
+  }
+  const char* variable = std::getenv("TTT_KERNEL");
+  return variable == nullptr ? ForcedKernel{} : ForcedKernel{variable, "the environment variable TTT_KERNEL"};
+}
+
 std::string kernel_names() {
   std::string names;
   for (const TttKernel& kernel : ttt_kernels()) names += (names.empty() ? "" : ", ") + kernel.name;
@@ -193,15 +202,7 @@ void force_ttt_kernel(const std::string& name, const std::string& source) {
 }
 
 const TttKernel& choose_ttt_kernel(TttKind kind, const TttShape& shape) {
-  std::string forced, source;
-  {
-    const std::lock_guard<std::mutex> lock(choice_mutex());
-    forced = forced_kernel().name, source = forced_kernel().source;
-  }
-  if (const char* variable = std::getenv("TTT_KERNEL"); forced.empty() && variable != nullptr) {
-    forced = variable;
-    source = "the environment variable TTT_KERNEL";
-  }
+  const auto [forced, source] = forced_now();
   if (!forced.empty()) {
     const TttKernel& kernel = find_kernel(forced, source);
     const std::string reason = kernel.unsupported(kind, shape);
@@ -222,6 +223,16 @@ const TttKernel& choose_ttt_kernel(TttKind kind, const TttShape& shape) {
     reasons += cat(reasons.empty() ? "" : "; ", kernel.name, ": ", reason);
   }
   user_error("no TTT kernel takes this ", to_string(kind), " call (", reasons, ")");
+}
+
+const TttKernel* choose_ttt_decoder(TttKind kind, const TttShape& shape) {
+  const auto [forced, source] = forced_now();
+  if (!forced.empty()) find_kernel(forced, source);
+  for (const TttKernel& kernel : ttt_kernels()) {
+    if (!forced.empty() && kernel.name != forced) continue;
+    if (kernel.advance != nullptr && kernel.unsupported(kind, shape).empty()) return &kernel;
+  }
+  return nullptr;
 }
 
 at::Tensor ttt_forward(TttKind kind, const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch_size) {

@@ -21,7 +21,7 @@ struct TttInputs {
   at::Tensor scale_C;  // s_i = max(0, 1/(i+1) + delta_i): the factor of each position of a mini-batch (query row)
   at::Tensor gain_HK, bias_HK;  // the inner LayerNorm's scale and shift, eps 1e-6
   // Of a model in bf16: rows whose matrix products round their operands to bf16 may be chosen (fp32 tensors). Sums,
-  // statistics and fast weights stay fp32. Decoding a few tokens takes no notice.
+  // statistics and fast weights stay fp32. Decoding takes no notice.
   bool bf16_products = false;
 };
 
@@ -94,6 +94,8 @@ struct TttKernel {
                         TttSaved* saved);
   TttGradients (*backward)(TttKind, const at::Tensor& grad_o_BHTK, const TttInputs&, const TttWeights& initial,
                            std::int64_t mini_batch_size, const TttSaved& saved);
+  // Decoding, see ttt_advance(); changes the state's tensors in place. Null: by ATen calls (ttt_decode.cpp).
+  at::Tensor (*advance)(TttKind, const TttInputs&, TttState& state) = nullptr;
 };
 
 const std::vector<TttKernel>& ttt_kernels();
@@ -106,5 +108,8 @@ void force_ttt_kernel(const std::string& name, const std::string& source = "the 
 // The first row that takes the call (or the forced one). Logs the choice once per (kind, row). Throws UserError listing
 // every row's reason when there is none.
 const TttKernel& choose_ttt_kernel(TttKind kind, const TttShape& shape);
+
+// The row that decodes such a call: as above, but null where no row with an `advance` may take it.
+const TttKernel* choose_ttt_decoder(TttKind kind, const TttShape& shape);
 
 }  // namespace ttt

@@ -1,4 +1,5 @@
-// Decoding: the state of the inner loop, advanced by any number of tokens from any place inside the mini-batch.
+// Decoding: the state of the inner loop, advanced by any number of tokens from any place inside the mini-batch, in ATen
+// calls. (Fused rows have a pass of their own.)
 //
 // Shapes: B batch, H heads, T time, K head size, M hidden width of TTT-MLP, C mini-batch, R rows of a piece of it.
 #include <ATen/ATen.h>
@@ -102,6 +103,9 @@ at::Tensor ttt_advance(TttKind kind, const TttInputs& inputs, TttState& state) {
     fail("TTT op: the batch is ", q.size(0), " but the decoding state was made for a batch of ", state.k_BHCK.size(0));
   }
   check_ttt_arguments(kind, inputs, state.weights, mini_batch, state.k_BHCK.size(0));
+  TttShape shape = shape_of(inputs, mini_batch);
+  shape.bf16_products = false;
+  if (const TttKernel* row = choose_ttt_decoder(kind, shape)) return row->advance(kind, inputs, state);
   at::Tensor o_BHTK = at::empty(q.sizes(), q.options());
   for (std::int64_t t = 0; t < time;) {
     // The next R tokens: rows [first, first + R) of the open mini-batch.

@@ -10,6 +10,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "ops/parallel.h"
 #include "ops/ttt_kernels.h"
@@ -31,6 +33,7 @@ at::Tensor with_rows(const at::Tensor& x) {
 // The tensors of a call in a form that heads can be taken from.
 class Call {
  public:
+  // initial: none in decoding, whose weights are the state's.
   Call(TttKind kind, const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch)
       : B(inputs.q_BHTK.size(0)),
         H(inputs.q_BHTK.size(1)),
@@ -38,16 +41,15 @@ class Call {
         K(inputs.q_BHTK.size(3)),
         P(B * H),
         C(mini_batch),
-        mlp_(kind == TttKind::kMlp),
+        mlp_(kind == TttKind::kMlp && initial.w1.defined()),
         q_(with_rows(inputs.q_BHTK)),
         k_(with_rows(inputs.k_BHTK)),
         v_(with_rows(inputs.v_BHTK)),
         sigma_(inputs.sigma_BHT),
         scale_(inputs.scale_C.contiguous()),
         gain_(inputs.gain_HK.contiguous()),
-        bias_(inputs.bias_HK.contiguous()),
-        w1_(initial.w1.contiguous()),
-        b1_(initial.b1.contiguous()) {
+        bias_(inputs.bias_HK.contiguous()) {
+    if (initial.w1.defined()) w1_ = initial.w1.contiguous(), b1_ = initial.b1.contiguous();
     if (mlp_) w2_ = initial.w2.contiguous(), b2_ = initial.b2.contiguous();
   }
 
@@ -90,7 +92,7 @@ class Call {
  private:
   at::TensorOptions options() const { return q_.options().requires_grad(false); }
   static const float* of_head(const at::Tensor& x, std::int64_t h) {
-    return x.const_data_ptr<float>() + h * x.stride(0);
+    return x.defined() ? x.const_data_ptr<float>() + h * x.stride(0) : nullptr;
   }
 
   bool mlp_;
@@ -168,6 +170,37 @@ TttGradients backward(const FusedTtt& row, TttKind kind, const at::Tensor& grad_
   return grad;
 }
 
+at::Tensor advance(const FusedTtt& row, TttKind kind, const TttInputs& inputs, TttState& state) {
+  const Call call(kind, inputs, {}, state.k_BHCK.size(2));
+  const TttWeights& w = state.weights;
+  for (const at::Tensor& x : {w.w1, w.b1, w.w2, w.b2, state.k_BHCK, state.g1, state.x2, state.g2, state.sigma_BHC})
+    TTT_CHECK(!x.defined() || x.is_contiguous(), "the decoding state's tensors are changed in place");
+  const std::int64_t hidden = kind == TttKind::kMlp ? w.w1.size(3) : 0;
+  const auto head = [&](std::int64_t p) {
+    TttHead part = call.head(p);
+    part.hidden = hidden;
+    return part;
+  };
+  const auto part = [](const at::Tensor& x, std::int64_t p) {  // of a tensor [B,H,...]
+    return x.defined() ? x.mutable_data_ptr<float>() + p * x.stride(1) : nullptr;
+  };
+  const at::Tensor o = call.empty_rows();
+  // A token of one head is a microsecond of TTT-Linear: threads are for more than a few.
+  const std::int64_t work = call.T * std::max(call.K, hidden) * call.K, grain = std::max<std::int64_t>(1, 65536 / work);
+  parallel_ranges(call.P, grain, [&](std::int64_t begin, std::int64_t end) {
+    const at::Tensor workspace = call.empty({row.decode_workspace(head(begin))});
+    for (std::int64_t p = begin; p < end; ++p) {
+      kernels::TttDecodeState s{part(w.w1, p),     part(w.b1, p),         part(w.w2, p),
+                                part(w.b2, p),     part(state.k_BHCK, p), part(state.g1, p),
+                                part(state.x2, p), part(state.g2, p),     part(state.sigma_BHC, p),
+                                state.num_open};
+      row.decode(head(p), s, call.rows<float>(o, p), workspace.mutable_data_ptr<float>());
+    }
+  });
+  state.num_open = (state.num_open + call.T) % call.C;
+  return o;
+}
+
 template <std::size_t kRow>
 TttKernel kernel() {
   return {cat("fused_", kernels::fused_ttt()[kRow].name),
@@ -177,6 +210,9 @@ TttKernel kernel() {
           [](TttKind kind, const at::Tensor& grad_o, const TttInputs& inputs, const TttWeights& initial,
              std::int64_t mini_batch, const TttSaved& saved) {
             return backward(kernels::fused_ttt()[kRow], kind, grad_o, inputs, initial, mini_batch, saved);
+          },
+          [](TttKind kind, const TttInputs& inputs, TttState& state) {
+            return advance(kernels::fused_ttt()[kRow], kind, inputs, state);
           }};
 }
 

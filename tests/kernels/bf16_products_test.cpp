@@ -198,7 +198,7 @@ void expect_close(const Head::Result& actual, const Head::Result& expected, doub
 // Every size that rows are tested with against the reference; the emulated row beside the portable one in fp32, the
 // machine's own beside the emulated one (there only the order of sums differs, and now and then a rounding).
 TEST(Bf16Products, PassesOfAHead) {
-  const FusedTtt emulated = {"emulated", true, [] { return true; }, fused_workspace, fused_forward, fused_backward};
+  const FusedTtt emulated = fused_row("emulated", true, [] { return true; });
   for (const std::int64_t head_dim : {64, 96}) {
     for (const std::int64_t hidden : {std::int64_t{0}, 4 * head_dim}) {
       for (const std::int64_t mini_batch : {8, 16, 32, 64}) {

@@ -184,6 +184,49 @@ TEST_P(EveryRow, TakesAnyStrides) {
   });
 }
 
+// Decoding by every row that has a pass for it: any pieces of a sequence, against the whole in fp64; TTT_KERNEL or a
+// forced row holds there too.
+TEST_P(EveryRow, DecodesAnyPieces) {
+  for (const std::int64_t head_dim : {16, 64, 96}) {
+    for (const std::int64_t mini_batch : {8, 16, 20, 32}) {
+      const Sizes s64{GetParam(), 2, 3, 67, head_dim, mini_batch};
+      Sizes s = s64;
+      s.dtype = at::kFloat;
+      const Arguments exact = testing::random_arguments(s64), a = testing::random_arguments(s);
+      const at::Tensor expected = ttt_forward(s.kind, exact.inputs, exact.weights, mini_batch);
+      const auto tokens = [&](std::int64_t begin, std::int64_t count) {
+        TttInputs part = a.inputs;
+        for (at::Tensor* t : {&part.q_BHTK, &part.k_BHTK, &part.v_BHTK, &part.sigma_BHT})
+          *t = t->narrow(2, begin, count);
+        return part;
+      };
+      for_each_row(s, [&](const TttKernel& row, bool bf16_products) {
+        if (row.advance == nullptr) return;
+        const double tolerance = bf16_products ? 5e-2 : 1e-5;
+        TttState single = ttt_initial_state(a.weights, s.batch, mini_batch);
+        std::vector<at::Tensor> steps;
+        for (std::int64_t t = 0; t < s.time; ++t) steps.push_back(row.advance(s.kind, tokens(t, 1), single));
+        EXPECT_LE(testing::relative_error(at::cat(steps, 2), expected), tolerance);
+        EXPECT_EQ(single.num_open, s.time % mini_batch);
+        for (const std::int64_t split : {5, 8, 16, 31, 66}) {
+          TttState state = ttt_initial_state(a.weights, s.batch, mini_batch);
+          const at::Tensor first = row.advance(s.kind, tokens(0, split), state),
+                           rest = row.advance(s.kind, tokens(split, s.time - split), state);
+          EXPECT_LE(testing::relative_error(at::cat({first, rest}, 2), expected), tolerance) << "split " << split;
+          EXPECT_LE(testing::relative_error(state.weights.w1, single.weights.w1.to(at::kDouble)), tolerance) << split;
+        }
+      });
+    }
+  }
+  const TttShape shape{1, 2, 1, 64, 16, at::kFloat, at::kCPU};
+  ASSERT_NE(choose_ttt_decoder(GetParam(), shape), nullptr);
+  force_ttt_kernel("fused_portable");
+  EXPECT_EQ(choose_ttt_decoder(GetParam(), shape)->name, "fused_portable");
+  force_ttt_kernel("composed");
+  EXPECT_EQ(choose_ttt_decoder(GetParam(), shape), nullptr);
+  force_ttt_kernel("auto");
+}
+
 // From denormal numbers to large ones: finite, and the reference's numbers in fp64.
 TEST_P(EveryRow, InputsOfAnyMagnitude) {
   for (const double factor : {1e-40, 1e-12, 1e-4, 1e4}) {

@@ -25,7 +25,7 @@ const std::vector<FusedTtt>& fused_ttt() {
     kFusedTttAvx512,
     kFusedTttAvx2,
 #endif
-    {"portable", /*bf16_products=*/false, [] { return true; }, fused_workspace, fused_forward, fused_backward}
+    fused_row("portable", /*bf16_products=*/false, [] { return true; })
   };
   return rows;
 }

@@ -65,6 +65,15 @@ struct TttHeadGradients {
   float *dsigma = nullptr, *dscale = nullptr, *dgain = nullptr, *dbias = nullptr, *dstate = nullptr;
 };
 
+// The state of decoding, one head's (TttState in ops/ttt.h): fast weights as of the last finished mini-batch, in
+// TttHead's layouts, and the rows of the open one. Updated in place, but for num_open.
+struct TttDecodeState {
+  float *w1 = nullptr, *b1 = nullptr, *w2 = nullptr, *b2 = nullptr;
+  // k [C,K], sigma [C]; TTT-Linear: g1 [C,K]; TTT-MLP: g1, x2 [C,M], g2 [C,K]
+  float *k = nullptr, *g1 = nullptr, *x2 = nullptr, *g2 = nullptr, *sigma = nullptr;
+  std::int64_t num_open = 0;  // tokens in the open mini-batch, before the call
+};
+
 // The passes, compiled for one instruction set.
 struct FusedTtt {
   const char* name;     // "amx", "avx512_bf16", "avx512", "avx2", "portable"
@@ -74,6 +83,9 @@ struct FusedTtt {
   std::int64_t (*workspace)(const TttHead& head, bool backward);
   void (*forward)(const TttHead& head, const TttHeadOutputs& out, float* workspace);
   void (*backward)(const TttHead& head, const TttHeadGradients& gradients, float* workspace);
+  // head.time further tokens; head's weights are not read. o [T,K].
+  std::int64_t (*decode_workspace)(const TttHead& head);
+  void (*decode)(const TttHead& head, const TttDecodeState& state, HeadRows<float> o, float* workspace);
 };
 
 // Best first; those for other kinds of processors than the build's are left out. Workspaces are aligned to 64 bytes.

@@ -25,17 +25,13 @@ bool may_use_tiles() {
 }  // namespace
 
 extern const FusedTtt kFusedTttAmx;
-const FusedTtt kFusedTttAmx = {"amx",
-                               /*bf16_products=*/true,
-                               [] {
-                                 static const bool tiles = may_use_tiles();
-                                 return tiles && __builtin_cpu_supports("avx512bf16") &&
-                                        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-                                        __builtin_cpu_supports("avx512vl");
-                               },
-                               fused_workspace,
-                               fused_forward,
-                               fused_backward};
+const FusedTtt kFusedTttAmx =
+    fused_row("amx",
+              /*bf16_products=*/true, [] {
+                static const bool tiles = may_use_tiles();
+                return tiles && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") &&
+                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+              });
 
 }  // namespace ttt::kernels
 #endif

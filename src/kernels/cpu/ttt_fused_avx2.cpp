@@ -6,12 +6,9 @@
 namespace ttt::kernels {
 
 extern const FusedTtt kFusedTttAvx2;
-const FusedTtt kFusedTttAvx2 = {"avx2",
-                                /*bf16_products=*/false,
-                                [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); },
-                                fused_workspace,
-                                fused_forward,
-                                fused_backward};
+const FusedTtt kFusedTttAvx2 =
+    fused_row("avx2",
+              /*bf16_products=*/false, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); });
 
 }  // namespace ttt::kernels
 #endif

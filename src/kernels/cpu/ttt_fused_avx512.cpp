@@ -6,15 +6,12 @@
 namespace ttt::kernels {
 
 extern const FusedTtt kFusedTttAvx512;
-const FusedTtt kFusedTttAvx512 = {"avx512",
-                                  /*bf16_products=*/false,
-                                  [] {
-                                    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                                           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-                                  },
-                                  fused_workspace,
-                                  fused_forward,
-                                  fused_backward};
+const FusedTtt kFusedTttAvx512 =
+    fused_row("avx512",
+              /*bf16_products=*/false, [] {
+                return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+              });
 
 }  // namespace ttt::kernels
 #endif

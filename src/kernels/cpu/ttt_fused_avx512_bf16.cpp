@@ -6,16 +6,12 @@
 namespace ttt::kernels {
 
 extern const FusedTtt kFusedTttAvx512Bf16;
-const FusedTtt kFusedTttAvx512Bf16 = {"avx512_bf16",
-                                      /*bf16_products=*/true,
-                                      [] {
-                                        return __builtin_cpu_supports("avx512bf16") &&
-                                               __builtin_cpu_supports("avx512bw") &&
-                                               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-                                      },
-                                      fused_workspace,
-                                      fused_forward,
-                                      fused_backward};
+const FusedTtt kFusedTttAvx512Bf16 =
+    fused_row("avx512_bf16",
+              /*bf16_products=*/true, [] {
+                return __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512bw") &&
+                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+              });
 
 }  // namespace ttt::kernels
 #endif

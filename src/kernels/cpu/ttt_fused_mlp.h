@@ -1,7 +1,6 @@
 // TTT-MLP, fused: one head. Names: reference/ttt_reference.h. Included by ttt_fused_impl.h.
 #pragma once
 
-#include "kernels/cpu/lanes_math.h"
 #include "kernels/cpu/ttt_fused_head.h"
 
 namespace ttt::kernels {
@@ -81,20 +80,7 @@ class MlpPass : public HeadPass {
   Blocks<const float> in_wide(const float* p) const { return {p, S}; }
   Blocks<float> out_wide(float* p) const { return {p, S}; }
 
-  // z += c;  t = tanh(k (z + a z^3)), the tanh of GELU;  x = phi(z) = z/2 (1 + t). [C,M]
-  void gelu(float* z, const float* c, float* t, float* x) const {
-    for (std::int64_t row = 0; row < C; ++row) {
-      for (std::int64_t f = 0; f < M; f += 16) {
-        const std::int64_t at = row * S + f;
-        const Lanes<float> z_f = load_lanes(z + at) + load_lanes(c + f);
-        const Lanes<float> u = static_cast<float>(kGeluK) * z_f * (1.0f + static_cast<float>(kGeluA) * z_f * z_f);
-        const Lanes<float> t_f = 1.0f - 2.0f / (exp_of(2.0f * u) + 1.0f);
-        save(z + at, z_f);
-        save(t + at, t_f);
-        save(x + at, Lanes<float>(0.5f * z_f * (1.0f + t_f)));
-      }
-    }
-  }
+  void gelu(float* z, const float* c, float* t, float* x) const { gelu_rows(C, M, S, z, c, t, x); }
 
   void step(std::int64_t i, bool want_output) {
     const State w = parts(w_[i]);

@@ -1,11 +1,13 @@
-// The inner LayerNorms of the fused passes, sixteen rows at a time: every step of a row's chain (mean, variance, the
-// projections' means) is done for sixteen rows before the next, and their sums are reduced together. Equations:
-// reference/ttt_reference.h; the same steps row by row: ttt_rows_impl.h. Included by ttt_fused_head.h.
+// The inner LayerNorms and GELU of the fused passes, sixteen rows at a time: every step of a row's chain (mean,
+// variance, the projections' means) is done for sixteen rows before the next, and their sums are reduced together.
+// Equations: reference/ttt_reference.h; the same steps row by row: ttt_rows_impl.h. Included by ttt_fused_head.h.
 //
 // Shapes: C rows of K columns, K a multiple of 16.
 #pragma once
 
+#include "kernels/cpu/lanes_math.h"
 #include "kernels/cpu/products.h"
+#include "kernels/cpu/ttt_rows_impl.h"
 #include "kernels/ttt_params.h"
 
 namespace ttt::kernels {
@@ -69,6 +71,23 @@ TTT_INLINE inline void row_blocks(std::int64_t C, const Body& body) {
 }
 
 #define TTT_CELL [&](std::int64_t i, std::int64_t k) TTT_INLINE
+
+// z += c;  t = tanh(k (z + a z^3)), the tanh of GELU;  x = phi(z) = z/2 (1 + t). [rows,cols], rows `step` apart; c
+// [cols].
+inline void gelu_rows(std::int64_t rows, std::int64_t cols, std::int64_t step, float* z, const float* c, float* t,
+                      float* x) {
+  for (std::int64_t row = 0; row < rows; ++row) {
+    for (std::int64_t f = 0; f < cols; f += 16) {
+      const std::int64_t at = row * step + f;
+      const Lanes<float> z_f = lanes_at(z + at) + lanes_at(c + f);
+      const Lanes<float> u = static_cast<float>(kGeluK) * z_f * (1.0f + static_cast<float>(kGeluA) * z_f * z_f);
+      const Lanes<float> t_f = 1.0f - 2.0f / (exp_of(2.0f * u) + 1.0f);
+      save(z + at, z_f);
+      save(t + at, t_f);
+      save(x + at, Lanes<float>(0.5f * z_f * (1.0f + t_f)));
+    }
+  }
+}
 
 // z becomes xh = normalise(z), r [C] its 1/std.
 TTT_INLINE inline void normalise_rows(std::int64_t rows, std::int64_t K, float* z, float* r) {
