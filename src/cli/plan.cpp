@@ -2,6 +2,7 @@
 #include <iomanip>
 #include <iostream>
 
+#include "base/error.h"
 #include "base/files.h"
 #include "cli/command.h"
 #include "cli/parse.h"
@@ -43,7 +44,8 @@ void print(const Plan& plan) {
                     << flops(plan.recompute * static_cast<double>(plan.tokens)) << "on top, in the backward pass\n";
   std::cout << "  (a token, context " << plan.context << ", multiply-add = 2; training = 3 x forward)\n";
 
-  std::cout << "memory of a process\n";
+  std::cout << (plan.processes > 1 ? cat("memory of each of ", plan.processes, " processes\n")
+                                   : "memory of a process\n");
   row("weights") << short_bytes(plan.memory.weights) << "\n";
   row("gradients") << short_bytes(plan.memory.gradients) << "\n";
   row("AdamW's moments") << short_bytes(plan.memory.optimizer) << "\n";
@@ -77,6 +79,7 @@ ExitCode run_plan(const std::vector<std::string>& args) {
   std::string file;
   std::vector<std::string> overrides;
   double tokens_per_second = 0, tflops = 0;
+  std::int64_t processes = 1;
   bool json = false;
   CLI::App app(
       "What a training run will cost: parameters, operations, memory, disk, steps and hours. Reads the config alone,\n"
@@ -88,6 +91,8 @@ ExitCode run_plan(const std::vector<std::string>& args) {
   app.add_option("--tflops", tflops, "estimate the speed from so many sustained TFLOP/s")
       ->check(CLI::PositiveNumber)
       ->excludes(speed_option);
+  app.add_option("--processes", processes, "that train together; memory is that of one of them")
+      ->check(CLI::PositiveNumber);
   app.add_flag("--json", json, "print one JSON object");
   if (!parse_arguments(app, args)) return ExitCode::kOk;
 
@@ -100,7 +105,7 @@ ExitCode run_plan(const std::vector<std::string>& args) {
   } else if (!config.output_dir.empty()) {
     speed = measured_speed(fs::path(config.output_dir) / "metrics.jsonl");
   }
-  const Plan plan = make_plan(config, speed);
+  const Plan plan = make_plan(config, speed, processes);
   if (json) {
     std::cout << to_json(plan).dump() << "\n";
   } else {

@@ -337,13 +337,13 @@ RunConfig load_run_config(const std::vector<fs::path>& files, const std::vector<
 RunConfig load_partial_config(const fs::path& file, const std::vector<std::string>& overrides) {
   RunConfig config = assemble(read_keys(file, overrides));
   check_in(file, [&] { validate_settings(config); });
-  config.train.micro_batch = config.micro_batch();
   return config;
 }
 
 std::vector<ResolvedKey> explain_config(const fs::path& file, const std::vector<std::string>& overrides) {
   const GivenKeys given = read_keys(file, overrides);
   RunConfig config = load_partial_config(file, overrides);
+  config.train.micro_batch = config.micro_batch();
   RunConfig defaults, with_parity;
   with_parity.parity = config.parity;
   apply_parity_defaults(with_parity);

@@ -1,6 +1,9 @@
 // Cross-field rules of a training run.
 #include "config/run_config.h"
 
+#include <algorithm>
+#include <string>
+
 #include "base/error.h"
 
 namespace ttt {
@@ -56,6 +59,20 @@ void validate_settings(const RunConfig& config) {
   if (optim.end_lr > optim.lr) {
     user_error("optim.end_lr ", optim.end_lr, " is above the peak, optim.lr ", optim.lr, "; lower it");
   }
+}
+
+void check_shares(const RunConfig& config, std::int64_t ranks) {
+  const std::int64_t sequences = config.sequences_per_step(), context = config.train.context;
+  const std::int64_t unit = ranks * std::max<std::int64_t>(config.train.micro_batch, 1);
+  if (sequences % unit == 0) return;
+  const std::int64_t below = sequences / unit * unit;
+  user_error("train.batch_tokens ", config.train.batch_tokens, " makes ", sequences, " sequences a step, which ", ranks,
+             " processes",
+             config.train.micro_batch > 1 ? cat(" in micro-batches of ", config.train.micro_batch) : std::string(),
+             " cannot share evenly; use train.batch_tokens ", below > 0 ? cat(below * context, " or ") : std::string(),
+             (below + unit) * context,
+             config.train.micro_batch > 1 && sequences % ranks == 0 ? ", another train.micro_batch (0: chosen)" : "",
+             ", or another number of processes");
 }
 
 }  // namespace ttt

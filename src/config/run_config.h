@@ -114,5 +114,8 @@ struct RunConfig {
 void validate(const RunConfig& config);
 // The same without asking where data are and where output goes.
 void validate_settings(const RunConfig& config);
+// Throws UserError, with numbers that would fit, unless the sequences of a step divide evenly among so many processes
+// and their micro-batches.
+void check_shares(const RunConfig& config, std::int64_t ranks);
 
 }  // namespace ttt

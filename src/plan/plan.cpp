@@ -48,11 +48,12 @@ Kept kept_by_layer(const ModelConfig& m, MixerKind kind) {
   return kept;
 }
 
-MemoryPlan memory_of(const RunConfig& config, std::int64_t parameters) {
+MemoryPlan memory_of(const RunConfig& config, std::int64_t parameters, std::int64_t processes) {
   const ModelConfig& m = config.model;
   MemoryPlan memory;
   memory.weights = memory.gradients = kFp32 * parameters;
-  memory.optimizer = 2 * kFp32 * parameters;
+  const std::int64_t owned = config.dist.zero > 0 ? (parameters + processes - 1) / processes : parameters;
+  memory.optimizer = 2 * kFp32 * owned;
   const bool bf16 = config.train.dtype == DType::kBf16;
   double all = 0, largest = 0;
   for (std::int64_t layer = 0; layer < m.num_layers; ++layer) {
@@ -62,7 +63,7 @@ MemoryPlan memory_of(const RunConfig& config, std::int64_t parameters) {
   }
   const auto D = static_cast<double>(m.hidden_size);
   if (config.train.recompute) all = static_cast<double>(m.num_layers) * kFp32 * D + largest;
-  const auto tokens = static_cast<double>(config.micro_batch() * config.train.context);
+  const auto tokens = static_cast<double>(config.micro_batch(processes) * config.train.context);
   memory.activations = static_cast<std::int64_t>(tokens * (all + kFp32 * 4 * D)) + kLogitBytes +
                        kFp32 * m.vocab_size * m.hidden_size;  // the head's gradient before it is added
   if (bf16) memory.activations += static_cast<std::int64_t>(kBf16 * dense_flops(m) / 2);  // the dense weights, rounded
@@ -93,20 +94,22 @@ std::optional<double> Plan::hours() const {
   return static_cast<double>(tokens) / speed->tokens_per_second / 3600;
 }
 
-Plan make_plan(const RunConfig& config, const std::optional<Speed>& speed) {
+Plan make_plan(const RunConfig& config, const std::optional<Speed>& speed, std::int64_t processes) {
+  check_shares(config, processes);
   Plan plan;
+  plan.processes = processes;
   plan.parameters = count_parameters(config.model);
   plan.forward = forward_flops(config.model, config.train.context);
   plan.training = training_flops(config.model, config.train.context);
   plan.recompute = recompute_flops(config.model, config.train.context, config.train.recompute);
-  plan.memory = memory_of(config, plan.parameters.total);
+  plan.memory = memory_of(config, plan.parameters.total, processes);
   plan.disk = disk_of(config, plan.parameters.total);
   plan.steps = config.train.steps;
   plan.tokens = config.train.steps * config.train.batch_tokens;
   plan.warmup_steps = config.optim.warmup_steps;
   plan.context = config.train.context;
   plan.sequences_per_step = config.sequences_per_step();
-  plan.micro_batch = config.micro_batch();
+  plan.micro_batch = config.micro_batch(processes);
   plan.speed = speed;
   return plan;
 }
@@ -165,7 +168,8 @@ Json to_json(const Plan& plan) {
       {"tokens_per_parameter", plan.tokens_per_parameter()},
       {"context", plan.context},
       {"sequences_per_step", plan.sequences_per_step},
-      {"micro_batch", plan.micro_batch}};
+      {"micro_batch", plan.micro_batch},
+      {"processes", plan.processes}};
   json["tokens_per_second"] = plan.speed ? Json(plan.speed->tokens_per_second) : Json();
   json["speed_source"] = plan.speed ? Json(plan.speed->source) : Json();
   json["hours"] = plan.speed ? Json(*plan.hours()) : Json();

@@ -13,8 +13,9 @@
 
 namespace ttt {
 
-// Bytes, of one process. Weights, gradients and AdamW's two moments are fp32; activations too, unless train.dtype is
-// bf16 (auto, which may turn out to be, is counted as fp32).
+// Bytes, of one process. With dist.zero: 1, AdamW's moments are divided among the processes. Weights, gradients and
+// AdamW's two moments are fp32; activations too, unless train.dtype is bf16 (auto, which may turn out to be, is counted
+// as fp32).
 struct MemoryPlan {
   std::int64_t weights = 0, gradients = 0, optimizer = 0;
   std::int64_t activations = 0;          // an estimate: what the backward pass needs of one micro-batch
@@ -41,14 +42,16 @@ struct Plan {
   double recompute = 0;     // per token of training, exact products
   MemoryPlan memory;
   DiskPlan disk;
-  std::int64_t steps = 0, tokens = 0, warmup_steps = 0, context = 0, sequences_per_step = 0, micro_batch = 0;
+  std::int64_t steps = 0, tokens = 0, warmup_steps = 0, context = 0, sequences_per_step = 0, micro_batch = 0,
+               processes = 1;
   std::optional<Speed> speed;
 
   double tokens_per_parameter() const { return static_cast<double>(tokens) / static_cast<double>(parameters.total); }
   std::optional<double> hours() const;  // with a speed
 };
 
-Plan make_plan(const RunConfig& config, const std::optional<Speed>& speed = std::nullopt);
+// Of a run of so many processes. Throws UserError when they cannot share its steps.
+Plan make_plan(const RunConfig& config, const std::optional<Speed>& speed = std::nullopt, std::int64_t processes = 1);
 
 // The median tokens_per_second of the last steps (at most 100) of a metrics.jsonl; nothing when it has none.
 std::optional<Speed> measured_speed(const std::filesystem::path& metrics);

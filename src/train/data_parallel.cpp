@@ -34,20 +34,6 @@ std::string identity_of(const RunConfig& config, const std::string& data_fingerp
 
 }  // namespace
 
-void check_shares(const RunConfig& config, std::int64_t ranks) {
-  const std::int64_t sequences = config.sequences_per_step(), context = config.train.context;
-  const std::int64_t unit = ranks * std::max<std::int64_t>(config.train.micro_batch, 1);
-  if (sequences % unit == 0) return;
-  const std::int64_t below = sequences / unit * unit;
-  user_error("train.batch_tokens ", config.train.batch_tokens, " makes ", sequences, " sequences a step, which ", ranks,
-             " processes",
-             config.train.micro_batch > 1 ? cat(" in micro-batches of ", config.train.micro_batch) : std::string(),
-             " cannot share evenly; use train.batch_tokens ", below > 0 ? cat(below * context, " or ") : std::string(),
-             (below + unit) * context,
-             config.train.micro_batch > 1 && sequences % ranks == 0 ? ", another train.micro_batch (0: chosen)" : "",
-             ", or another number of processes");
-}
-
 std::unique_ptr<Communicator> connect_ranks(const RunConfig& config, const World& world) {
   if (!world.remark.empty()) log_warn(world.remark);
   if (world.alone()) return nullptr;

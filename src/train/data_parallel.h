@@ -13,10 +13,6 @@
 
 namespace ttt {
 
-// Throws UserError, with numbers that would fit, unless the sequences of a step divide evenly among the ranks and their
-// micro-batches.
-void check_shares(const RunConfig& config, std::int64_t ranks);
-
 // Connects the ranks; null for a process alone. Throws as check_shares() and Communicator do.
 std::unique_ptr<Communicator> connect_ranks(const RunConfig& config, const World& world);
 

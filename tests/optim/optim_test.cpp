@@ -179,6 +179,39 @@ TEST(AdamW, StateGoesOnExactly) {
       UserError);
 }
 
+// What processes that step a part each (ZeRO-1) do together is what one optimizer does, bit for bit where parts begin
+// at multiples of 16 elements; and its whole state is cut up in loading.
+TEST(AdamW, PartsStepAsTheWhole) {
+  torch::manual_seed(5);
+  const NamedParameters whole = {{"a.weight", leaf(torch::randn({37, 5}))}, {"norm.weight", leaf(torch::randn({23}))}};
+  const NamedParameters parts = {{"a.weight", leaf(whole[0].second.detach())},
+                                 {"norm.weight", leaf(whole[1].second.detach())}};
+  OptimConfig config;
+  AdamW one(whole, config), first(parts, config, {{0, 96}, {0, 0}}), second(parts, config, {{96, 185}, {0, 23}});
+  const auto step = [&] {
+    for (std::size_t i = 0; i < whole.size(); ++i) {
+      parts[i].second.mutable_grad() = torch::randn(whole[i].second.sizes());
+      whole[i].second.mutable_grad() = parts[i].second.grad().clone();
+    }
+    for (AdamW* optimizer : {&one, &first, &second}) optimizer->step(1e-2);
+    for (std::size_t i = 0; i < whole.size(); ++i)
+      EXPECT_TRUE(torch::equal(whole[i].second, parts[i].second)) << whole[i].first << ", update " << one.updates();
+  };
+  for (int i = 0; i < 3; ++i) step();
+  EXPECT_EQ(first.state()[0].second.numel(), 96);
+  EXPECT_TRUE(torch::equal(second.state()[0].second, one.state()[0].second.reshape({-1}).slice(0, 96)));
+
+  AdamW other_first(parts, config, {{0, 32}, {0, 16}}), other_second(parts, config, {{32, 185}, {16, 23}});
+  for (AdamW* optimizer : {&other_first, &other_second}) optimizer->load_state(one.state(), one.updates(), "a test");
+  for (std::size_t i = 0; i < whole.size(); ++i) {
+    parts[i].second.mutable_grad() = torch::randn(whole[i].second.sizes());
+    whole[i].second.mutable_grad() = parts[i].second.grad().clone();
+  }
+  for (AdamW* optimizer : {&one, &other_first, &other_second}) optimizer->step(1e-2);
+  for (std::size_t i = 0; i < whole.size(); ++i)
+    EXPECT_TRUE(torch::equal(whole[i].second, parts[i].second)) << whole[i].first;
+}
+
 TEST(Clipping, ScalesByTheGlobalNorm) {
   for (const double max_norm : {0.0, 1.0, 5.0, 100.0}) {
     const torch::Tensor a = leaf(torch::zeros({2, 1})), b = leaf(torch::zeros({1}));

@@ -161,6 +161,20 @@ TEST_F(PlanTest, MemoryIsSixteenBytesAParameterAndActivations) {
   EXPECT_LT(make_plan(config_).memory.activations, sixteen);
 }
 
+TEST_F(PlanTest, ZeroDividesTheMomentsAmongTheProcesses) {
+  const std::int64_t parameters = make_plan(config_).parameters.total;
+  const auto optimizer = [&](std::int64_t processes) {
+    return make_plan(config_, std::nullopt, processes).memory.optimizer;
+  };
+  EXPECT_EQ(optimizer(4), 8 * parameters);
+  config_.dist.zero = 1;
+  EXPECT_EQ(optimizer(1), 8 * parameters);
+  EXPECT_EQ(optimizer(4), 8 * ((parameters + 3) / 4));
+  config_.train.micro_batch = 0;  // chosen for the share of a process
+  EXPECT_EQ(make_plan(config_, std::nullopt, 16).micro_batch, 1);
+  EXPECT_THROW(make_plan(config_, std::nullopt, 3), UserError);  // 16 sequences a step
+}
+
 TEST_F(PlanTest, DiskFollowsRetention) {
   const auto kept = [&](CheckpointConfig checkpoint) {
     config_.checkpoint = checkpoint;

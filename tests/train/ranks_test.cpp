@@ -1,0 +1,181 @@
+// Trainers in processes of their own that train together: losses over unevenly scored sequences, a gradient that is not
+// finite on one rank alone, what they check of each other.
+#include <gtest/gtest.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <cmath>
+#include <limits>
+
+#include "base/rng.h"
+#include "data/prepare.h"
+#include "support/ranks.h"
+#include "train/data_parallel.h"
+#include "train/scratch.h"
+#include "train/trainer.h"
+
+namespace ttt {
+namespace {
+
+constexpr int kSteps = 6;
+
+class RanksTest : public ScratchTest {
+ protected:
+  // Documents of very different lengths, so that the ranks' shares have different numbers of scored targets.
+  void SetUp() override {
+    ScratchTest::SetUp();
+    std::vector<std::int32_t> stream;
+    CounterRng rng(11);
+    for (int i = 0; i < 24 * 40 + 1; ++i) {
+      const bool dense = i / (24 * 4) % 2 == 0;
+      stream.push_back(rng.uniform() < (dense ? 0.4 : 0.02) ? 0 : static_cast<std::int32_t>(rng.next() % 17));
+    }
+    write_npy(scratch_ / "stream.npy", stream);
+    PrepareTokens options;
+    options.input = scratch_ / "stream.npy";
+    options.vocab_size = 17;
+    options.bos_id = 0;
+    options.output = scratch_ / "data";
+    prepare_tokens(options);
+  }
+
+  RunConfig config(const std::string& output) const {
+    RunConfig config;
+    config.model.mixer = MixerPattern({MixerKind::kTttMlp, MixerKind::kAttention});
+    config.model.backbone = Backbone::kMamba;
+    config.model.pre_conv = true;
+    config.model.vocab_size = 17;
+    config.model.hidden_size = 16;
+    config.model.num_layers = 2;
+    config.model.num_heads = 2;
+    config.model.intermediate_size = 32;
+    config.data.train = (scratch_ / "data").string();
+    config.data.order = DataOrder::kSequential;
+    config.train.context = 24;
+    config.train.batch_tokens = 24 * 8;
+    config.train.micro_batch = 1;
+    config.train.steps = kSteps;
+    config.train.threads = 1;
+    config.train.device = DeviceKind::kCpu;
+    config.train.dtype = DType::kFp32;
+    config.optim.lr = 1e-2;
+    config.optim.warmup_steps = 2;
+    config.optim.decay_steps = kSteps;
+    config.dist.timeout_seconds = 60;
+    config.output_dir = (scratch_ / output).string();
+    return config;
+  }
+
+  static ExitCode train(const RunConfig& config, const World& world) {
+    const auto ranks = connect_ranks(config, world);
+    TrainerOptions options;
+    options.quiet = true;
+    options.ranks = ranks.get();
+    const auto run = [&] { return Trainer(config, options).run(); };
+    return ranks ? ranks->guarded(run) : run();
+  }
+
+  static std::vector<Json> lines(const RunConfig& config) {
+    return read_metrics(fs::path(config.output_dir) / "metrics.jsonl", "train");
+  }
+};
+
+// The order of fp32 sums is all that may differ: some 1e-7 a step, and 1e-5 after a few.
+TEST_F(RanksTest, LossesAreAveragedOverTheScoredTargetsOfAllRanks) {
+  for (const LossAverage average : {LossAverage::kTokens, LossAverage::kSequences}) {
+    std::vector<Json> alone;
+    for (const int size : {1, 2, 4, 8}) {
+      RunConfig c = config(cat("run", size, average == LossAverage::kTokens ? "tokens" : "sequences"));
+      c.train.loss_average = average;
+      c.train.reset_at_documents = true;
+      c.dist.zero = size == 4 ? 1 : 0;
+      expect_all_ok(run_ranks(size, [&](const World& world) { EXPECT_EQ(train(c, world), ExitCode::kOk); }));
+      const std::vector<Json> own = lines(c);
+      ASSERT_EQ(own.size(), static_cast<std::size_t>(kSteps));
+      if (size == 1) alone = own;
+      for (std::size_t i = 0; i < own.size(); ++i) {
+        for (const char* key : {"loss", "grad_norm"})
+          EXPECT_NEAR(own[i].at(key).get<double>() / alone[i].at(key).get<double>(), 1, 1e-5)
+              << key << " of step " << i + 1 << " with " << size << " ranks";
+        EXPECT_EQ(own[i].at("tokens"), alone[i].at("tokens"));
+      }
+    }
+  }
+}
+
+TEST_F(RanksTest, WhatIsNotFiniteOnOneRankStopsAllAtTheLastGoodStep) {
+  const RunConfig c = config("diverged");
+  const auto ends = run_ranks(2, [&](const World& world) {
+    const auto ranks = connect_ranks(c, world);
+    TrainerOptions options;
+    options.quiet = true;
+    options.ranks = ranks.get();
+    ranks->guarded([&] {
+      Trainer trainer(c, options);
+      trainer.step();
+      trainer.step();
+      if (world.rank == 1) {  // its forward pass alone
+        const torch::NoGradGuard no_grad;
+        trainer.model().parameters().front()[5].fill_(std::numeric_limits<float>::infinity());
+      }
+      EXPECT_THROW(trainer.step(), Trainer::NotFinite);
+      EXPECT_EQ(trainer.state().step, 2);
+      if (world.rank == 1) {
+        const torch::NoGradGuard no_grad;
+        trainer.model().parameters().front()[5].fill_(0.0f);
+      }
+      EXPECT_EQ(trainer.run(), ExitCode::kOk);  // nobody waits for another
+    });
+  });
+  expect_all_ok(ends);
+}
+
+TEST_F(RanksTest, OtherDataOnOneMachineAreNoticed) {
+  RunConfig c = config("differ");
+  c.data.train = "data";
+  std::vector<std::int32_t> other(24 * 40 + 1, 3);
+  write_npy(scratch_ / "stream.npy", other);
+  PrepareTokens options;
+  options.input = scratch_ / "stream.npy";
+  options.vocab_size = 17;
+  options.bos_id = 0;
+  options.output = scratch_ / "there" / "data";
+  prepare_tokens(options);
+  const auto ends = run_ranks(2, [&](const World& world) {
+    fs::current_path(world.rank == 0 ? scratch_ : scratch_ / "there");
+    train(c, world);
+  });
+  for (const RankEnd& end : ends) {
+    EXPECT_EQ(end.code, 2);
+    EXPECT_NE(end.message.find("rank 1 has training data with the fingerprint"), std::string::npos) << end.message;
+  }
+  EXPECT_FALSE(fs::exists(c.output_dir));
+}
+
+TEST_F(RanksTest, StepsThatCannotBeSharedAreRefusedWithNumbersThatFit) {
+  const auto refusal = [&](std::int64_t ranks, std::int64_t micro_batch) {
+    RunConfig c = config("run");
+    c.train.micro_batch = micro_batch;
+    try {
+      check_shares(c, ranks);
+      return std::string();
+    } catch (const UserError& error) {
+      return std::string(error.what());
+    }
+  };
+  EXPECT_EQ(refusal(8, 1), "");
+  EXPECT_EQ(refusal(2, 4), "");
+  EXPECT_EQ(refusal(3, 1),
+            "train.batch_tokens 192 makes 8 sequences a step, which 3 processes cannot share evenly; use "
+            "train.batch_tokens 144 or 216, or another number of processes");
+  EXPECT_EQ(refusal(16, 0),
+            "train.batch_tokens 192 makes 8 sequences a step, which 16 processes cannot share evenly; use "
+            "train.batch_tokens 384, or another number of processes");
+  EXPECT_EQ(
+      refusal(4, 4),
+      "train.batch_tokens 192 makes 8 sequences a step, which 4 processes in micro-batches of 4 cannot share "
+      "evenly; use train.batch_tokens 384, another train.micro_batch (0: chosen), or another number of processes");
+}
+
+}  // namespace
+}  // namespace ttt
