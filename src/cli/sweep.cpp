@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "base/files.h"
+#include "base/process.h"
 #include "cli/command.h"
 #include "cli/parse.h"
 #include "config/load.h"
@@ -84,16 +85,12 @@ std::vector<const SweepRun*> select(const Sweep& sweep, const Options& options) 
                           : cat("; did you mean '", near, "'?"));
 }
 
-fs::path this_program() {
-  return fs::read_symlink("/proc/self/exe");
-}
-
 void write_slurm_array(const Sweep& sweep, const std::vector<const SweepRun*>& runs, const Options& options) {
   std::vector<const SweepRun*> due;
   for (const SweepRun* run : runs)
     if (is_due(*run, read_record(*run), options.retry_failed)) due.push_back(run);
   if (due.empty()) user_error("no run is left to do (failed ones are done again with --retry-failed)");
-  SlurmOptions slurm{this_program(), options.overrides, options.jobs > 1 ? options.jobs : 0};
+  SlurmOptions slurm{own_program(), options.overrides, options.jobs > 1 ? options.jobs : 0};
   if (options.retry_failed) slurm.overrides.emplace_back("--retry-failed");
   make_writable_directory(sweep.output_dir);
   const fs::path script = sweep.output_dir / "sweep.sbatch";
@@ -137,7 +134,7 @@ ExitCode run_sweep_command(const std::vector<std::string>& args) {
                                           "'; wait for it, or choose another output_dir"));
   }
   RunnerOptions runner;
-  runner.program = this_program();
+  runner.program = own_program();
   runner.jobs = options.jobs;
   runner.retry_failed = options.retry_failed;
   const ExitCode code = run_sweep(sweep, runs, runner);

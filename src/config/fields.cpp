@@ -273,6 +273,15 @@ void declare(Declarations& d, TrainConfig& t) {
   d.boolean("train.tensorboard", t.tensorboard, "write TensorBoard event files to output_dir/tensorboard");
   d.integer("train.sample_tokens", t.sample_tokens, {0, 100000}, "tokens",
             "of text that the model writes at each validation, after the first words of data.valid; 0: none");
+  d.integer("train.max_skipped_steps", t.max_skipped_steps, {0}, "steps",
+            "in a row that are passed over, with no update, when their loss or gradient is not finite");
+  d.integer(
+      "train.max_rollbacks", t.max_rollbacks, {0}, "",
+      "to the newest checkpoint, passing over the samples in question, when that does not help; then the run stops");
+  d.number("train.spike_deviations", t.spike_deviations, {},
+           "a loss so many standard deviations above that of the last steps is such a case too; 0: never");
+  d.integer("train.watchdog_seconds", t.watchdog_seconds, {0}, "seconds",
+            "that a micro-batch, a save or the like may take before the process ends itself with exit code 1; 0: any");
 }
 
 void declare(Declarations& d, OptimConfig& o) {
@@ -314,6 +323,12 @@ void declare(Declarations& d, DistConfig& dist) {
   d.choice<ReduceDType>("dist.reduce_dtype", dist.reduce_dtype,
                         {{"fp32", ReduceDType::kFp32}, {"bf16", ReduceDType::kBf16}},
                         "in which gradients travel and are summed over the processes; bf16: half the traffic");
+}
+
+void declare(Declarations& d, ProfileConfig& profile) {
+  d.integer("profile.first_step", profile.first_step, {0}, "",
+            "from which output_dir/trace-stepN-rankR.json is recorded, a Chrome trace of every op; 0: none");
+  d.integer("profile.steps", profile.steps, {1}, "steps", "that it covers");
 }
 
 bool is_digit(char c) {
@@ -395,6 +410,7 @@ std::vector<Field> fields_of(RunConfig& config) {
   declare(d, config.optim);
   declare(d, config.checkpoint);
   declare(d, config.dist);
+  declare(d, config.profile);
   d.path("output_dir", config.output_dir, "the run's folder: config, metrics, log, checkpoints");
   d.path("init_from", config.init_from,
          "a checkpoint folder, or a run folder (its newest), whose model starts the run; empty: fresh initialisation");

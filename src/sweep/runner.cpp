@@ -1,7 +1,5 @@
 #include "sweep/runner.h"
 
-#include <fcntl.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,12 +10,12 @@
 #include <cstdio>
 #include <deque>
 #include <optional>
-#include <sstream>
 #include <thread>
 
 #include "base/build_info.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/process.h"
 #include "base/signals.h"
 #include "base/timer.h"
 #include "config/load.h"
@@ -34,45 +32,6 @@ struct Child {
   pid_t pid = -1;
   Timer timer;
 };
-
-// The last line that says "error: ", else the last that says anything.
-std::string last_words(const fs::path& log, int code) {
-  std::istringstream lines(read_file(log));
-  std::string last, error;
-  for (std::string line; std::getline(lines, line);) {
-    if (line.empty()) continue;
-    last = line;
-    if (line.starts_with("error: ")) error = line.substr(7);
-  }
-  if (last.empty())
-    return cat("exit code ", code, " and not a word", code == 127 ? "; the program could not be started" : "");
-  return error.empty() ? last : error;
-}
-
-// Starts the program, both outputs to `log`. The child is stopped by SIGTERM when this process dies.
-pid_t start_process(const std::vector<std::string>& command, const fs::path& log) {
-  const int fd = open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (fd < 0) user_error("cannot write '", log.string(), "'");
-  std::vector<char*> argv;
-  for (const std::string& word : command) argv.push_back(const_cast<char*>(word.c_str()));
-  argv.push_back(nullptr);
-  const pid_t parent = getpid();
-  const pid_t pid = fork();
-  if (pid < 0) {
-    close(fd);
-    fail("cannot start another process; run fewer at a time (--jobs)");
-  }
-  if (pid == 0) {  // nothing but system calls from here to exec
-    prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != parent) _exit(1);  // it died in between
-    dup2(fd, STDOUT_FILENO);
-    dup2(fd, STDERR_FILENO);
-    execv(argv[0], argv.data());
-    _exit(127);
-  }
-  close(fd);
-  return pid;
-}
 
 // A training that an earlier, killed sweep started may still be saving its last step.
 bool is_locked(const SweepRun& run) {

@@ -8,6 +8,10 @@
 //     "weight_change",
 //      "sigma_quantiles"}    lists with one value a mini-batch of the inner loop (quantiles: 0, 25, 50, 75, 100 %)
 //     {"kind": "sample", "step", "prompt", "text"}    with train.sample_tokens
+//     {"kind": "skipped", "step", "loss", "grad_norm" (null where not finite), "samples": [first, last), "skipped" (so
+//     far)}    a step without an update
+//     {"kind": "rollback", "step" (of the checkpoint), "from_step", "reason", "passed_over": [[first, last), ...],
+//     "rollbacks" (so far)}
 #pragma once
 
 #include <cstdint>

@@ -2,10 +2,13 @@
 #include "train/trainer.h"
 
 #include <ATen/ATen.h>
+#include <ATen/record_function.h>
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/signals.h"
 #include "base/timer.h"
@@ -25,6 +28,24 @@ bool is_due(std::int64_t step, std::int64_t every) {
   return every > 0 && step % every == 0;
 }
 
+// While it lives, the gradient of a parameter is not a number, where TTT_FAULT asks for that now.
+class InjectedFault {
+ public:
+  InjectedFault(const char* kind, std::int64_t step, int rank, const torch::Tensor& parameter) : parameter_(parameter) {
+    if (fault_is_due(kind, step, rank))
+      hook_ = parameter.register_hook([](const torch::Tensor& gradient) { return gradient * NAN; });
+  }
+  ~InjectedFault() {
+    if (hook_) parameter_.remove_hook(*hook_);
+  }
+  InjectedFault(const InjectedFault&) = delete;
+  InjectedFault& operator=(const InjectedFault&) = delete;
+
+ private:
+  torch::Tensor parameter_;
+  std::optional<unsigned> hook_;
+};
+
 }  // namespace
 
 ExitCode Trainer::run() {
@@ -42,14 +63,15 @@ ExitCode Trainer::run() {
     if (state_.step == config_.train.steps) save();
   }
   while (state_.step < config_.train.steps) {
-    StepResult result;
+    profile_->begin(state_.step + 1);
     try {
-      result = step();
-    } catch (const NotFinite& error) {
-      stop_at_last_good_step(error);
+      const StepResult result = step();
+      if (is_first()) record(result);
+      progress.update(result.step, result.loss, result.seconds, is_due(result.step, config_.train.log_every));
+    } catch (const BadStep& bad) {
+      recover(bad);
     }
-    if (is_first()) record(result);
-    progress.update(result.step, result.loss, result.seconds, is_due(result.step, config_.train.log_every));
+    profile_->end(state_.step);
     const bool last = state_.step == config_.train.steps;
     bool stop = any_rank(wants_stop());
     if (last || is_due(state_.step, config_.train.eval_every)) stop = !validate_model(wants_stop) || stop;
@@ -75,18 +97,21 @@ StepResult Trainer::step() {
   const bool wants_stats = is_due(result.step, config_.train.stats_every);
 
   if (options_.ranks != nullptr) options_.ranks->set_step(result.step);
-
-  const Batch batch = next_batch();
+  watchdog_.enter(result.step, "reading the step's data");
+  const PassedOver::Next next = state_.passed_over.next(state_.cursor, config_.sequences_per_step());
+  const Batch batch = next_batch(next.positions);
   const std::optional<std::int32_t> bos_id = train_data_.front().data.bos_id();  // of every set
   StepTotals totals{config_.sequences_per_step(), count_scored(batch.targets_BT, bos_id)};
   if (reducer_) totals.scored = static_cast<std::int64_t>(options_.ranks->sum({static_cast<double>(totals.scored)})[0]);
   const torch::Tensor weights_BT = loss_weights(batch.targets_BT, bos_id, config_.train.loss_average, totals);
   reducer_ ? reducer_->zero_gradients() : optimizer_->zero_gradients();
+  const InjectedFault fault("nan_gradient", result.step, rank(), parameters_.front().second);
   const std::int64_t sequences = batch.inputs_BT.size(0);
   for (std::int64_t first = 0; first < sequences; first += config_.micro_batch()) {
     const auto part = [&](const torch::Tensor& all_BT) {
       return all_BT.slice(0, first, std::min(first + config_.micro_batch(), sequences)).to(device_);
     };
+    watchdog_.enter(result.step, "the forward and backward pass of a micro-batch");
     ForwardContext context;
     context.ttt_lr_mult = result.ttt_lr_mult;
     if (wants_stats && first == 0) context.stats = &result.stats;
@@ -101,6 +126,7 @@ StepResult Trainer::step() {
     reducer_ ? reducer_->backward(loss, first + config_.micro_batch() >= sequences) : loss.backward();
     result.loss += loss.item<double>();
   }
+  watchdog_.enter(result.step, "the sum over gradients, the optimizer");
   if (reducer_) {
     const std::vector<double> sums = options_.ranks->sum({result.loss, reducer_->own_squares()});
     result.loss = sums[0];
@@ -110,26 +136,38 @@ StepResult Trainer::step() {
     result.grad_norm = optimizer_->clip_gradients(config_.optim.clip_grad_norm);
   }
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
-    throw NotFinite(cat("step ", result.step, " has a loss of ", result.loss, " and a gradient norm of ",
-                        result.grad_norm, ": the run diverged and stops here"));
+    throw BadStep(
+        cat("step ", result.step, " has a loss of ", result.loss, " and a gradient norm of ", result.grad_norm), result,
+        /*spike=*/false);
   }
-  optimizer_->step(result.lr);
-  if (reducer_ && config_.dist.zero > 0) reducer_->gather_parameters();
+  if (config_.train.spike_deviations > 0 && may_roll_back() &&
+      state_.loss_trend.is_spike(result.loss, config_.train.spike_deviations)) {
+    throw BadStep(cat("step ", result.step, " has a loss of ", result.loss, ", far above that of the steps before"),
+                  result, /*spike=*/true);
+  }
+  {
+    RECORD_USER_SCOPE("optimizer");
+    optimizer_->step(result.lr);
+    if (reducer_ && config_.dist.zero > 0) reducer_->gather_parameters();
+  }
 
   state_.step = result.step;
-  state_.cursor += config_.sequences_per_step();
+  state_.previous_cursor = state_.cursor;
+  state_.cursor = next.cursor;
+  state_.skipped_in_row = 0;
+  state_.loss_trend.add(result.loss);
   state_.tokens += config_.train.batch_tokens;
   result.seconds = timer.seconds();
   return result;
 }
 
 // This rank's sequences of the step: an equal share each, in order of ranks.
-Batch Trainer::next_batch() const {
+Batch Trainer::next_batch(const std::vector<std::int64_t>& positions) const {
   const std::int64_t ranks = options_.ranks != nullptr ? options_.ranks->size() : 1;
-  const std::int64_t share = config_.sequences_per_step() / ranks;
-  const std::int64_t first = state_.cursor + (options_.ranks != nullptr ? options_.ranks->rank() : 0) * share;
+  const std::int64_t share = static_cast<std::int64_t>(positions.size()) / ranks, first = rank() * share;
   std::vector<MixtureOrder::Sample> samples;
-  for (std::int64_t i = 0; i < share; ++i) samples.push_back((*order_)(first + i));
+  for (std::int64_t i = first; i < first + share; ++i)
+    samples.push_back((*order_)(positions[static_cast<std::size_t>(i)]));
   return mixture_batch(train_data_, samples, config_.train.context);
 }
 
@@ -150,23 +188,11 @@ void Trainer::record(const StepResult& result) {
   }
 }
 
-void Trainer::stop_at_last_good_step(const NotFinite& error) {
-  const std::string advice = "; lower optim.lr or optim.clip_grad_norm";
-  for (const auto& parameter : model_->named_parameters()) {
-    if (!at::isfinite(parameter.value()).all().item<bool>())
-      fail(error.what(), ", and the parameter ", parameter.key(), " is not finite after step ", state_.step,
-           ", which is therefore not saved; the last checkpoint is kept", advice);
-  }
-  const fs::path directory = checkpoint_path(checkpoints_, state_.step);
-  if (state_.step == 0) fail(error.what(), " before anything was learnt", advice);
-  if (any_rank(is_first() && !fs::exists(directory))) save();
-  fail(error.what(), "; the last good step is saved as '", directory.string(), "'", advice);
-}
-
 bool Trainer::validate_model(const std::function<bool()>& wants_stop) {
   state_.owes_validation = !valid_data_.empty();
   if (valid_data_.empty()) return true;
   const Timer timer;
+  watchdog_.enter(state_.step, "validation");
   EvalOptions options;
   options.context = config_.train.context;
   options.batch = config_.micro_batch();
@@ -219,6 +245,8 @@ NamedTensors Trainer::whole_optimizer_state() {
 }
 
 void Trainer::save() {
+  watchdog_.enter(state_.step, "saving a checkpoint");
+  has_checkpoint_ = true;
   Checkpoint checkpoint;
   checkpoint.optimizer = whole_optimizer_state();
   if (!is_first()) return;

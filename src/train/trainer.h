@@ -27,8 +27,10 @@
 #include "optim/schedule.h"
 #include "train/inner_loop_watch.h"
 #include "train/metrics.h"
+#include "train/step_profile.h"
 #include "train/tensorboard.h"
 #include "train/train_state.h"
+#include "train/watchdog.h"
 
 namespace ttt {
 
@@ -55,15 +57,21 @@ class Trainer {
   // fresh). Throws UserError for whatever does not fit; nothing that was there before is changed then.
   explicit Trainer(const RunConfig& config, const TrainerOptions& options = {});
 
-  // Trains to train.steps. kOk, or kPreempted after SIGTERM or SIGINT: the step was finished and saved. Throws Error
-  // when the loss is not finite; the last good step is saved then.
+  // Trains to train.steps. kOk, or kPreempted after SIGTERM or SIGINT: the step was finished and saved. A step whose
+  // loss or gradient is not finite is skipped; where that does not help, or at a loss spike, the run goes back to a
+  // checkpoint and leaves the samples in question out. Throws Error when that is exhausted; the last good step is saved
+  // then.
   ExitCode run();
 
-  // One optimizer step; throws NotFinite when the loss or the gradient is, before it touches a parameter.
+  // One optimizer step; throws BadStep before it touches a parameter or the state.
   StepResult step();
 
-  struct NotFinite : Error {
-    using Error::Error;
+  // Of all ranks alike.
+  struct BadStep : Error {
+    BadStep(const std::string& what, const StepResult& result, bool spike)
+        : Error(what), loss(result.loss), grad_norm(result.grad_norm), is_spike(spike) {}
+    double loss, grad_norm;
+    bool is_spike;  // else: the loss or the gradient is not finite
   };
 
   const TrainState& state() const { return state_; }
@@ -76,7 +84,13 @@ class Trainer {
   void resume(const fs::path& directory);
   void start_from(const fs::path& directory);
   void announce() const;
-  Batch next_batch() const;
+  Batch next_batch(const std::vector<std::int64_t>& positions) const;
+  // Skips the step or rolls the run back; throws when neither may be done any more.
+  void recover(const BadStep& bad);
+  void skip_step(const BadStep& bad);
+  void roll_back(const BadStep& bad);
+  bool may_roll_back() const;
+  void open_writers();
   void record(const StepResult& result);
   // False: a stop was asked for (of any rank) before it was through; the state owes it then.
   bool validate_model(const std::function<bool()>& wants_stop);
@@ -85,7 +99,8 @@ class Trainer {
   NamedTensors whole_optimizer_state();
   bool is_first() const { return options_.ranks == nullptr || options_.ranks->is_first(); }
   bool any_rank(bool own) const { return options_.ranks == nullptr ? own : options_.ranks->any(own); }
-  [[noreturn]] void stop_at_last_good_step(const NotFinite& error);
+  [[noreturn]] void stop_at_last_good_step(const BadStep& bad);
+  int rank() const { return options_.ranks != nullptr ? options_.ranks->rank() : 0; }
 
   RunConfig config_;
   TrainerOptions options_;
@@ -105,6 +120,9 @@ class Trainer {
   TrainState state_;
   std::unique_ptr<TensorboardWriter> tensorboard_;  // null without train.tensorboard
   std::unique_ptr<MetricsWriter> metrics_;          // rank 0's, and so the one above
+  bool has_checkpoint_ = false;                     // of this run, to roll back to
+  std::unique_ptr<StepProfile> profile_;
+  Watchdog watchdog_;
 };
 
 }  // namespace ttt

@@ -70,7 +70,9 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
       options_(options),
       device_(torch::kCPU),
       eval_samples_(config.train.eval_batches * config.micro_batch()),
-      schedule_(schedule_of(config_)) {
+      schedule_(schedule_of(config_)),
+      watchdog_(static_cast<double>(config.train.watchdog_seconds),
+                options.ranks != nullptr ? options.ranks->rank() : 0) {
   Communicator* ranks = options_.ranks;
   if (!is_first()) options_.quiet = true;
   device_ = select_device(config_.train.device, ranks != nullptr ? ranks->world().local_rank : 0);
@@ -120,12 +122,21 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   } else if (!config_.init_from.empty()) {
     start_from(find_checkpoint(config_.init_from));
   }
+  profile_ = std::make_unique<StepProfile>(config_.profile, output, rank(), device_.is_cuda());
   if (!is_first()) return;
+  open_writers();
+  write_file_atomically(output / "config.yaml", to_yaml(config_));
+}
+
+// Metrics from state_.step on; what is there of later steps goes.
+void Trainer::open_writers() {
+  const fs::path output(config_.output_dir);
+  metrics_.reset();
+  tensorboard_.reset();
   if (config_.train.tensorboard) {
     tensorboard_ = std::make_unique<TensorboardWriter>(output / "tensorboard", state_.step + 1, to_yaml(config_));
   }
   metrics_ = std::make_unique<MetricsWriter>(output / "metrics.jsonl", state_.step, tensorboard_.get());
-  write_file_atomically(output / "config.yaml", to_yaml(config_));
 }
 
 void Trainer::open_data() {
@@ -193,8 +204,9 @@ void Trainer::resume(const fs::path& directory) {
                config_.output_dir, "' was trained on; give that data set, or choose another output_dir for a new run");
   }
   import_parameters(*model_, checkpoint.model, source);
-  optimizer_->load_state(checkpoint.optimizer, saved.step, source);
+  optimizer_->load_state(checkpoint.optimizer, saved.step - saved.skipped, source);
   state_ = saved;
+  has_checkpoint_ = true;
   log_info(cat("resuming from '", source, "' at step ", state_.step));
   for (const std::string& difference : differences) log_info(cat("changed since: ", difference));
 }

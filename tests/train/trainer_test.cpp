@@ -6,7 +6,9 @@
 #include <torch/utils.h>
 
 #include <cmath>
+#include <functional>
 #include <limits>
+#include <map>
 
 #include "base/error.h"
 #include "base/rng.h"
@@ -356,6 +358,7 @@ TEST_F(TrainerTest, WhatDoesNotFitIsRefusedBeforeAnythingIsMade) {
 
 TEST_F(TrainerTest, ADivergedRunStopsWithTheStep) {
   RunConfig c = config();
+  c.train.max_skipped_steps = 0;
   c.optim.clip_grad_norm = 0;
   Trainer trainer(c, {.quiet = true});
   trainer.step();
@@ -378,6 +381,7 @@ TEST_F(TrainerTest, ADivergedRunLeavesItsLastGoodStep) {
   RunConfig c = config();
   c.optim.warmup_steps = 0;
   c.optim.lr = 1e30;  // the first update takes every weight far away; the second loss is not finite
+  c.train.max_skipped_steps = 0;
   c.optim.weight_decay = 0;
   try {
     run(c);
@@ -390,6 +394,136 @@ TEST_F(TrainerTest, ADivergedRunLeavesItsLastGoodStep) {
   ASSERT_EQ(saved.size(), 1u);
   EXPECT_EQ(saved.front().first, 1);
   EXPECT_TRUE(verify_checkpoint(saved.front().second).problems.empty());
+}
+
+// A trainer whose gradients are not numbers while `bad(cursor)` holds.
+class Troubled {
+ public:
+  Troubled(const RunConfig& config, std::function<bool(const TrainState&)> bad)
+      : trainer_(config, {.quiet = true}), bad_(std::move(bad)) {
+    trainer_.model().parameters().front().register_hook([this](const torch::Tensor& gradient) {
+      return bad_(trainer_.state()) ? gradient * std::numeric_limits<float>::quiet_NaN() : gradient;
+    });
+  }
+  Trainer* operator->() { return &trainer_; }
+
+ private:
+  Trainer trainer_;
+  std::function<bool(const TrainState&)> bad_;
+};
+
+// The step counts and consumes its samples, and nothing else changes: the moments go on from the update before.
+TEST_F(TrainerTest, AStepThatIsNotFiniteIsSkipped) {
+  RunConfig c = config();
+  c.train.max_skipped_steps = 1;
+  Troubled trainer(c, [](const TrainState& state) { return state.step == 4 || state.step == 6; });
+  ASSERT_EQ(trainer->run(), ExitCode::kOk);
+  EXPECT_EQ(trainer->state().step, 12);
+  EXPECT_EQ(trainer->state().cursor, 48);
+  EXPECT_EQ(trainer->state().skipped, 2);
+  EXPECT_EQ(trainer->state().rollbacks, 0);
+  const auto skipped = read_metrics(fs::path(c.output_dir) / "metrics.jsonl", "skipped");
+  ASSERT_EQ(skipped.size(), 2u);
+  EXPECT_EQ(skipped[0].at("step"), 5);
+  EXPECT_EQ(skipped[0].at("samples"), Json({16, 20}));
+  EXPECT_EQ(skipped[1].at("skipped"), 2);
+  EXPECT_EQ(read_metrics(fs::path(c.output_dir) / "metrics.jsonl", "train").size(), 10u);
+
+  // Resumed between the two it ends alike, bit for bit: AdamW's count of updates is not the step.
+  RunConfig d = config(MixerKind::kTttLinear, "resumed");
+  d.train.max_skipped_steps = 1;
+  const auto bad = [](const TrainState& state) { return state.step == 4 || state.step == 6; };
+  d.train.steps = 5;
+  Troubled(d, bad)->run();
+  d.train.steps = 12;
+  Troubled(d, bad)->run();
+  for (const char* file : {"model.safetensors", "optimizer-00000-of-00001.safetensors", "state.json"})
+    EXPECT_EQ(read_file(newest(c) / file), read_file(newest(d) / file)) << file;
+}
+
+TEST_F(TrainerTest, WhereSkippingDoesNotHelpTheRunGoesBackAndLeavesTheSamplesOut) {
+  const auto bad = [](const TrainState& state) {  // samples 16 to 23
+    return state.passed_over.ranges().empty() && state.cursor >= 16 && state.cursor < 24;
+  };
+  RunConfig c = config();
+  c.train.max_skipped_steps = 1;
+  c.checkpoint.every = 3;
+  Troubled trainer(c, bad);
+  ASSERT_EQ(trainer->run(), ExitCode::kOk);
+  EXPECT_EQ(trainer->state().rollbacks, 1);
+  EXPECT_EQ(trainer->state().passed_over.ranges(), (std::vector<PassedOver::Range>{{16, 24}}));
+  EXPECT_EQ(trainer->state().step, 12);
+  EXPECT_EQ(trainer->state().cursor, 56);  // 12 steps of 4 samples, and 8 left out
+  EXPECT_EQ(trainer->state().skipped, 0) << "the steps that were skipped in vain are done again";
+  const auto rollbacks = read_metrics(fs::path(c.output_dir) / "metrics.jsonl", "rollback");
+  ASSERT_EQ(rollbacks.size(), 1u);
+  EXPECT_EQ(rollbacks[0].at("step"), 3);
+  EXPECT_EQ(rollbacks[0].at("from_step"), 6);
+  const auto steps = read_metrics(fs::path(c.output_dir) / "metrics.jsonl", "train");
+  ASSERT_EQ(steps.size(), 12u);
+  for (std::size_t i = 0; i < steps.size(); ++i) EXPECT_EQ(steps[i].at("step"), i + 1);
+
+  // Stopped and resumed after the rollback: the same samples are left out, the same end.
+  RunConfig d = config(MixerKind::kTttLinear, "resumed");
+  d.train.max_skipped_steps = 1;
+  d.checkpoint.every = 3;
+  d.train.steps = 7;
+  Troubled(d, bad)->run();
+  d.train.steps = 12;
+  Troubled(d, bad)->run();
+  for (const char* file : {"model.safetensors", "optimizer-00000-of-00001.safetensors", "state.json"})
+    EXPECT_EQ(read_file(newest(c) / file), read_file(newest(d) / file)) << file;
+}
+
+TEST_F(TrainerTest, ARunThatKeepsFailingStopsInTheEnd) {
+  RunConfig c = config();
+  c.train.max_skipped_steps = 1;
+  c.train.max_rollbacks = 2;
+  c.checkpoint.every = 2;
+  Troubled trainer(c, [](const TrainState& state) { return state.step >= 4; });
+  try {
+    trainer->run();
+    FAIL() << "no error";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("the run diverged and stops here"), std::string::npos) << error.what();
+  }
+  EXPECT_EQ(trainer->state().rollbacks, 2);
+}
+
+// A loss far above the usual: the run goes back and leaves out that step's samples and those of the step before.
+TEST_F(TrainerTest, ALossSpikeRollsBack) {
+  RunConfig c = config();
+  c.train.steps = c.optim.decay_steps = 70;
+  c.train.spike_deviations = 8;
+  c.checkpoint.every = 50;
+  c.optim.lr = 3e-3;
+  c.train.steps = 55;
+  ASSERT_EQ(run(c), ExitCode::kOk);
+  c.train.steps = 70;
+  Trainer spoilt(c, {.quiet = true});
+  ASSERT_EQ(spoilt.state().step, 55);
+  const std::int64_t cursor = spoilt.state().cursor;
+  {  // where the weights are spoilt all at once, so is the loss
+    const torch::NoGradGuard no_grad;
+    for (const torch::Tensor& parameter : spoilt.model().parameters()) parameter.mul_(-5);
+  }
+  ASSERT_EQ(spoilt.run(), ExitCode::kOk);
+  EXPECT_EQ(spoilt.state().rollbacks, 1);
+  EXPECT_EQ(spoilt.state().passed_over.ranges(), (std::vector<PassedOver::Range>{{cursor - 4, cursor + 4}}));
+  EXPECT_EQ(spoilt.state().step, 70);
+}
+
+TEST_F(TrainerTest, AProfileIsAChromeTraceOfTheSteps) {
+  RunConfig c = config();
+  c.profile.first_step = 3;
+  c.profile.steps = 2;
+  ASSERT_EQ(run(c), ExitCode::kOk);
+  const Json trace = Json::parse(read_file(fs::path(c.output_dir) / "trace-step00000003-rank0.json"));
+  std::map<std::string, int> count;
+  for (const Json& event : trace.at("traceEvents")) ++count[event.value("name", "")];
+  EXPECT_EQ(count["optimizer"], 2);
+  EXPECT_GT(count["aten::mm"], 0);
+  EXPECT_GT(count["autograd::engine::evaluate_function: MmBackward0"] + count["MmBackward0"], 0);
 }
 
 InnerLoopStats inner_stats(float loss_w0, float loss_after, float change) {
