@@ -180,7 +180,7 @@ struct Communicator::Connections {
 };
 
 Communicator::Communicator(const World& world, at::Device device, std::chrono::seconds timeout)
-    : world_(world), timeout_(timeout), connections_(std::make_unique<Connections>()) {
+    : world_(world), device_(device), timeout_(timeout), connections_(std::make_unique<Connections>()) {
   // c10d prints its own warnings, with stack traces, for what this class turns into a sentence.
   if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = 3;  // FATAL
   Connections& c = *connections_;
@@ -300,6 +300,7 @@ void Communicator::all_gather(at::Tensor& all, at::Tensor& own) {
 void Communicator::leave(const std::string& word, std::vector<std::string>& words) {
   failed_ = true;
   if (connections_->gloo) GlooContexts::close(*connections_->gloo);
+  if (connections_->group) connections_->group->abort();  // NCCL
   const auto farewell = std::make_shared<Farewell>(connections_->store, rank(), size(), word);
   // In a thread of its own, which is left behind when rank 0 has its connections open but answers none of them.
   std::promise<void> promise;

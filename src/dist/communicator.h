@@ -56,6 +56,7 @@ class Communicator {
   int size() const { return world_.size; }
   bool is_first() const { return world_.rank == 0; }
   const World& world() const { return world_; }
+  at::Device device() const { return device_; }
   void set_step(std::int64_t step) { step_ = step; }  // for messages
 
   // Small values, by way of the CPU. Sums are added in the same order on every rank, so that all have the same bits.
@@ -105,6 +106,7 @@ class Communicator {
   void leave(const std::string& word, std::vector<std::string>& words);
 
   World world_;
+  at::Device device_;
   std::chrono::seconds timeout_;
   std::int64_t step_ = 0;
   bool failed_ = false;  // and said so

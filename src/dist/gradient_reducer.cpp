@@ -115,12 +115,16 @@ GradientReducer::GradientReducer(Communicator& ranks, std::vector<std::pair<std:
     for (const std::size_t member : bucket.members) {
       const std::int64_t size = parameters_[member].numel();
       const std::int64_t first = std::clamp<std::int64_t>(own_first - offset, 0, size);
+      // From the start on, so that micro-batches before the first sum need no memory of their own.
+      parameters_[member].mutable_grad() =
+          bucket.gradients.slice(0, offset, offset + size).view(parameters_[member].sizes());
       pieces_[member] = {first, std::clamp<std::int64_t>(own_last - offset, first, size)};
       offset += size;
     }
     TTT_CHECK(offset == bucket.gradients.numel(), offset);
     buckets_.push_back(std::move(bucket));
   }
+  zero_gradients();
 }
 
 GradientReducer::~GradientReducer() = default;

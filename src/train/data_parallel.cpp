@@ -38,7 +38,10 @@ std::unique_ptr<Communicator> connect_ranks(const RunConfig& config, const World
   if (!world.remark.empty()) log_warn(world.remark);
   if (world.alone()) return nullptr;
   check_shares(config, world.size);
-  set_log_prefix(world.rank == 0 ? "" : cat("rank ", world.rank, ": "));
+  if (world.rank > 0) {
+    set_log_prefix(cat("rank ", world.rank, ": "));
+    set_log_verbose(false);
+  }
   return std::make_unique<Communicator>(world, select_device(config.train.device, world.local_rank),
                                         std::chrono::seconds(config.dist.timeout_seconds));
 }

@@ -59,7 +59,10 @@ ExitCode Trainer::run() {
   Progress progress(state_.step + 1, config_.train.steps, config_.train.batch_tokens, options_.quiet);
   const auto wants_stop = [&] { return signals.stop_requested(); };
   if (state_.owes_validation) {
-    if (!validate_model(wants_stop)) return ExitCode::kPreempted;  // what is saved owes it still
+    if (!validate_model(wants_stop)) {
+      log_info(cat("stopped in the validation after step ", state_.step, "; the same command goes on"));
+      return ExitCode::kPreempted;  // what is saved owes it still
+    }
     if (state_.step == config_.train.steps) save();
   }
   while (state_.step < config_.train.steps) {
@@ -77,12 +80,13 @@ ExitCode Trainer::run() {
     if (last || is_due(state_.step, config_.train.eval_every)) stop = !validate_model(wants_stop) || stop;
     if (last || stop || is_due(state_.step, config_.checkpoint.every)) save();
     if (stop && (!last || state_.owes_validation)) {
+      wait_for_first();
       log_info(cat("stopped by ", signals.stop_requested() ? signals.name() : "a signal to another process",
                    " after step ", state_.step, ", which is saved; the same command goes on"));
       return ExitCode::kPreempted;
     }
   }
-  any_rank(false);  // all have ended when rank 0 has saved
+  wait_for_first();
   log_info(cat("done: ", state_.step, " steps, ", state_.tokens, " tokens; the model is '",
                checkpoint_path(checkpoints_, state_.step).string(), "'"));
   return ExitCode::kOk;
@@ -94,8 +98,7 @@ StepResult Trainer::step() {
   result.step = state_.step + 1;
   result.lr = schedule_.rate(result.step - 1);
   result.ttt_lr_mult = ttt_lr_multiplier(config_, result.step);
-  const bool wants_stats = is_due(result.step, config_.train.stats_every);
-
+  const bool wants_stats = is_first() && is_due(result.step, config_.train.stats_every);
   if (options_.ranks != nullptr) options_.ranks->set_step(result.step);
   watchdog_.enter(result.step, "reading the step's data");
   const PassedOver::Next next = state_.passed_over.next(state_.cursor, config_.sequences_per_step());

@@ -99,6 +99,8 @@ class Trainer {
   NamedTensors whole_optimizer_state();
   bool is_first() const { return options_.ranks == nullptr || options_.ranks->is_first(); }
   bool any_rank(bool own) const { return options_.ranks == nullptr ? own : options_.ranks->any(own); }
+  // Until rank 0 has saved: so all processes fail if it cannot.
+  void wait_for_first() const { any_rank(false); }
   [[noreturn]] void stop_at_last_good_step(const BadStep& bad);
   int rank() const { return options_.ranks != nullptr ? options_.ranks->rank() : 0; }
 

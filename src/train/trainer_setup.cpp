@@ -75,7 +75,7 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
                 options.ranks != nullptr ? options.ranks->rank() : 0) {
   Communicator* ranks = options_.ranks;
   if (!is_first()) options_.quiet = true;
-  device_ = select_device(config_.train.device, ranks != nullptr ? ranks->world().local_rank : 0);
+  device_ = ranks != nullptr ? ranks->device() : select_device(config_.train.device);
   set_cpu_threads(config_.train.threads, ranks != nullptr ? ranks_on_these_cores(*ranks) : 1);
   force_ttt_kernel(config_.train.ttt_kernel, "train.ttt_kernel");
   if (device_.is_cuda()) choose_deterministic_kernels();
@@ -83,6 +83,8 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   read_tokenizer();
 
   if (ranks != nullptr) check_same_on_all_ranks(*ranks, config_, mixture_fingerprint(train_data_));
+  if (any_rank(device_.is_cuda()) && any_rank(device_.is_cpu()))
+    user_error("some of the processes found a GPU and some did not; set train.device to cpu, or see to the GPUs");
 
   const fs::path output(config_.output_dir);
   checkpoints_ = output / "checkpoints";
@@ -100,14 +102,18 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   const auto seed = static_cast<std::uint64_t>(config_.train.seed);
   model_ = std::make_shared<LanguageModel>(config_.model, seed);
   model_->to(device_);
-  model_->set_bf16(select_bf16(config_.train.dtype, device_));
+  const bool bf16 = select_bf16(config_.train.dtype, device_);
+  if (any_rank(bf16) && any_rank(!bf16))
+    user_error("train.dtype: auto is bf16 on some of the processes' machines and fp32 on others; set one of them");
+  model_->set_bf16(bf16);
   parameters_ = named_parameters(*model_);
   if (ranks != nullptr) {
-    const bool zero = config_.dist.zero > 0, bf16 = config_.dist.reduce_dtype == ReduceDType::kBf16;
-    reducer_ =
-        std::make_unique<GradientReducer>(*ranks, parameters_, ReducerOptions{.own_share_only = zero, .bf16 = bf16});
-    optimizer_ = std::make_unique<AdamW>(parameters_, config_.optim,
-                                         zero ? reducer_->own_pieces() : std::vector<ElementRange>{});
+    ReducerOptions reducing;
+    reducing.own_share_only = config_.dist.zero > 0;
+    reducing.bf16 = config_.dist.reduce_dtype == ReduceDType::kBf16;
+    reducer_ = std::make_unique<GradientReducer>(*ranks, parameters_, reducing);
+    optimizer_ = std::make_unique<AdamW>(
+        parameters_, config_.optim, reducing.own_share_only ? reducer_->own_pieces() : std::vector<ElementRange>{});
   } else {
     optimizer_ = std::make_unique<AdamW>(parameters_, config_.optim);
   }
