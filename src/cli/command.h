@@ -22,6 +22,7 @@ const std::vector<Command>& commands();
 ExitCode run_command_line(const std::vector<std::string>& arguments);
 
 ExitCode run_train(const std::vector<std::string>& args);
+ExitCode run_launch(const std::vector<std::string>& args);
 ExitCode run_config(const std::vector<std::string>& args);
 ExitCode run_plan(const std::vector<std::string>& args);
 ExitCode run_bench(const std::vector<std::string>& args);

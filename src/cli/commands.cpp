@@ -26,6 +26,7 @@ void print_help() {  // fits a terminal of 80 x 24
 const std::vector<Command>& commands() {
   static const std::vector<Command> table = {
       {"train", "train a model from a config, or resume it", run_train},
+      {"launch", "ranks that train together on this machine, watched and restarted", run_launch},
       {"config", "a config's resolved values, and where each comes from", run_config},
       {"plan", "what a run will cost: parameters, FLOPs, memory, disk, hours", run_plan},
       {"bench", "training steps and ops, timed beside what bounds them", run_bench},

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# `ttt launch`: ranks are this very program; what they print is marked, the first failing one is shown, and nothing outlives the launcher.
+# Environment: TTT, the binary; SOURCE, the checkout. The working directory is an empty scratch folder.
+set -euo pipefail
+
+die() { echo "FAILED: $*" >&2; exit 1; }
+
+# expect CODE COMMAND...: runs it, output to out.txt and errors.txt.
+expect() {
+  local code=$1 got=0
+  shift
+  "$@" >out.txt 2>errors.txt </dev/null || got=$?
+  [ "$got" -eq "$code" ] || { cat out.txt errors.txt >&2; die "exit code $got instead of $code: $*"; }
+}
+says() { grep -qF -- "$2" "$1" || { cat "$1" >&2; die "$1 does not say '$2'"; }; }
+wait_until() {
+  local i
+  for ((i = 0; i < 600; ++i)); do if "$@"; then return 0; fi; sleep 0.05; done
+  die "waited 30 s for: $*"
+}
+# children_of PID: the ids of its children that live, in the order of their start.
+children_of() {
+  local stat line state parent
+  for stat in /proc/[0-9]*/stat; do
+    { read -r line <"$stat"; } 2>/dev/null || continue
+    read -r state parent _ <<<"${line##*) }"
+    if [ "$parent" = "$1" ] && [ "$state" != Z ]; then echo "${stat//[^0-9]/}"; fi
+  done | sort -n
+}
+
+# --- output: rank 0's as it is, the others' marked ---
+expect 0 "$TTT" launch -n 2 -- --version
+[ "$(grep -c '^ttt ' out.txt)" -eq 1 ] && [ "$(grep -c '^\[1\] ttt ' out.txt)" -eq 1 ] || { cat out.txt >&2; die "not one plain and one marked line"; }
+expect 0 "$TTT" launch -n 2 --prefix -- --version
+[ "$(grep -c '^\[0\] ttt ' out.txt)" -eq 1 ] || { cat out.txt >&2; die "--prefix leaves rank 0 unmarked"; }
+
+# --- a failing rank ---
+expect 2 "$TTT" launch -n 2 --max-restarts 3 -- inspect nowhere
+says errors.txt "there is nothing at 'nowhere'"
+says errors.txt "(exit code 2) failed first"
+if grep -q restart errors.txt; then die "refused input was tried again"; fi
+
+# --- wrong usage ---
+expect 2 "$TTT" launch -n 2 train run.yaml
+says errors.txt "error: "
+expect 2 "$TTT" launch -n 2
+says errors.txt 'ttt launch -n 2 -- train CONFIG.yaml'
+expect 2 "$TTT" launch -n 2 --nnodes 2 -- --version
+says errors.txt "--master-addr and --master-port"
+expect 2 "$TTT" launch -n 2 --nnodes 2 --node-rank 2 --master-addr a --master-port 1 -- --version
+says errors.txt "--node-rank 2 is not one of 2 machines"
+
+# --- signals, with ranks that wait for a model which never comes ---
+mkfifo hang.model
+start() { "$TTT" launch "$@" -- tokenizer encode --model hang.model text >out.txt 2>errors.txt </dev/null & launcher=$!; }
+two_ranks() { [ "$(children_of "$launcher" | wc -l)" -eq 2 ]; }
+gone() { ! kill -0 "$1" 2>/dev/null; }
+
+start -n 2
+wait_until two_ranks
+ranks=$(children_of "$launcher")
+kill -9 "$launcher"
+wait "$launcher" 2>/dev/null || true
+for rank in $ranks; do wait_until gone "$rank"; done
+
+start -n 2 --max-restarts 1
+wait_until two_ranks
+kill -TERM "$launcher"
+code=0
+wait "$launcher" || code=$?
+[ "$code" -eq 75 ] || { cat errors.txt >&2; die "exit code $code instead of 75 after SIGTERM"; }
+
+# A rank that is killed: the others end, all start again, and the second time is one too many.
+start -n 2 --max-restarts 1
+wait_until two_ranks
+first=$(children_of "$launcher")
+kill -9 "$(tail -n 1 <<<"$first")"
+restarted() { two_ranks && [ -z "$(comm -12 <(sort <<<"$first") <(children_of "$launcher" | sort))" ]; }
+wait_until restarted
+says errors.txt "restart 1 of 1: rank 1 (killed by SIGKILL) failed"
+kill -9 "$(children_of "$launcher" | head -n 1)"
+code=0
+wait "$launcher" || code=$?
+[ "$code" -eq 1 ] || { cat errors.txt >&2; die "exit code $code instead of 1 after a killed rank"; }
+tail -n 1 errors.txt | grep -q 'rank 0 (killed by SIGKILL) failed first' || { cat errors.txt >&2; die "the last line does not name the rank"; }
+echo "ok"
