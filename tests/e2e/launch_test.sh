@@ -54,7 +54,12 @@ says errors.txt "--node-rank 2 is not one of 2 machines"
 mkfifo hang.model
 start() { "$TTT" launch "$@" -- tokenizer encode --model hang.model text >out.txt 2>errors.txt </dev/null & launcher=$!; }
 two_ranks() { [ "$(children_of "$launcher" | wc -l)" -eq 2 ]; }
-gone() { ! kill -0 "$1" 2>/dev/null; }
+gone() {  # also one that nobody has reaped yet
+  local line
+  { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 0
+  line=${line##*) }
+  [ "${line%% *}" = Z ]
+}
 
 start -n 2
 wait_until two_ranks
