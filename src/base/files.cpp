@@ -175,13 +175,21 @@ void FileWriter::finish() {
 FileLock::FileLock(const fs::path& path, const std::string& busy_message)
     : fd_(open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644)) {
   if (fd_ < 0) user_error("cannot open the lock file '", path.string(), "': ", reason());
-  if (flock(fd_, LOCK_EX | LOCK_NB) != 0) {
-    const bool busy = errno == EWOULDBLOCK;
-    const std::string why = reason();
-    close(std::exchange(fd_, -1));
-    if (busy) throw UserError(busy_message);
-    user_error("cannot lock '", path.string(), "': ", why);
+  if (flock(fd_, LOCK_EX | LOCK_NB) == 0) return;
+  // NFS makes of flock a lock of the whole file on its server, for which the file must be open for writing, as it is.
+  // Lustre and others may know only the one kind or, mounted without, neither.
+  if (errno != EWOULDBLOCK) {
+    struct flock whole {};
+    whole.l_type = F_WRLCK;
+    whole.l_whence = SEEK_SET;
+    if (fcntl(fd_, F_OFD_SETLK, &whole) == 0) return;
   }
+  const bool busy = errno == EWOULDBLOCK || errno == EACCES;
+  const std::string why = reason();
+  close(std::exchange(fd_, -1));
+  if (busy) throw UserError(busy_message);
+  user_error("cannot lock '", path.string(), "': ", why,
+             "; its file system must support locks (Lustre: mount it with -o flock)");
 }
 
 FileLock::~FileLock() {

@@ -1,7 +1,7 @@
 // Checkpoint folders: output_dir/checkpoints/step_00001000/, written as step_N.tmp, fsynced, renamed; COMPLETE last.
 //
 //     model.safetensors, config.json           the model in Hugging Face's layout
-//     optimizer-00000-of-00001.safetensors     fp32 moments, by parameter
+//     optimizer-RRRRR-of-WWWWW.safetensors     fp32 moments, by parameter; one file a rank, see optimizer_files.h
 //     state.json                               step, data cursor, everything else that affects numbers
 //     config.yaml, tokenizer.model (if any), manifest.json (format version; every file's size and xxh3; every tensor's
 //     xxh3), COMPLETE
@@ -13,7 +13,10 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "base/json.h"
+#include "base/key_value_exchange.h"
+#include "checkpoint/optimizer_files.h"
 #include "checkpoint/safetensors.h"
 
 namespace ttt {
@@ -22,18 +25,40 @@ namespace ttt {
 struct Checkpoint {
   NamedTensors model;      // in file layout
   NamedTensors optimizer;  // empty: model only
-  Json hf_config;          // config.json
-  Json state;              // null: model only
+  // For writing, instead of whole tensors: this rank's pieces. Reading gives whole ones, whoever wrote them.
+  std::vector<TensorPiece> optimizer_pieces;
+  Json hf_config;  // config.json
+  Json state;      // null: model only
   std::string config_yaml;
   std::string tokenizer;  // bytes of tokenizer.model, or ""
 };
 
+// The same with tensors of its own on the CPU, so that it can be written while the training changes the run's.
+Checkpoint snapshot(Checkpoint checkpoint);
+
+// Which of the ranks that write a checkpoint together this one is.
+struct WritingRank {
+  int rank = 0, size = 1;
+  KeyValueExchange* exchange = nullptr;  // of several ranks
+  std::string save;                      // the same on all ranks, another for each save
+};
+
 // Writes `directory` atomically; what stood there before is replaced. Checks the free space first (throws Error naming
 // what is needed and what is there).
-void write_checkpoint(const std::filesystem::path& directory, const Checkpoint& checkpoint);
+//
+// Of several ranks each calls it with its pieces of the optimizer; of the rest, rank 0's counts. It returns on all when
+// the checkpoint is in its place, and throws the same message on all when it cannot be.
+void write_checkpoint(const std::filesystem::path& directory, const Checkpoint& checkpoint,
+                      const WritingRank& ranks = {});
 
-// Reads and verifies (COMPLETE, manifest, sizes, every hash). Throws UserError naming the file and what is wrong with
-// it.
+// A checkpoint that is not as it was written, or not written to its end.
+class DamagedCheckpoint : public UserError {
+ public:
+  using UserError::UserError;
+};
+
+// Reads and verifies (COMPLETE, manifest, sizes, every hash). Throws DamagedCheckpoint naming the file and what is
+// wrong with it, UserError when a newer program wrote it.
 enum class CheckpointParts { kModel, kAll };
 Checkpoint read_checkpoint(const std::filesystem::path& directory, CheckpointParts parts);
 
@@ -46,8 +71,12 @@ CheckpointReport verify_checkpoint(const std::filesystem::path& directory);
 
 // The folder of a step: ROOT/step_00001000.
 std::filesystem::path checkpoint_path(const std::filesystem::path& root, std::int64_t step);
-// Complete checkpoints below `root`, oldest first: (step, folder). Folders without COMPLETE are ignored.
+// Folders named like that below `root`, oldest first: (step, folder), complete or not.
+std::vector<std::pair<std::int64_t, std::filesystem::path>> list_step_folders(const std::filesystem::path& root);
+// Those with COMPLETE.
 std::vector<std::pair<std::int64_t, std::filesystem::path>> list_checkpoints(const std::filesystem::path& root);
+// Renames a damaged checkpoint to step_N.damaged (.damaged.2, ...), where nothing looks for checkpoints; the new place.
+std::filesystem::path set_aside(const std::filesystem::path& directory);
 // Deletes checkpoints beyond the newest keep_last (0: none are deleted) except multiples of keep_every, and leftover
 // .tmp folders.
 void apply_retention(const std::filesystem::path& root, std::int64_t keep_last, std::int64_t keep_every);

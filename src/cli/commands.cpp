@@ -37,6 +37,8 @@ const std::vector<Command>& commands() {
       {"generate", "text from a checkpoint", run_generate},
       {"convert", "parameters of other codes to a checkpoint", run_convert},
       {"inspect", "what a checkpoint or a data set holds, and whether it is whole", run_inspect},
+      {"diff", "the first step at which two runs part, and in what", run_diff},
+      {"doctor", "what this machine has, and how fast it is", run_doctor},
       {"baseline", "bits per byte of n-gram models on a data set", run_baseline},
   };
   return table;

@@ -1,4 +1,5 @@
 // ttt inspect checkpoint: the model, the training state, the tensors and the files of a checkpoint.
+#include <algorithm>
 #include <iomanip>
 #include <iostream>
 #include <map>
@@ -94,7 +95,8 @@ Json inspect_checkpoint(const fs::path& given) {
     report["samples"] = state.value("cursor", Json());
   }
   report["model"] = describe_model(path / "config.json");
-  report["optimizer"] = fs::exists(path / "optimizer-00000-of-00001.safetensors");
+  report["optimizer"] = std::any_of(check.files.begin(), check.files.end(),
+                                    [](const auto& file) { return parse_optimizer_file_name(file.first).has_value(); });
   std::int64_t parameters = 0;
   report["tensors"] = list_tensors(path / "model.safetensors", parameters);
   report["parameters"] = parameters;

@@ -53,6 +53,7 @@ void print(const Plan& plan) {
                             << " x " << plan.context << " tokens\n";
   row("LibTorch, about") << short_bytes(plan.memory.libraries) << "\n";
   row("training, about") << short_bytes(plan.memory.training()) << "\n";
+  row("saving, on top") << short_bytes(plan.memory.saving) << " of host memory while a checkpoint is written\n";
   row("decoding state") << short_bytes(plan.memory.decoding_state) << " a sequence, after " << plan.context
                         << " tokens\n";
 

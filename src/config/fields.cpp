@@ -270,6 +270,8 @@ void declare(Declarations& d, TrainConfig& t) {
   d.integer("train.eval_batches", t.eval_batches, {0}, "micro-batches",
             "in a validation, always the same; 0: the whole set");
   d.integer("train.stats_every", t.stats_every, {0}, "steps", "between two records of inner-loop statistics; 0: never");
+  d.integer("train.digest_every", t.digest_every, {0}, "steps",
+            "between two hashes of all parameters in ledger.jsonl, by which `ttt diff` compares runs; 0: never");
   d.boolean("train.tensorboard", t.tensorboard, "write TensorBoard event files to output_dir/tensorboard");
   d.integer("train.sample_tokens", t.sample_tokens, {0, 100000}, "tokens",
             "of text that the model writes at each validation, after the first words of data.valid; 0: none");
@@ -313,6 +315,8 @@ void declare(Declarations& d, CheckpointConfig& c) {
   d.integer("checkpoint.keep_last", c.keep_last, {0}, "checkpoints", "newest ones kept; 0: all");
   d.integer("checkpoint.keep_every", c.keep_every, {0}, "steps",
             "checkpoints at its multiples are kept for good; 0: none");
+  d.boolean("checkpoint.async", c.async,
+            "write from a copy in host memory while the training goes on; at most one copy at a time");
 }
 
 void declare(Declarations& d, DistConfig& dist) {

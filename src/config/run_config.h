@@ -42,6 +42,7 @@ struct TrainConfig {
   std::int64_t eval_every = 0;         // steps between two validations; 0: only at the end
   std::int64_t eval_batches = 16;      // micro-batches in a validation, always the same ones; 0: the whole set
   std::int64_t stats_every = 100;      // steps between two records of inner-loop statistics; 0: never
+  std::int64_t digest_every = 50;      // steps between two hashes of all parameters in the ledger; 0: never
   bool tensorboard = true;             // write event files
   std::int64_t sample_tokens = 0;      // of text that the model writes at each validation; 0: none
   std::int64_t max_skipped_steps = 3;  // in a row, whose loss or gradient is not finite, before the run is rolled back
@@ -84,6 +85,7 @@ struct CheckpointConfig {
   std::int64_t every = 500;     // steps; the last step is always saved; 0: only the last
   std::int64_t keep_last = 2;   // newest checkpoints kept; 0: all
   std::int64_t keep_every = 0;  // checkpoints at multiples of this step are kept for good; 0: none
+  bool async = true;            // written beside the training, from a copy in host memory
 };
 
 enum class ReduceDType { kFp32, kBf16 };

@@ -14,9 +14,11 @@
 #endif
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
 #include <future>
+#include <optional>
 #include <thread>
 
 #include "base/timer.h"
@@ -27,6 +29,7 @@ namespace {
 
 // How long a rank whose collective failed waits for word from the others.
 constexpr double kGraceSeconds = 3;
+constexpr double kClosingSeconds = 10;  // for a save that is nearly through
 constexpr auto kBetweenLooks = std::chrono::milliseconds(10);
 
 using Store = c10::intrusive_ptr<c10d::Store>;
@@ -118,13 +121,30 @@ class StoreExchange : public KeyValueExchange {
   std::string wait(const std::string& key) override {
     std::string value;
     call(key, [&] {
+      wait_for(key);
       const std::vector<std::uint8_t> bytes = store_->get(key);
       value.assign(bytes.begin(), bytes.end());
     });
     return value;
   }
+  void forget(const std::string& key) override {
+    call(key, [&] { store_->deleteKey(key); });
+  }
+  void close() override { closed_ = true; }
 
  private:
+  // The store's own wait could not be ended from outside.
+  void wait_for(const std::string& key) {
+    const Timer since_start;
+    std::optional<Timer> since_close;
+    const double timeout = std::chrono::duration<double>(store_->getTimeout()).count();
+    while (!store_->check({key})) {
+      if (closed_ && !since_close) since_close.emplace();
+      if (since_close && since_close->seconds() > kClosingSeconds) fail("this rank ends");
+      if (since_start.seconds() > timeout) fail("nobody posted it in ", timeout, " s");
+      std::this_thread::sleep_for(kBetweenLooks);
+    }
+  }
   void call(const std::string& key, const std::function<void()>& function) {
     try {
       function();
@@ -133,6 +153,7 @@ class StoreExchange : public KeyValueExchange {
     }
   }
   Store store_;
+  std::atomic<bool> closed_ = false;
 };
 
 // What leave() below describes.

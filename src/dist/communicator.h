@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/key_value_exchange.h"
 #include "dist/world.h"
 
 namespace c10d {
@@ -32,15 +33,6 @@ namespace ttt {
 class CollectiveError : public Error {
  public:
   using Error::Error;
-};
-
-// Values by key, between any ranks and threads, over a connection of its own.
-class KeyValueExchange {
- public:
-  virtual ~KeyValueExchange() = default;
-  virtual void post(const std::string& key, const std::string& value) = 0;
-  // Waits until some rank has posted it, at most for the timeout. Throws Error.
-  virtual std::string wait(const std::string& key) = 0;
 };
 
 class Communicator {

@@ -67,6 +67,7 @@ MemoryPlan memory_of(const RunConfig& config, std::int64_t parameters, std::int6
   memory.activations = static_cast<std::int64_t>(tokens * (all + kFp32 * 4 * D)) + kLogitBytes +
                        kFp32 * m.vocab_size * m.hidden_size;  // the head's gradient before it is added
   if (bf16) memory.activations += static_cast<std::int64_t>(kBf16 * dense_flops(m) / 2);  // the dense weights, rounded
+  if (config.checkpoint.async) memory.saving = 3 * kFp32 * parameters;
   memory.decoding_state = decoding_state_bytes(m, config.train.context);
   return memory;
 }
@@ -160,6 +161,7 @@ Json to_json(const Plan& plan) {
         {"optimizer", plan.memory.optimizer},
         {"activations_estimate", plan.memory.activations},
         {"training", plan.memory.training()},
+        {"saving", plan.memory.saving},
         {"decoding_state_per_sequence", plan.memory.decoding_state}}},
       {"disk_bytes",
        {{"checkpoint", plan.disk.checkpoint}, {"checkpoints_kept", plan.disk.kept}, {"peak", plan.disk.peak}}},

@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 
 #include "base/log.h"
-#include "train/resume.h"
 #include "train/trainer.h"
 
 namespace ttt {
@@ -36,6 +35,7 @@ void Trainer::skip_step(const BadStep& bad) {
   }
   state_.previous_cursor = state_.cursor;
   state_.cursor = next.cursor;
+  if (is_first()) write_ledger(bad.loss, bad.grad_norm);
   log_warn(cat(bad.what(), " and is skipped: ", state_.skipped_in_row, " of at most ", config_.train.max_skipped_steps,
                " in a row, ", state_.skipped, " in all (train.max_skipped_steps)"));
 }
@@ -51,13 +51,14 @@ void Trainer::roll_back(const BadStep& bad) {
   passed_over.add({first, next.cursor});
   const std::int64_t rollbacks = state_.rollbacks + 1, from = state_.step + 1;
 
-  std::string newest = is_first() ? newest_checkpoint(checkpoints_).value_or("").string() : "";
-  if (options_.ranks != nullptr) newest = options_.ranks->broadcast(newest);
-  TTT_CHECK(!newest.empty(), "no checkpoint in ", checkpoints_.string());
-  log_warn(cat(bad.what(), ": the run goes back to '", newest, "' (", rollbacks, " of at most ",
+  finish_saving();
+  std::optional<ResumePoint> newest = agree_on_resume_point();
+  TTT_CHECK(newest, "no checkpoint in ", checkpoints_.string());
+  log_warn(cat(bad.what(), ": the run goes back to '", newest->directory.string(), "' (", rollbacks, " of at most ",
                config_.train.max_rollbacks, " times, train.max_rollbacks) and leaves out samples ", first, " to ",
                next.cursor - 1, " of its order"));
-  resume(newest);
+  resume(*newest);
+  newest.reset();
   state_.passed_over = std::move(passed_over);
   state_.rollbacks = rollbacks;
   if (is_first()) {
@@ -73,6 +74,7 @@ void Trainer::roll_back(const BadStep& bad) {
 }
 
 void Trainer::stop_at_last_good_step(const BadStep& bad) {
+  finish_saving();
   const std::string what = cat(bad.what(), ": the run diverged and stops here");
   const std::string advice = "; lower optim.lr or optim.clip_grad_norm";
   for (const auto& parameter : model_->named_parameters()) {
@@ -83,6 +85,7 @@ void Trainer::stop_at_last_good_step(const BadStep& bad) {
   const fs::path directory = checkpoint_path(checkpoints_, state_.step);
   if (state_.step == 0) fail(what, " before anything was learnt", advice);
   if (any_rank(is_first() && !fs::exists(directory))) save();
+  finish_saving();
   fail(what, "; the last good step is saved as '", directory.string(), "'", advice);
 }
 

@@ -4,7 +4,7 @@
 #include <string_view>
 
 #include "base/error.h"
-#include "checkpoint/checkpoint.h"
+#include "base/log.h"
 
 namespace ttt {
 namespace {
@@ -36,6 +36,7 @@ constexpr Change kMayChange[] = {
     {"train.eval_every", kLogging},
     {"train.eval_batches", "validation losses compare only with those from here on"},
     {"train.stats_every", kLogging},
+    {"train.digest_every", kLogging},
     {"train.tensorboard", kLogging},
     {"train.sample_tokens", kLogging},
     {"train.max_skipped_steps", "holds from the next step on"},
@@ -62,29 +63,32 @@ const Change* change_of(const std::string& key) {
 
 }  // namespace
 
-std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& root) {
-  const auto complete = list_checkpoints(root);
-  std::optional<std::filesystem::path> newest;
-  if (!complete.empty()) newest = complete.back().second;
-  if (!std::filesystem::is_directory(root)) return newest;
-  for (const auto& entry : std::filesystem::directory_iterator(root)) {
-    const std::string name = entry.path().filename().string();
-    if (!name.starts_with("step_") || name.find('.') != std::string::npos || !entry.is_directory()) continue;
-    if (std::filesystem::exists(entry.path() / "COMPLETE")) continue;
-    if (newest && name < newest->filename().string()) continue;
-    user_error("cannot resume from '", entry.path().string(), "': it has no file COMPLETE",
-               fall_back_advice(root, entry.path()));
+std::optional<ResumePoint> find_resume_point(const std::filesystem::path& root) {
+  auto folders = list_step_folders(root);
+  ResumePoint point;
+  for (; !folders.empty(); folders.pop_back()) {
+    point.directory = folders.back().second;
+    try {
+      point.checkpoint = read_checkpoint(point.directory, CheckpointParts::kAll);
+      return point;
+    } catch (const DamagedCheckpoint& damage) {
+      point.damaged.emplace_back(point.directory, damage.what());
+    }
   }
-  return newest;
+  if (point.damaged.empty()) return std::nullopt;
+  std::string what = point.damaged.front().second;
+  what = what.substr(0, what.rfind("; "));  // its advice
+  user_error(what, point.damaged.size() == 1 ? "; there is no other one" : "; those before it are damaged too",
+             ", so that the run cannot be resumed; put a whole copy in its place, or move '", root.string(),
+             "' away to start the run again from the beginning");
 }
 
-std::string fall_back_advice(const std::filesystem::path& root, const std::filesystem::path& damaged) {
-  std::string before;
-  for (const auto& [step, path] : list_checkpoints(root)) {
-    if (path.filename() < damaged.filename()) before = path.filename().string();
+void set_aside_damaged(const ResumePoint& point) {
+  for (const auto& [folder, what] : point.damaged) {
+    const std::filesystem::path place = set_aside(folder);
+    log_warn(cat(what.substr(0, what.rfind("; ")), "; it is kept as '", place.string(),
+                 "', and the run falls back to '", point.directory.string(), "'"));
   }
-  return cat("; move the folder '", damaged.string(), "' away to ",
-             before.empty() ? std::string("start the run again from the beginning") : "resume from " + before);
 }
 
 std::vector<std::string> check_resumed_config(const RunConfig& old_config, const RunConfig& new_config) {

@@ -4,19 +4,28 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "checkpoint/checkpoint.h"
 #include "config/load.h"
 #include "config/run_config.h"
 
 namespace ttt {
 
-// The newest checkpoint below `root` (OUTPUT_DIR/checkpoints), or nothing. Throws UserError when a newer step folder is
-// there that is not complete, since our own writing never leaves one: something else damaged it.
-std::optional<std::filesystem::path> newest_checkpoint(const std::filesystem::path& root);
+// The checkpoint that a run goes on from, read and verified, and newer ones that are damaged: (folder, what is wrong).
+struct ResumePoint {
+  std::filesystem::path directory;
+  Checkpoint checkpoint;
+  std::vector<std::pair<std::filesystem::path, std::string>> damaged;
+};
 
-// A sentence's end that says how to fall back to the checkpoint before `damaged`.
-std::string fall_back_advice(const std::filesystem::path& root, const std::filesystem::path& damaged);
+// The newest whole checkpoint below `root` (OUTPUT_DIR/checkpoints), or nothing where there is none at all. Changes
+// nothing. Throws UserError when all are damaged, or a newer program wrote the newest.
+std::optional<ResumePoint> find_resume_point(const std::filesystem::path& root);
+
+// Moves the damaged ones out of the way, so that the run can save these steps again, each with a warning.
+void set_aside_damaged(const ResumePoint& point);
 
 // The differences between the config of a checkpoint and the one that resumes from it, each as a line "KEY was A, now
 // B: what that means". Allowed: the number of steps, the optimizer's settings, the batch, checkpoints, logging,

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <optional>
 
 #include "base/fault.h"
@@ -17,6 +18,7 @@
 #include "model/layout.h"
 #include "model/segments.h"
 #include "train/data_parallel.h"
+#include "train/ledger.h"
 #include "train/loss_weights.h"
 #include "train/progress.h"
 #include "train/validation.h"
@@ -74,19 +76,20 @@ ExitCode Trainer::run() {
     } catch (const BadStep& bad) {
       recover(bad);
     }
+    saving_.check();
     profile_->end(state_.step);
     const bool last = state_.step == config_.train.steps;
     bool stop = any_rank(wants_stop());
     if (last || is_due(state_.step, config_.train.eval_every)) stop = !validate_model(wants_stop) || stop;
     if (last || stop || is_due(state_.step, config_.checkpoint.every)) save();
     if (stop && (!last || state_.owes_validation)) {
-      wait_for_first();
+      finish_saving();
       log_info(cat("stopped by ", signals.stop_requested() ? signals.name() : "a signal to another process",
                    " after step ", state_.step, ", which is saved; the same command goes on"));
       return ExitCode::kPreempted;
     }
   }
-  wait_for_first();
+  finish_saving();
   log_info(cat("done: ", state_.step, " steps, ", state_.tokens, " tokens; the model is '",
                checkpoint_path(checkpoints_, state_.step).string(), "'"));
   return ExitCode::kOk;
@@ -184,11 +187,21 @@ void Trainer::record(const StepResult& result) {
                    {"tokens", state_.tokens},
                    {"seconds", result.seconds},
                    {"tokens_per_second", static_cast<double>(config_.train.batch_tokens) / result.seconds}});
+  write_ledger(result.loss, result.grad_norm);
   for (const InnerLoopStats& stats : result.stats) {
     metrics_->write(to_json(stats, result.step));
     if (tensorboard_) tensorboard_->histograms(stats, result.step);
     for (const std::string& warning : watch_.check(stats, result.step)) log_warn(warning);
   }
+}
+
+// Of the step that was just done or skipped.
+void Trainer::write_ledger(double loss, double grad_norm) {
+  const std::int64_t every = config_.train.digest_every;
+  const bool due = is_due(state_.step, every) || (every > 0 && state_.step == config_.train.steps);
+  const PassedOver::Next taken = state_.passed_over.next(state_.previous_cursor, config_.sequences_per_step());
+  ledger_->write(ledger_line(state_.step, sample_hash(*order_, taken.positions), loss, grad_norm,
+                             due ? std::optional(parameter_hash(*model_)) : std::nullopt));
 }
 
 bool Trainer::validate_model(const std::function<bool()>& wants_stop) {
@@ -227,42 +240,64 @@ void Trainer::write_sample() {
   if (tensorboard_) tensorboard_->text("sample", state_.step, sample.prompt + "\n>>>\n" + sample.text);
 }
 
-NamedTensors Trainer::whole_optimizer_state() {
-  if (config_.dist.zero == 0 || !reducer_) return optimizer_->state();
-  NamedTensors whole;
-  for (const char* moment : {"exp_avg/", "exp_avg_sq/"}) {
-    std::vector<at::Tensor> own;
-    const NamedParameters pieces = optimizer_->state();
-    for (const auto& [name, parameter] : parameters_) {
-      own.push_back(std::find_if(pieces.begin(), pieces.end(), [&](const auto& piece) {
-                      return piece.first == moment + name;
-                    })->second);
-    }
-    reducer_->gather(own, [&](std::size_t i, const torch::Tensor& all) {
+std::vector<TensorPiece> Trainer::own_optimizer_pieces() const {
+  const std::vector<ElementRange>& ranges = reducer_->own_pieces();
+  std::vector<TensorPiece> pieces;
+  const NamedParameters moments = optimizer_->state();
+  const std::map<std::string, torch::Tensor> by_name(moments.begin(), moments.end());
+  for (const std::string moment : {"exp_avg/", "exp_avg_sq/"}) {
+    for (std::size_t i = 0; i < parameters_.size(); ++i) {
       const auto& [name, parameter] = parameters_[i];
-      if (is_first()) whole.emplace_back(moment + name, all.cpu().clone().view(parameter.sizes()));
-    });
+      if (ranges[i].first == ranges[i].last) continue;
+      pieces.push_back({moment + name, by_name.at(moment + name), ranges[i].first, parameter.sizes().vec()});
+    }
   }
-  std::sort(whole.begin(), whole.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  return whole;
+  return pieces;
 }
 
 void Trainer::save() {
   watchdog_.enter(state_.step, "saving a checkpoint");
+  saving_.wait();  // one copy in memory at a time
   has_checkpoint_ = true;
+  const bool together = exchange_ != nullptr;
+  if (!is_first() && !together) return;
   Checkpoint checkpoint;
-  checkpoint.optimizer = whole_optimizer_state();
-  if (!is_first()) return;
-  metrics_->sync();
-  checkpoint.model = export_parameters(*model_);
-  checkpoint.hf_config = hugging_face_config(config_.model);
-  checkpoint.state = to_json(state_);
-  checkpoint.config_yaml = to_yaml(config_);
-  checkpoint.tokenizer = tokenizer_;
-  const fs::path directory = checkpoint_path(checkpoints_, state_.step);
-  write_checkpoint(directory, checkpoint);
-  apply_retention(checkpoints_, config_.checkpoint.keep_last, config_.checkpoint.keep_every);
-  log_info(cat("saved '", directory.string(), "'"));
+  WritingRank rank;
+  if (together) {
+    checkpoint.optimizer_pieces = own_optimizer_pieces();
+    rank = {options_.ranks->rank(), options_.ranks->size(), exchange_.get(), cat(++saves_)};
+  } else {
+    checkpoint.optimizer = optimizer_->state();
+  }
+  if (is_first()) {
+    metrics_->sync();
+    ledger_->sync();
+    checkpoint.model = export_parameters(*model_);
+    checkpoint.hf_config = hugging_face_config(config_.model);
+    checkpoint.state = to_json(state_);
+    checkpoint.config_yaml = to_yaml(config_);
+    checkpoint.tokenizer = tokenizer_;
+  }
+  const bool async = config_.checkpoint.async;
+  auto write = [checkpoint = async ? snapshot(std::move(checkpoint)) : std::move(checkpoint), root = checkpoints_,
+                step = state_.step, keep = config_.checkpoint, rank] {
+    const fs::path directory = checkpoint_path(root, step);
+    write_checkpoint(directory, checkpoint, rank);
+    if (rank.rank > 0) return;
+    apply_retention(root, keep.keep_last, keep.keep_every);
+    log_info(cat("saved '", directory.string(), "'"));
+  };
+  async ? saving_.start(std::move(write)) : write();
+}
+
+void Trainer::finish_saving() {
+  watchdog_.enter(state_.step, "waiting until a checkpoint is written");
+  saving_.wait();
+  any_rank(false);
+}
+
+Trainer::~Trainer() {
+  if (exchange_) exchange_->close();
 }
 
 }  // namespace ttt

@@ -1,6 +1,7 @@
 // A training run: from a config to checkpoints and metrics in its output_dir, from wherever it stands.
 //
 //     OUTPUT_DIR/config.yaml    resolved        OUTPUT_DIR/metrics.jsonl    see train/metrics.h
+//     OUTPUT_DIR/ledger.jsonl   see train/ledger.h
 //     OUTPUT_DIR/train.log                      OUTPUT_DIR/checkpoints/     see checkpoint/checkpoint.h
 //     OUTPUT_DIR/.lock          held while a training runs here  OUTPUT_DIR/tensorboard/    see train/tensorboard.h
 //
@@ -17,6 +18,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "checkpoint/background_save.h"
 #include "checkpoint/checkpoint.h"
 #include "config/run_config.h"
 #include "data/mixture.h"
@@ -27,6 +29,7 @@
 #include "optim/schedule.h"
 #include "train/inner_loop_watch.h"
 #include "train/metrics.h"
+#include "train/resume.h"
 #include "train/step_profile.h"
 #include "train/tensorboard.h"
 #include "train/train_state.h"
@@ -56,6 +59,9 @@ class Trainer {
   // Checks config and data, then locks output_dir and resumes the run that is there, or starts one (from init_from, or
   // fresh). Throws UserError for whatever does not fit; nothing that was there before is changed then.
   explicit Trainer(const RunConfig& config, const TrainerOptions& options = {});
+  ~Trainer();
+  Trainer(const Trainer&) = delete;
+  Trainer& operator=(const Trainer&) = delete;
 
   // Trains to train.steps. kOk, or kPreempted after SIGTERM or SIGINT: the step was finished and saved. A step whose
   // loss or gradient is not finite is skipped; where that does not help, or at a loss spike, the run goes back to a
@@ -81,7 +87,8 @@ class Trainer {
   void open_data();
   void check_fit(const Dataset& data, const char* key) const;
   void read_tokenizer();
-  void resume(const fs::path& directory);
+  std::optional<ResumePoint> agree_on_resume_point() const;  // the same on all ranks
+  void resume(const ResumePoint& point);
   void start_from(const fs::path& directory);
   void announce() const;
   Batch next_batch(const std::vector<std::int64_t>& positions) const;
@@ -95,12 +102,13 @@ class Trainer {
   // False: a stop was asked for (of any rank) before it was through; the state owes it then.
   bool validate_model(const std::function<bool()>& wants_stop);
   void write_sample();
-  void save();
-  NamedTensors whole_optimizer_state();
+  void write_ledger(double loss, double grad_norm);
+  void save();  // in the background with checkpoint.async
+  // Until all processes have saved: so all fail if one cannot, and none ends, or is ended, while another still writes.
+  void finish_saving();
+  std::vector<TensorPiece> own_optimizer_pieces() const;
   bool is_first() const { return options_.ranks == nullptr || options_.ranks->is_first(); }
   bool any_rank(bool own) const { return options_.ranks == nullptr ? own : options_.ranks->any(own); }
-  // Until rank 0 has saved: so all processes fail if it cannot.
-  void wait_for_first() const { any_rank(false); }
   [[noreturn]] void stop_at_last_good_step(const BadStep& bad);
   int rank() const { return options_.ranks != nullptr ? options_.ranks->rank() : 0; }
 
@@ -121,10 +129,14 @@ class Trainer {
   InnerLoopWatch watch_;
   TrainState state_;
   std::unique_ptr<TensorboardWriter> tensorboard_;  // null without train.tensorboard
-  std::unique_ptr<MetricsWriter> metrics_;          // rank 0's, and so the one above
-  bool has_checkpoint_ = false;                     // of this run, to roll back to
+  std::unique_ptr<MetricsWriter> metrics_, ledger_;  // rank 0's, and so the one above
+  bool has_checkpoint_ = false;                      // of this run, to roll back to
   std::unique_ptr<StepProfile> profile_;
   Watchdog watchdog_;
+  // Of several ranks with ZeRO-1, which write their parts of a checkpoint themselves.
+  std::unique_ptr<KeyValueExchange> exchange_;
+  std::int64_t saves_ = 0;
+  BackgroundSave saving_;  // ends before the folder's lock is released
 };
 
 }  // namespace ttt

@@ -13,7 +13,6 @@
 #include "ops/ttt.h"
 #include "train/data_parallel.h"
 #include "train/progress.h"
-#include "train/resume.h"
 #include "train/trainer.h"
 
 namespace ttt {
@@ -89,15 +88,14 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   const fs::path output(config_.output_dir);
   checkpoints_ = output / "checkpoints";
   set_log_verbose(!options_.quiet);
-  std::string newest;  // a checkpoint folder, or ""
   if (is_first()) {
     make_writable_directory(output);
     lock_ = std::make_unique<FileLock>(output / ".lock", cat("another training is running in '", config_.output_dir,
                                                              "'; wait for it, or choose another output_dir"));
-    newest = newest_checkpoint(checkpoints_).value_or("").string();
-    log_to_file((output / "train.log").string());
   }
-  if (ranks != nullptr) newest = ranks->broadcast(newest);
+  std::optional<ResumePoint> newest = agree_on_resume_point();
+  if (is_first()) log_to_file((output / "train.log").string());
+  if (ranks != nullptr && config_.dist.zero > 0) exchange_ = ranks->open_exchange();
 
   const auto seed = static_cast<std::uint64_t>(config_.train.seed);
   model_ = std::make_shared<LanguageModel>(config_.model, seed);
@@ -123,8 +121,9 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   order_.emplace(sources, config_.data.order == DataOrder::kShuffled, seed);
   state_.seed = config_.train.seed;
   state_.data = mixture_fingerprint(train_data_);
-  if (!newest.empty()) {
-    resume(newest);
+  if (newest) {
+    resume(*newest);
+    newest.reset();
   } else if (!config_.init_from.empty()) {
     start_from(find_checkpoint(config_.init_from));
   }
@@ -138,11 +137,13 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
 void Trainer::open_writers() {
   const fs::path output(config_.output_dir);
   metrics_.reset();
+  ledger_.reset();
   tensorboard_.reset();
   if (config_.train.tensorboard) {
     tensorboard_ = std::make_unique<TensorboardWriter>(output / "tensorboard", state_.step + 1, to_yaml(config_));
   }
   metrics_ = std::make_unique<MetricsWriter>(output / "metrics.jsonl", state_.step, tensorboard_.get());
+  ledger_ = std::make_unique<MetricsWriter>(output / "ledger.jsonl", state_.step);
 }
 
 void Trainer::open_data() {
@@ -195,13 +196,17 @@ void Trainer::read_tokenizer() {
   }
 }
 
-void Trainer::resume(const fs::path& directory) {
-  Checkpoint checkpoint;
-  try {
-    checkpoint = read_checkpoint(directory, CheckpointParts::kAll);
-  } catch (const UserError& error) {
-    user_error(error.what(), fall_back_advice(checkpoints_, directory));
-  }
+std::optional<ResumePoint> Trainer::agree_on_resume_point() const {
+  std::optional<ResumePoint> point;
+  if (is_first()) point = find_resume_point(checkpoints_);
+  if (options_.ranks == nullptr) return point;
+  const std::string found = options_.ranks->broadcast(point ? point->directory.string() : "");
+  if (!is_first() && !found.empty()) point = {found, read_checkpoint(found, CheckpointParts::kAll), {}};
+  return point;
+}
+
+void Trainer::resume(const ResumePoint& point) {
+  const auto& [directory, checkpoint, damaged] = point;
   const std::string source = directory.string();
   const TrainState saved = train_state_from_json(checkpoint.state, source);
   const auto differences = check_resumed_config(load_run_config(directory / "config.yaml"), config_);
@@ -209,6 +214,7 @@ void Trainer::resume(const fs::path& directory) {
     user_error("data.train '", config_.data.train.text(), "' holds other data, or other weights, than the run in '",
                config_.output_dir, "' was trained on; give that data set, or choose another output_dir for a new run");
   }
+  set_aside_damaged(point);
   import_parameters(*model_, checkpoint.model, source);
   optimizer_->load_state(checkpoint.optimizer, saved.step - saved.skipped, source);
   state_ = saved;

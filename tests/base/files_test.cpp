@@ -84,14 +84,22 @@ TEST(Files, LockKeepsASecondOneOutUntilItGoes) {
 
 TEST(Files, LockGoesWithItsProcess) {
   const ScratchFolder folder;
+  int ready[2];
+  ASSERT_EQ(pipe(ready), 0);
   const pid_t child = fork();
   if (child == 0) {
-    [[maybe_unused]] const auto* lock = new FileLock(folder / "lock", "busy");  // never released
-    _exit(0);
+    const FileLock lock(folder / "lock", "busy");
+    if (write(ready[1], "1", 1) != 1) _exit(1);
+    while (true) pause();
   }
-  int status = 0;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
+  char byte = 0;
+  ASSERT_EQ(read(ready[0], &byte, 1), 1);
+  EXPECT_EQ(user_error_of([&] { FileLock second(folder / "lock", "in use"); }), "in use");
+  kill(child, SIGKILL);
+  ASSERT_EQ(waitpid(child, nullptr, 0), child);
   const FileLock lock(folder / "lock", "busy");
+  close(ready[0]);
+  close(ready[1]);
 }
 
 TEST(Files, FreeSpaceIsThatOfTheNearestParent) {

@@ -5,8 +5,14 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <condition_variable>
 #include <fstream>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <random>
 #include <string>
+#include <thread>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -124,11 +130,11 @@ TEST_F(CheckpointFolder, ANewerFormatIsRefusedByName) {
   const fs::path directory = root_ / "newer";
   write_checkpoint(directory, example(3));
   Json manifest = Json::parse(read_file(directory / "manifest.json"));
-  manifest["format_version"] = 2;
+  manifest["format_version"] = 3;
   const std::string text = manifest.dump();
   write_bytes(directory / "manifest.json", text);
   write_bytes(directory / "COMPLETE", hex64(xxh3(text)) + "\n");
-  EXPECT_NE(refusal(directory).find("format_version is 2"), std::string::npos) << refusal(directory);
+  EXPECT_NE(refusal(directory).find("format_version is 3"), std::string::npos) << refusal(directory);
 }
 
 TEST_F(CheckpointFolder, OneThatHasNoRoomIsNotBegun) {
@@ -194,6 +200,176 @@ TEST_F(CheckpointFolder, WhatAKilledSaveLeftIsClearedAway) {
   write_bytes(leftover / "thesis.txt", "text");
   EXPECT_THROW(write_checkpoint(directory, example(2)), UserError);
   EXPECT_EQ(read_file(leftover / "thesis.txt"), "text");
+}
+
+// What TCPStore is between processes, between threads.
+class ThreadExchange : public KeyValueExchange {
+ public:
+  void post(const std::string& key, const std::string& value) override {
+    const std::lock_guard lock(mutex_);
+    EXPECT_TRUE(values_.emplace(key, value).second) << key << " is posted twice";
+    posted_.notify_all();
+  }
+  std::string wait(const std::string& key) override {
+    std::unique_lock lock(mutex_);
+    posted_.wait(lock, [&] { return values_.count(key) != 0; });
+    return values_.at(key);
+  }
+  void forget(const std::string& key) override {
+    const std::lock_guard lock(mutex_);
+    EXPECT_EQ(values_.erase(key), 1u);
+  }
+  void close() override {}
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable posted_;
+  std::map<std::string, std::string> values_;
+};
+
+// The example's optimizer, as `size` ranks hold it: each a stretch of the tensors laid end to end.
+std::vector<TensorPiece> pieces_of(const Checkpoint& whole, int rank, int size) {
+  std::int64_t total = 0, begin = 0;
+  for (const auto& [name, tensor] : whole.optimizer) total += tensor.numel();
+  const std::int64_t first = total * rank / size, last = total * (rank + 1) / size;
+  std::vector<TensorPiece> pieces;
+  for (const auto& [name, tensor] : whole.optimizer) {
+    const std::int64_t from = std::max(first, begin) - begin, to = std::min(last, begin + tensor.numel()) - begin;
+    if (from < to) pieces.push_back({name, tensor.flatten().slice(0, from, to), from, tensor.sizes().vec()});
+    begin += tensor.numel();
+  }
+  return pieces;
+}
+
+// Writes `whole` as `size` ranks, a thread each; the error of each rank, "" where there was none.
+std::vector<std::string> write_as_ranks(const fs::path& directory, const Checkpoint& whole, int size,
+                                        const std::function<void(int, Checkpoint&)>& change = {}) {
+  ThreadExchange exchange;
+  std::vector<std::string> errors(static_cast<std::size_t>(size));
+  std::vector<std::thread> threads;
+  for (int rank = 0; rank < size; ++rank) {
+    threads.emplace_back([&, rank] {
+      Checkpoint own = rank == 0 ? whole : Checkpoint();
+      own.optimizer.clear();
+      own.optimizer_pieces = pieces_of(whole, rank, size);
+      if (change) change(rank, own);
+      try {
+        write_checkpoint(directory, own, {rank, size, &exchange, "7"});
+      } catch (const Error& error) {
+        errors[static_cast<std::size_t>(rank)] = error.what();
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  return errors;
+}
+
+TEST_F(CheckpointFolder, RanksWriteTogetherWhatOneReads) {
+  const Checkpoint written = example(3);  // moments of 12 elements each
+  for (const int size : {2, 3, 5, 16, 30}) {
+    const fs::path directory = checkpoint_path(root_, size);
+    for (const std::string& error : write_as_ranks(directory, written, size)) EXPECT_EQ(error, "");
+    EXPECT_EQ(verify_checkpoint(directory).files.size(), 5u + static_cast<std::size_t>(size));
+    EXPECT_TRUE(verify_checkpoint(directory).problems.empty());
+    const Checkpoint read = read_checkpoint(directory, CheckpointParts::kAll);
+    ASSERT_EQ(read.optimizer.size(), written.optimizer.size());
+    for (std::size_t i = 0; i < read.optimizer.size(); ++i) {
+      EXPECT_EQ(read.optimizer[i].first, written.optimizer[i].first);
+      EXPECT_TRUE(torch::equal(read.optimizer[i].second, written.optimizer[i].second)) << size;
+    }
+    EXPECT_EQ(read.state, written.state);
+    EXPECT_TRUE(read_checkpoint(directory, CheckpointParts::kModel).optimizer.empty());
+  }
+  fs::remove(checkpoint_path(root_, 3) / optimizer_file_name(1, 3));
+  EXPECT_NE(refusal(checkpoint_path(root_, 3)).find("optimizer-00001-of-00003.safetensors is missing"),
+            std::string::npos);
+}
+
+TEST_F(CheckpointFolder, PiecesMustCoverTheirTensorsExactly) {
+  const Checkpoint written = example(3);
+  const auto refused_with = [&](const std::function<void(int, Checkpoint&)>& change) {
+    const fs::path directory = root_ / "pieces";
+    for (const std::string& error : write_as_ranks(directory, written, 3, change)) EXPECT_EQ(error, "");
+    return refusal(directory);
+  };
+  const auto says = [](const std::string& message, const char* what) {
+    EXPECT_NE(message.find(what), std::string::npos) << message;
+  };
+  // Rank 1 of 3 holds elements 8 to 12 of the first moment and 0 to 4 of the second.
+  says(refused_with([](int rank, Checkpoint& own) {
+         if (rank == 1) own.optimizer_pieces[0].first = 7;
+       }),
+       "'exp_avg/embed' overlap at element 7");
+  says(refused_with([](int rank, Checkpoint& own) {
+         if (rank == 1) own.optimizer_pieces[0].first = 9;
+       }),
+       "'exp_avg/embed' leave a gap before element 8");
+  says(refused_with([](int rank, Checkpoint& own) {
+         if (rank == 1) own.optimizer_pieces.erase(own.optimizer_pieces.begin());
+       }),
+       "'exp_avg/embed' hold 8 of 12 elements");
+  says(refused_with([](int rank, Checkpoint& own) {
+         if (rank == 2) own.optimizer_pieces[0].shape = {12};
+       }),
+       "'exp_avg_sq/embed' are not of one tensor");
+}
+
+TEST_F(CheckpointFolder, WhereOneRankFailsAllSayWhy) {
+  Checkpoint huge = example(3);
+  huge.model.emplace_back("huge", torch::zeros({1}).expand({std::int64_t{1} << 56}));
+  for (const std::string& error : write_as_ranks(checkpoint_path(root_, 1), huge, 3))
+    EXPECT_NE(error.find("MiB free"), std::string::npos) << error;
+  // Names must be unique: the third rank cannot write its file.
+  const auto twice = [](int rank, Checkpoint& own) {
+    if (rank == 2) own.optimizer_pieces.push_back(own.optimizer_pieces.front());
+  };
+  for (const std::string& error : write_as_ranks(checkpoint_path(root_, 1), example(3), 3, twice))
+    EXPECT_NE(error.find("occurs twice"), std::string::npos) << error;
+  EXPECT_TRUE(fs::is_empty(root_));
+}
+
+TEST_F(CheckpointFolder, AThousandFlippedBitsAreFound) {
+  Checkpoint checkpoint = example(3);
+  checkpoint.model.emplace_back("model.layers.0.weight", torch::rand({64, 33}));
+  checkpoint.optimizer.emplace_back("exp_avg/weight", torch::rand({64, 33}));
+  const fs::path alone = root_ / "alone", together = root_ / "together";
+  write_checkpoint(alone, checkpoint);
+  for (const std::string& error : write_as_ranks(together, checkpoint, 3)) EXPECT_EQ(error, "");
+  std::mt19937_64 random(20241122);
+  for (int flip = 0; flip < 1000; ++flip) {
+    const fs::path& directory = flip % 2 == 0 ? alone : together;
+    const std::vector<fs::path> files = list_files(directory);
+    // Every file as often as every other, and then any bit of it.
+    const fs::path path = files[random() % files.size()];
+    const std::string whole = read_file(path);
+    std::string damaged = whole;
+    const std::size_t bit = random() % (8 * whole.size());
+    damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ (1 << bit % 8));
+    write_bytes(path, damaged);
+    EXPECT_NE(refusal(directory), "") << "bit " << bit << " of " << path;
+    write_bytes(path, whole);
+  }
+  EXPECT_EQ(refusal(alone), "");
+  EXPECT_EQ(refusal(together), "");
+}
+
+TEST_F(CheckpointFolder, ASnapshotIsOfItsMoment) {
+  Checkpoint checkpoint = example(3);
+  const Checkpoint copy = snapshot(checkpoint);
+  checkpoint.model[1].second.fill_(9);
+  checkpoint.optimizer[0].second.fill_(9);
+  EXPECT_TRUE(torch::equal(copy.model[1].second, torch::full({4}, 3.0)));
+  EXPECT_TRUE(torch::equal(copy.optimizer[0].second, torch::full({3, 4}, 3.0)));
+}
+
+TEST_F(CheckpointFolder, ADamagedOneIsSetAside) {
+  write_checkpoint(checkpoint_path(root_, 5), example(1));
+  EXPECT_EQ(set_aside(checkpoint_path(root_, 5)).filename(), "step_00000005.damaged");
+  write_checkpoint(checkpoint_path(root_, 5), example(1));
+  EXPECT_EQ(set_aside(checkpoint_path(root_, 5)).filename(), "step_00000005.damaged.2");
+  EXPECT_TRUE(list_step_folders(root_).empty());
+  apply_retention(root_, 1, 0);
+  EXPECT_TRUE(fs::exists(root_ / "step_00000005.damaged" / "COMPLETE"));
 }
 
 TEST_F(CheckpointFolder, RetentionKeepsTheNewestAndTheMultiples) {

@@ -27,11 +27,20 @@ ranks 2 two
 ranks 4 four
 near one two
 near one four
-# At an equal number of processes runs are equal, bit for bit, also with ZeRO-1, whose moments are whole when they are saved.
+# At an equal number of processes runs are equal, bit for bit, also with ZeRO-1, where each process saves its part of the moments.
 ranks 2 again
 same_run two again
 ranks 2 zero dist.zero=1
-same_run two zero
+"$TTT" diff two zero >diff.txt || { cat diff.txt >&2; die "ZeRO-1 is another run"; }
+cmp {two,zero}/checkpoints/step_00000012/model.safetensors || die "ZeRO-1 ended with another model"
+ls zero/checkpoints/step_00000012/optimizer-0000{0,1}-of-00002.safetensors >out.txt || die "not a file of moments from each process"
+"$TTT" inspect zero >out.txt || { cat out.txt >&2; die "what ZeRO-1 saved is not whole"; }
+# What they saved is what one process saves: without ZeRO-1 the run goes on to the same bytes.
+ranks 2 back train.steps=8 optim.decay_steps=12 dist.zero=1
+ranks 2 back optim.decay_steps=12
+for file in model.safetensors optimizer-00000-of-00001.safetensors; do
+  cmp {two,back}/checkpoints/step_00000012/$file || die "after ZeRO-1 the run ended with another $file"
+done
 [ "$(ls -A two | tr '\n' ' ')" = "$(ls -A one | tr '\n' ' ')" ] || die "another run folder than one process leaves"
 grep -q '2 processes (ZeRO-1) on cpu with 1 threads' zero/train.log || die "train.log does not say who trains"
 [ ! -s two.1.txt ] || { cat two.1.txt; die "rank 1 has something to say"; }

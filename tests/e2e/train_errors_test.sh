@@ -105,24 +105,37 @@ printf 'int main() { return 0; }\n%.0s' {1..200} >text.cpp
 prepare --input text.cpp --tokenizer t.model --output other --force
 refused "holds other data" data.train=other
 
-# --- damaged checkpoints: each file of the newest one, then what is wrong with the folder itself ---
+# --- damaged checkpoints (checkpoint_test damages every file): the run falls back to the one before and ends as it would have ---
 newest=run/checkpoints/step_00000008
-for file in "$newest"/*; do
-  damage "$file"
-  case $file in
-    */COMPLETE) refused "COMPLETE" train.steps=12 ;;
-    *) refused "$(basename "$file")" train.steps=12 ;;
-  esac
-  grep -q "resume from step_00000004" errors.txt || { fail "no way out: $file"; cat errors.txt >&2; }
-  repair "$file"
+falls_back() {  # NAME: what the warning names
+  "$TTT" train run.yaml --quiet output_dir=damaged >out.txt 2>errors.txt </dev/null || { fail "no fall-back: $1"; cat errors.txt >&2; }
+  grep 'warning:' errors.txt | grep -qF -- "$1" || { fail "no warning about $1"; cat errors.txt >&2; }
+  grep -q "step_00000008.damaged', and the run falls back to 'damaged/checkpoints/step_00000004'" errors.txt || { fail "does not say where it falls back to: $1"; cat errors.txt >&2; }
+  [ -d damaged/checkpoints/step_00000008.damaged ] || fail "the damaged checkpoint is not kept: $1"
+  cmp "$newest/model.safetensors" damaged/checkpoints/step_00000008/model.safetensors || fail "another model after falling back: $1"
+}
+for name in model.safetensors state.json manifest.json; do
+  rm -rf damaged
+  cp -r run damaged
+  damage "damaged/checkpoints/step_00000008/$name"
+  rm "damaged/checkpoints/step_00000008/$name.whole"
+  falls_back "$name"
 done
+rm -rf damaged
+cp -r run damaged
+rm damaged/checkpoints/step_00000008/COMPLETE
+falls_back COMPLETE
+# All of them: nothing to fall back to, and nothing is touched.
+damage run/checkpoints/step_00000004/state.json
+damage "$newest/model.safetensors"
+refused "those before it are damaged too" train.steps=12
+repair "$newest/model.safetensors"
+repair run/checkpoints/step_00000004/state.json
+# One that a newer program wrote is not damaged.
 cp "$newest/manifest.json" manifest.whole
-sed -i 's/"format_version": 1/"format_version": 2/' "$newest/manifest.json"
-refused "its format_version is 2 and this program reads up to 1; a newer ttt wrote it" train.steps=12
+sed -i 's/"format_version": 1/"format_version": 3/' "$newest/manifest.json"
+refused "its format_version is 3 and this program reads up to 2; a newer ttt wrote it" train.steps=12
 cp manifest.whole "$newest/manifest.json"
-mv "$newest/COMPLETE" COMPLETE
-refused "COMPLETE" train.steps=12
-mv COMPLETE "$newest/COMPLETE"
 
 # --- init_from ---
 refused "there is no checkpoint 'nowhere'" init_from=nowhere output_dir=fresh

@@ -317,24 +317,91 @@ TEST_F(TrainerTest, AChangedConfigIsRefusedOrTaken) {
   EXPECT_NE(refusal(changed).find("holds other data"), std::string::npos) << refusal(changed);
 }
 
-TEST_F(TrainerTest, ADamagedCheckpointIsNamedWithTheWayOut) {
+void flip_a_bit(const fs::path& file) {
+  std::string bytes = read_file(file);
+  bytes[bytes.size() - 3] = static_cast<char>(bytes[bytes.size() - 3] ^ 4);
+  std::ofstream(file, std::ios::binary) << bytes;
+}
+
+TEST_F(TrainerTest, FallsBackFromADamagedCheckpoint) {
+  RunConfig c = config();
+  c.checkpoint.every = 3;
+  c.checkpoint.keep_last = 0;
+  run(c);
+  const fs::path root = fs::path(c.output_dir) / "checkpoints";
+  const std::string model = read_file(checkpoint_path(root, 12) / "model.safetensors");
+  flip_a_bit(checkpoint_path(root, 12) / "model.safetensors");
+  fs::remove(checkpoint_path(root, 9) / "COMPLETE");
+
+  // Another config is refused before anything is moved.
+  RunConfig other = c;
+  other.train.seed = 5;
+  EXPECT_NE(refusal(other).find("train.seed"), std::string::npos) << refusal(other);
+  EXPECT_TRUE(fs::exists(checkpoint_path(root, 12)));
+
+  EXPECT_EQ(Trainer(c, {.quiet = true}).state().step, 6);
+  EXPECT_TRUE(fs::exists(root / "step_00000012.damaged" / "model.safetensors"));
+  EXPECT_TRUE(fs::exists(root / "step_00000009.damaged" / "model.safetensors"));
+  const std::string log = read_file(fs::path(c.output_dir) / "train.log");
+  EXPECT_NE(log.find("step_00000012.damaged', and the run falls back to '"), std::string::npos) << log;
+
+  EXPECT_EQ(run(c), ExitCode::kOk);
+  EXPECT_EQ(read_file(checkpoint_path(root, 12) / "model.safetensors"), model);
+  EXPECT_EQ(read_metrics(fs::path(c.output_dir) / "metrics.jsonl", "train").size(), 12u);
+}
+
+TEST_F(TrainerTest, StopsWhenEveryCheckpointIsDamaged) {
   RunConfig c = config();
   c.checkpoint.every = 6;
   run(c);
   const fs::path root = fs::path(c.output_dir) / "checkpoints";
-  const fs::path file = checkpoint_path(root, 12) / "model.safetensors";
-  std::string bytes = read_file(file);
-  bytes[bytes.size() - 3] = static_cast<char>(bytes[bytes.size() - 3] ^ 4);
-  std::ofstream(file, std::ios::binary) << bytes;
-  const std::string message = refusal(c);
-  EXPECT_NE(message.find("model.safetensors"), std::string::npos) << message;
-  EXPECT_NE(message.find("resume from step_00000006"), std::string::npos) << message;
-  EXPECT_TRUE(fs::exists(file));
-  fs::remove(checkpoint_path(root, 12) / "COMPLETE");
-  EXPECT_NE(refusal(c).find("COMPLETE"), std::string::npos) << refusal(c);
-  fs::rename(checkpoint_path(root, 12), scratch_ / "away");
-  EXPECT_EQ(run(c), ExitCode::kOk);
-  EXPECT_TRUE(verify_checkpoint(checkpoint_path(root, 12)).problems.empty());
+  flip_a_bit(checkpoint_path(root, 6) / "state.json");
+  flip_a_bit(checkpoint_path(root, 12) / optimizer_file_name(0, 1));
+  for (int again = 0; again < 2; ++again) {
+    const std::string message = refusal(c);
+    EXPECT_NE(message.find("step_00000012"), std::string::npos) << message;
+    EXPECT_NE(message.find("those before it are damaged too"), std::string::npos) << message;
+    EXPECT_EQ(list_step_folders(root).size(), 2u);
+  }
+}
+
+TEST_F(TrainerTest, SavingInTheBackgroundChangesNoByte) {
+  RunConfig beside = config(MixerKind::kTttMlp, "beside"), waiting = config(MixerKind::kTttMlp, "waiting");
+  beside.checkpoint.every = waiting.checkpoint.every = 2;
+  beside.checkpoint.keep_last = waiting.checkpoint.keep_last = 0;
+  waiting.checkpoint.async = false;
+  run(beside);
+  run(waiting);
+  for (int step = 2; step <= 12; step += 2) {
+    for (const std::string& name :
+         {std::string("model.safetensors"), optimizer_file_name(0, 1), std::string("state.json")}) {
+      const auto bytes = [&](const RunConfig& c) {
+        return read_file(checkpoint_path(fs::path(c.output_dir) / "checkpoints", step) / name);
+      };
+      EXPECT_EQ(bytes(beside), bytes(waiting)) << name << " of step " << step;
+    }
+  }
+}
+
+TEST_F(TrainerTest, AFailedSaveEndsTheRun) {
+  for (const bool async : {true, false}) {
+    RunConfig c = config(MixerKind::kTttLinear, async ? "beside" : "waiting");
+    c.checkpoint.every = 3;
+    c.checkpoint.async = async;
+    const fs::path in_the_way = checkpoint_path(fs::path(c.output_dir) / "checkpoints", 6);
+    Trainer trainer(c, {.quiet = true});
+    fs::create_directories(in_the_way);
+    std::ofstream(in_the_way / "thesis.txt") << "text";
+    try {
+      trainer.run();
+      FAIL() << "no error";
+    } catch (const Error& error) {
+      EXPECT_NE(std::string(error.what()).find("is there already and is no checkpoint"), std::string::npos)
+          << error.what();
+    }
+    EXPECT_EQ(list_checkpoints(fs::path(c.output_dir) / "checkpoints").front().first, 3);
+    EXPECT_TRUE(fs::exists(in_the_way / "thesis.txt"));
+  }
 }
 
 TEST_F(TrainerTest, WhatDoesNotFitIsRefusedBeforeAnythingIsMade) {
