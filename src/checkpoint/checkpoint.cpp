@@ -152,9 +152,7 @@ class Conversation {
     } catch (...) {
     }
   }
-  Json wait(const std::string& key) const {
-    return parse(key, ranks_.exchange->wait(prefix() + key));
-  }
+  Json wait(const std::string& key) const { return parse(key, ranks_.exchange->wait(prefix() + key)); }
   // What this rank alone waits for.
   Json take(const std::string& key) const {
     const std::string value = ranks_.exchange->wait(prefix() + key);

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstring>
 #include <memory>
 
 #include "base/log.h"
@@ -19,13 +20,14 @@ namespace {
 
 constexpr int kPollMilliseconds = 500;  // only for deadlines: everything else wakes the poll
 
-// SIGCHLD, SIGTERM and SIGINT as something to poll, while it lives.
+// SIGCHLD and the signals that ask for the end as something to poll, while it lives. One that is ignored (nohup) stays
+// so.
 class SignalQueue {
  public:
   SignalQueue() {
     sigset_t wanted;
     sigemptyset(&wanted);
-    for (const int number : {SIGCHLD, SIGTERM, SIGINT}) sigaddset(&wanted, number);
+    for (const int number : {SIGCHLD, SIGTERM, SIGINT, SIGHUP}) sigaddset(&wanted, number);
     sigprocmask(SIG_BLOCK, &wanted, &before_);
     fd_ = signalfd(-1, &wanted, SFD_NONBLOCK | SFD_CLOEXEC);
     TTT_CHECK(fd_ >= 0, "signalfd");
@@ -148,7 +150,7 @@ void Attempt::take_signals() {
     if (number == SIGCHLD) continue;
     const bool again = stopped_ && number == SIGINT;
     stopped_ = true;
-    log_info(cat(number == SIGINT ? "SIGINT" : "SIGTERM", ": the ranks are ",
+    log_info(cat("SIG", sigabbrev_np(number), ": the ranks are ",
                  again ? "killed" : "told to save and end; a second Ctrl-C kills them"));
     killed_ = killed_ || again;
     signal_all(again ? SIGKILL : SIGTERM);

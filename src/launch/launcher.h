@@ -25,8 +25,9 @@ struct LaunchOptions {
 //
 // When a rank fails, the others get SIGTERM, after grace_seconds SIGKILL; when all have ended, either all are started
 // again, or one block on stderr says which rank failed first and with what words. A rank that refused its input (exit
-// code 2) would do so again: that is no reason for a restart. SIGTERM and SIGINT to this process become SIGTERM for the
-// ranks; a second SIGINT kills them. Ranks get SIGKILL when this process dies, however it dies.
+// code 2) would do so again: that is no reason for a restart. SIGTERM, SIGINT and SIGHUP (a terminal or a
+// connection that was closed) to this process become SIGTERM for the ranks; a second SIGINT kills them. Ranks get
+// SIGKILL when this process dies, however it dies.
 //
 // Returns kOk when every rank did, kPreempted when some were preempted (exit code 75) and none failed, kUsage when the
 // rank that failed first ended with 2, else kFailed.

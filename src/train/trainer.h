@@ -128,7 +128,7 @@ class Trainer {
   Schedule schedule_;
   InnerLoopWatch watch_;
   TrainState state_;
-  std::unique_ptr<TensorboardWriter> tensorboard_;  // null without train.tensorboard
+  std::unique_ptr<TensorboardWriter> tensorboard_;   // null without train.tensorboard
   std::unique_ptr<MetricsWriter> metrics_, ledger_;  // rank 0's, and so the one above
   bool has_checkpoint_ = false;                      // of this run, to roll back to
   std::unique_ptr<StepProfile> profile_;

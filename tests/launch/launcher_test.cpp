@@ -151,7 +151,7 @@ TEST_F(LauncherTest, RestartsAreCounted) {
 }
 
 TEST_F(LauncherTest, SignalsArePassedOn) {
-  for (const int number : {SIGTERM, SIGINT}) {
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) {
     fs::remove(folder_ / "ready.0");
     fs::remove(folder_ / "ready.1");
     LaunchOptions options = shell(2, "trap 'exit 75' TERM; touch ready.$RANK; while :; do sleep 0.02; done");
