@@ -88,4 +88,43 @@ code=0
 wait "$launcher" || code=$?
 [ "$code" -eq 1 ] || { cat errors.txt >&2; die "exit code $code instead of 1 after a killed rank"; }
 tail -n 1 errors.txt | grep -q 'rank 0 (killed by SIGKILL) failed first' || { cat errors.txt >&2; die "the last line does not name the rank"; }
+# --- ranks that train together: stopped, killed and started again, they end with the bytes of ranks that were left alone ---
+"$TTT" tokenizer train --input "$SOURCE/src/base" --output t.model --vocab-size 512 >out.txt 2>&1 || { cat out.txt; die "tokenizer"; }
+head -c 9000 "$SOURCE/src/base/files.cpp" >text.cpp
+"$TTT" prepare --input text.cpp --tokenizer t.model --output data >out.txt 2>&1 || { cat out.txt; die "prepare"; }
+cat >run.yaml <<'YAML'
+model: {mixer: ttt_linear, vocab_size: 512, hidden_size: 32, num_layers: 1, num_heads: 2, intermediate_size: 64}
+data: {train: data}
+train: {context: 64, batch_tokens: 128, steps: 40, threads: 1, device: cpu, stats_every: 0, tensorboard: false, digest_every: 1}
+optim: {lr: 0.01, warmup_steps: 2}
+checkpoint: {every: 4, keep_last: 0}
+dist: {zero: 1, timeout_seconds: 60}
+output_dir: straight
+YAML
+has_steps() { [ -e "$1/metrics.jsonl" ] && [ "$(grep -c '"train"' "$1/metrics.jsonl")" -ge "$2" ]; }
+same_end() {
+  "$TTT" diff straight "$1" >diff.txt || { cat diff.txt >&2; die "$1 is another run"; }
+  cmp {straight,"$1"}/checkpoints/step_00000040/model.safetensors || die "$1 ended with another model"
+}
+train() { "$TTT" launch "$@" >out.txt 2>errors.txt </dev/null & launcher=$!; }
+expect 0 "$TTT" launch -n 2 -- train run.yaml
+
+train -n 2 -- train run.yaml output_dir=stopped
+wait_until has_steps stopped 3
+kill -TERM "$launcher"
+code=0
+wait "$launcher" || code=$?
+[ "$code" -eq 75 ] || { cat errors.txt >&2; die "exit code $code instead of 75 after SIGTERM"; }
+expect 0 "$TTT" launch -n 2 -- train run.yaml output_dir=stopped
+same_end stopped
+
+train -n 2 --max-restarts 1 --grace 5 -- train run.yaml output_dir=killed
+wait_until has_steps killed 6
+kill -9 "$(children_of "$launcher" | tail -n 1)"
+code=0
+wait "$launcher" || code=$?
+[ "$code" -eq 0 ] || { cat errors.txt >&2; die "exit code $code after a restart"; }
+says errors.txt "restart 1 of 1: rank 1 (killed by SIGKILL) failed"
+grep -q "resuming from 'killed/checkpoints/step_" killed/train.log || die "the restarted ranks did not resume"
+same_end killed
 echo "ok"
