@@ -207,8 +207,11 @@ void Attempt::report() const {
   std::string text = cat(first_failure(), " failed first");
   for (const RankProcess* rank : failed_) {
     if (rank != failed_.front()) text += cat("\nthen rank ", rank->rank(), " (", rank->how_it_ended(), ")");
+    if (rank->killed_by() == SIGKILL) {  // it did not see it coming
+      text += "; out of memory, or killed by hand";
+      continue;
+    }
     const std::vector<std::string> words = rank->last_words();
-    if (rank->killed_by() == SIGKILL) text += "; out of memory, or killed by hand";
     if (rank == failed_.front() && words.empty()) text += "; what it said is above";
     for (const std::string& line : words) text += cat("\n    [", rank->rank(), "] ", line);
   }

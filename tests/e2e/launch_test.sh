@@ -95,7 +95,7 @@ head -c 9000 "$SOURCE/src/base/files.cpp" >text.cpp
 cat >run.yaml <<'YAML'
 model: {mixer: ttt_linear, vocab_size: 512, hidden_size: 32, num_layers: 1, num_heads: 2, intermediate_size: 64}
 data: {train: data}
-train: {context: 64, batch_tokens: 128, steps: 40, threads: 1, device: cpu, stats_every: 0, tensorboard: false, digest_every: 1}
+train: {context: 64, batch_tokens: 128, steps: 24, threads: 1, device: cpu, stats_every: 0, tensorboard: false, digest_every: 1}
 optim: {lr: 0.01, warmup_steps: 2}
 checkpoint: {every: 4, keep_last: 0}
 dist: {zero: 1, timeout_seconds: 60}
@@ -104,7 +104,7 @@ YAML
 has_steps() { [ -e "$1/metrics.jsonl" ] && [ "$(grep -c '"train"' "$1/metrics.jsonl")" -ge "$2" ]; }
 same_end() {
   "$TTT" diff straight "$1" >diff.txt || { cat diff.txt >&2; die "$1 is another run"; }
-  cmp {straight,"$1"}/checkpoints/step_00000040/model.safetensors || die "$1 ended with another model"
+  cmp {straight,"$1"}/checkpoints/step_00000024/model.safetensors || die "$1 ended with another model"
 }
 train() { "$TTT" launch "$@" >out.txt 2>errors.txt </dev/null & launcher=$!; }
 expect 0 "$TTT" launch -n 2 -- train run.yaml
