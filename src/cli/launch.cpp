@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "base/files.h"
+#include "base/process.h"
 #include "cli/command.h"
 #include "cli/parse.h"
 
@@ -63,7 +63,7 @@ ExitCode run_launch(const std::vector<std::string>& args) {
   if (options.nodes > 1 && (app.count("--master-addr") == 0 || options.master_port == 0)) {
     user_error("with --nnodes the machines must know where to meet; name it with --master-addr and --master-port");
   }
-  options.command = {fs::read_symlink("/proc/self/exe").string()};
+  options.command = {own_program().string()};
   options.command.insert(options.command.end(), separator + 1, args.end());
   return launch(options);
 }

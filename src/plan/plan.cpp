@@ -67,7 +67,7 @@ MemoryPlan memory_of(const RunConfig& config, std::int64_t parameters, std::int6
   memory.activations = static_cast<std::int64_t>(tokens * (all + kFp32 * 4 * D)) + kLogitBytes +
                        kFp32 * m.vocab_size * m.hidden_size;  // the head's gradient before it is added
   if (bf16) memory.activations += static_cast<std::int64_t>(kBf16 * dense_flops(m) / 2);  // the dense weights, rounded
-  if (config.checkpoint.async) memory.saving = 3 * kFp32 * parameters;
+  if (config.checkpoint.async) memory.saving = memory.weights + memory.optimizer;  // rank 0; the others: their moments
   memory.decoding_state = decoding_state_bytes(m, config.train.context);
   return memory;
 }

@@ -152,6 +152,9 @@ TEST_F(PlanTest, MemoryIsSixteenBytesAParameterAndActivations) {
   const std::int64_t parameters = plan.parameters.total;
   EXPECT_EQ(plan.memory.weights + plan.memory.gradients + plan.memory.optimizer, 16 * parameters);
   EXPECT_EQ(plan.disk.checkpoint, 12 * parameters);
+  EXPECT_EQ(plan.memory.saving, plan.disk.checkpoint);  // a copy of it
+  config_.checkpoint.async = false;
+  EXPECT_EQ(make_plan(config_).memory.saving, 0);
   config_.train.micro_batch = 1;
   const std::int64_t one = make_plan(config_).memory.activations;
   config_.train.micro_batch = 16;
