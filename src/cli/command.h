@@ -34,6 +34,7 @@ ExitCode run_generate(const std::vector<std::string>& args);
 ExitCode run_convert(const std::vector<std::string>& args);
 ExitCode run_inspect(const std::vector<std::string>& args);
 ExitCode run_diff(const std::vector<std::string>& args);
+ExitCode run_verify_resume(const std::vector<std::string>& args);
 ExitCode run_doctor(const std::vector<std::string>& args);
 ExitCode run_baseline(const std::vector<std::string>& args);
 

@@ -38,6 +38,8 @@ const std::vector<Command>& commands() {
       {"convert", "parameters of other codes to a checkpoint", run_convert},
       {"inspect", "what a checkpoint or a data set holds, and whether it is whole", run_inspect},
       {"diff", "the first step at which two runs part, and in what", run_diff},
+      {"verify-resume", "whether a config's training can be killed and resumed without a difference",
+       run_verify_resume},
       {"doctor", "what this machine has, and how fast it is", run_doctor},
       {"baseline", "bits per byte of n-gram models on a data set", run_baseline},
   };
