@@ -109,16 +109,13 @@ GradientReducer::GradientReducer(Communicator& ranks, std::vector<std::pair<std:
     bucket.gradients = grad_buckets[i].getBuffer();
     bucket.members = indices[i];
     for (int rank = 0; rank <= ranks.size(); ++rank) bucket.starts.push_back(share_start(bucket, rank));
-    const auto own = static_cast<std::size_t>(ranks.rank());
-    const std::int64_t own_first = bucket.starts[own], own_last = bucket.starts[own + 1];
     std::int64_t offset = 0;  // of the parameter in the bucket
     for (const std::size_t member : bucket.members) {
       const std::int64_t size = parameters_[member].numel();
-      const std::int64_t first = std::clamp<std::int64_t>(own_first - offset, 0, size);
       // From the start on, so that micro-batches before the first sum need no memory of their own.
       parameters_[member].mutable_grad() =
           bucket.gradients.slice(0, offset, offset + size).view(parameters_[member].sizes());
-      pieces_[member] = {first, std::clamp<std::int64_t>(own_last - offset, first, size)};
+      pieces_[member] = piece_of(bucket, ranks.rank(), offset, size);
       offset += size;
     }
     TTT_CHECK(offset == bucket.gradients.numel(), offset);
@@ -191,41 +188,50 @@ void GradientReducer::clip(double norm, double max_norm) {
   for (Bucket& bucket : buckets_) (options_.own_share_only ? own_part(bucket) : bucket.gradients).mul_(factor);
 }
 
-void GradientReducer::gather(const std::vector<at::Tensor>& own,
-                             const std::function<void(std::size_t, const at::Tensor&)>& visit) {
+// What a rank owns of the parameter at elements [offset, offset + size) of a bucket.
+ElementRange GradientReducer::piece_of(const Bucket& bucket, int rank, std::int64_t offset, std::int64_t size) const {
+  const auto r = static_cast<std::size_t>(rank);
+  const std::int64_t first = std::clamp<std::int64_t>(bucket.starts[r] - offset, 0, size);
+  return {first, std::clamp<std::int64_t>(bucket.starts[r + 1] - offset, first, size)};
+}
+
+void GradientReducer::gather(const std::vector<at::Tensor>& own, const Visit& visit) {
   const torch::NoGradGuard no_grad;
   for (const Bucket& bucket : buckets_) {
-    std::vector<at::Tensor> parts;
-    for (const std::size_t member : bucket.members) parts.push_back(own[member]);
-    std::int64_t longest = 0;
+    std::int64_t longest = 0;  // shares are padded to it
     for (std::size_t r = 0; r + 1 < bucket.starts.size(); ++r)
       longest = std::max(longest, bucket.starts[r + 1] - bucket.starts[r]);
-    at::Tensor padded = at::zeros({longest}, bucket.gradients.options());
-    const at::Tensor joined = at::cat(parts);
-    padded.slice(0, 0, joined.numel()).copy_(joined);
-    at::Tensor gathered = at::empty({longest * ranks_.size()}, bucket.gradients.options());
-    ranks_.all_gather(gathered, padded);
-    parts.clear();
-    for (std::int64_t r = 0; r < ranks_.size(); ++r) {
-      const auto i = static_cast<std::size_t>(r);
-      parts.push_back(gathered.slice(0, r * longest, r * longest + bucket.starts[i + 1] - bucket.starts[i]));
-    }
-    const at::Tensor all = at::cat(parts);
-    std::int64_t offset = 0;
+    const std::int64_t needed = longest * (ranks_.size() + 1);
+    if (!scratch_.defined() || scratch_.numel() < needed) scratch_ = at::zeros({needed}, bucket.gradients.options());
+    at::Tensor share = scratch_.slice(0, 0, longest), shares = scratch_.slice(0, longest, needed);
+    std::int64_t filled = 0;
     for (const std::size_t member : bucket.members) {
-      const std::int64_t size = parameters_[member].numel();
-      visit(member, all.slice(0, offset, offset + size));
-      offset += size;
+      share.slice(0, filled, filled + own[member].numel()).copy_(own[member]);
+      filled += own[member].numel();
+    }
+    ranks_.all_gather(shares, share);
+    for (int rank = 0; rank < ranks_.size(); ++rank) {
+      std::int64_t offset = 0, at = rank * longest;
+      for (const std::size_t member : bucket.members) {
+        const std::int64_t size = parameters_[member].numel();
+        const ElementRange range = piece_of(bucket, rank, offset, size);
+        const std::int64_t count = range.last - range.first;
+        if (count > 0) visit(member, range, shares.slice(0, at, at + count));
+        offset += size;
+        at += count;
+      }
     }
   }
 }
 
 void GradientReducer::gather_parameters() {
   const torch::NoGradGuard no_grad;
+  const auto part = [&](std::size_t i, ElementRange range) {
+    return parameters_[i].view(-1).slice(0, range.first, range.last);
+  };
   std::vector<at::Tensor> own;
-  for (std::size_t i = 0; i < parameters_.size(); ++i)
-    own.push_back(parameters_[i].detach().view(-1).slice(0, pieces_[i].first, pieces_[i].last));
-  gather(own, [&](std::size_t i, const at::Tensor& all) { parameters_[i].view(-1).copy_(all); });
+  for (std::size_t i = 0; i < parameters_.size(); ++i) own.push_back(part(i, pieces_[i]));
+  gather(own, [&](std::size_t i, ElementRange range, const at::Tensor& values) { part(i, range).copy_(values); });
 }
 
 }  // namespace ttt

@@ -49,9 +49,10 @@ class GradientReducer {
 
   // What this rank owns of each parameter, in the constructor's order.
   const std::vector<ElementRange>& own_pieces() const { return pieces_; }
-  // Joins what the ranks own: own[i] holds this rank's piece of a tensor like parameter i, flat; visit(i, all) gets all
-  // of it, flat, in memory that is reused.
-  void gather(const std::vector<at::Tensor>& own, const std::function<void(std::size_t, const at::Tensor&)>& visit);
+  // Shows every rank what all of them own: own[i] holds this rank's piece of a tensor like parameter i, flat; visit(i,
+  // range, values) gets each piece of each, in memory that is reused.
+  using Visit = std::function<void(std::size_t, ElementRange, const at::Tensor& values)>;
+  void gather(const std::vector<at::Tensor>& own, const Visit& visit);
   // Of the parameters, in which each rank has changed its pieces, the same everywhere.
   void gather_parameters();
 
@@ -63,6 +64,7 @@ class GradientReducer {
     std::vector<std::int64_t> starts;  // rank r owns elements [starts[r], starts[r + 1])
   };
   std::int64_t share_start(const Bucket& bucket, std::int64_t rank) const;
+  ElementRange piece_of(const Bucket& bucket, int rank, std::int64_t offset, std::int64_t size) const;
   at::Tensor own_part(const Bucket& bucket) const;
 
   Communicator& ranks_;
@@ -70,6 +72,7 @@ class GradientReducer {
   ReducerOptions options_;
   std::vector<Bucket> buckets_;
   std::vector<ElementRange> pieces_;
+  at::Tensor scratch_;  // of gather(); kept, since blocks of this size that come and go fragment the heap
   std::unique_ptr<Engine> engine_;
 };
 

@@ -78,12 +78,14 @@ TEST(GradientReducer, EachElementIsOwnedOnceAndGathered) {
         const ElementRange piece = reducer.own_pieces()[i];
         own.push_back(parameters.named[i].second.detach().slice(0, piece.first, piece.last));
       }
-      std::size_t visited = 0;
-      reducer.gather(own, [&](std::size_t i, const at::Tensor& all) {
-        EXPECT_TRUE(at::equal(all, parameters.named[i].second.detach())) << i;
-        ++visited;
+      std::vector<at::Tensor> whole;
+      for (const auto& [name, p] : parameters.named) whole.push_back(at::zeros_like(p.detach()));
+      reducer.gather(own, [&](std::size_t i, ElementRange range, const at::Tensor& values) {
+        EXPECT_TRUE(at::equal(whole[i].slice(0, range.first, range.last), at::zeros_like(values)));  // once
+        whole[i].slice(0, range.first, range.last).copy_(values);
       });
-      EXPECT_EQ(visited, parameters.named.size());
+      for (std::size_t i = 0; i < whole.size(); ++i)
+        EXPECT_TRUE(at::equal(whole[i], parameters.named[i].second.detach())) << i;
       std::int64_t elements = 0;
       for (const at::Tensor& piece : own) elements += piece.numel();
       EXPECT_EQ(ranks.sum({static_cast<double>(elements)}).front(), 301 + 7 + 128 + 1 + 555 + 64);
