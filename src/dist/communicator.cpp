@@ -230,6 +230,7 @@ Communicator::Communicator(const World& world, at::Device device, std::chrono::s
                  "toolkit with nccl.h is, or set train.device: cpu");
 #endif
     }
+    c.gloo->barrier()->wait();  // none leaves while another still connects
   } catch (const UserError&) {
     throw;
   } catch (const std::exception& error) {
