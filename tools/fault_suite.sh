@@ -45,15 +45,15 @@ lost() { echo "LOST: $*" >&2; failed_now=1; }
 random_between() { echo $(($1 + RANDOM % ($2 - $1 + 1))); }
 pause() { sleep "$1.$(printf '%02d' $((RANDOM % 100)))"; }  # SECONDS and up to one more
 
-# --- the run: 40 steps of some tens of milliseconds, a checkpoint every 4 ---
+# --- the run: 40 steps of some tens of milliseconds, a checkpoint every 4 (config.yaml names the folder, and so its hashes differ) ---
 steps=40
 prepare_run() {
   "$TTT" tokenizer train --input "$source_dir/src/base" --output t.model --vocab-size 512 >log.txt 2>&1
   "$TTT" prepare --input "$source_dir/src/base" --tokenizer t.model --output data >log.txt 2>&1
   cat >run.yaml <<YAML
-model: {mixer: [ttt_linear, attention], backbone: mamba, vocab_size: 512, hidden_size: 64, num_layers: 2, num_heads: 4, intermediate_size: 128}
+model: {mixer: [ttt_linear, attention], backbone: mamba, vocab_size: 512, hidden_size: 128, num_layers: 4, num_heads: 4, intermediate_size: 256}
 data: {train: data}
-train: {context: 64, batch_tokens: 512, micro_batch: 2, steps: $steps, threads: 1, device: cpu, dtype: fp32, seed: 3, tensorboard: false, digest_every: 5}
+train: {context: 64, batch_tokens: 1024, micro_batch: 4, steps: $steps, threads: 1, device: cpu, dtype: fp32, seed: 3, tensorboard: false, digest_every: 5}
 optim: {lr: 0.01, warmup_steps: 10}
 checkpoint: {every: 4, keep_last: 4}
 dist: {zero: 1, timeout_seconds: 6}
@@ -104,7 +104,7 @@ newest() { ls -d "$1"/checkpoints/step_???????? 2>/dev/null | tail -n 1; }
 same_as() {  # UNDISTURBED DIR
   local file a b
   for file in "$1/checkpoints/$(last_step)"/*; do
-    case $(basename "$file") in config.yaml | manifest.json) continue ;; esac
+    case $(basename "$file") in config.yaml | manifest.json | COMPLETE) continue ;; esac
     cmp -s "$file" "$2/checkpoints/$(last_step)/$(basename "$file")" || lost "another $(basename "$file") than an undisturbed run's"
   done
   "$TTT" diff "$1" "$2" >diff.txt 2>&1 || lost "$(head -n 3 diff.txt | tr '\n' ' ')"
@@ -184,7 +184,7 @@ stop_half_way() {
   no_rank_left "$dir"
 }
 random_file() { find "$(newest "$dir")" -type f | sort | shuf -n 1 --random-source=<(yes "$RANDOM"); }
-is_set_aside() {
+is_set_aside() {  # WHAT CHECKPOINT
   finish "$dir"
   ls -d "$dir"/checkpoints/*.damaged* >/dev/null 2>&1 || lost "the damaged checkpoint ($1) was not set aside"
   grep -q "$(basename "$2")" "$dir.txt" || lost "nothing names the damaged $(basename "$2")"
@@ -198,22 +198,21 @@ fault_flipped_byte() {
   at=$(((RANDOM * 32768 + RANDOM) % size))
   byte=$(od -An -tu1 -j "$at" -N 1 "$file" | tr -d ' ')
   printf "\\x$(printf %02x $((byte ^ (1 << RANDOM % 8))))" | dd of="$file" bs=1 seek="$at" conv=notrunc status=none
-  is_set_aside "bit flipped in byte $at of $(basename "$file")" "$(newest_before "$dir")"
+  is_set_aside "bit flipped in byte $at of $(basename "$file")" "$(newest "$dir")"
 }
-newest_before() { ls -d "$1"/checkpoints/step_* 2>/dev/null | tail -n 1; }
 fault_truncated_file() {
   stop_half_way
   local file
   file=$(newest "$dir")/$(printf '%s\n' model.safetensors state.json manifest.json | shuf -n 1 --random-source=<(yes "$RANDOM"))
   truncate -s $(($(stat -c %s "$file") * (RANDOM % 100) / 100)) "$file"
-  is_set_aside "truncated $(basename "$file")" "$(newest_before "$dir")"
+  is_set_aside "truncated $(basename "$file")" "$(newest "$dir")"
 }
 fault_missing_file() {
   stop_half_way
   local file
   file=$(random_file)
   rm "$file"
-  is_set_aside "missing $(basename "$file")" "$(newest_before "$dir")"
+  is_set_aside "missing $(basename "$file")" "$(newest "$dir")"
 }
 fault_damaged_shard() {
   stop_half_way

@@ -24,7 +24,12 @@ SignalGuard::SignalGuard() {
 }
 
 SignalGuard::~SignalGuard() {
-  sigaction(SIGTERM, &old_term_, nullptr);
+  // A process that was asked to stop is ending: asking again must not change the exit code that it ends with.
+  if (stop_requested()) {
+    std::signal(SIGTERM, SIG_IGN);
+  } else {
+    sigaction(SIGTERM, &old_term_, nullptr);
+  }
   sigaction(SIGINT, &old_int_, nullptr);
 }
 

@@ -6,7 +6,8 @@
 
 namespace ttt {
 
-// Catches both signals while it lives. A second SIGINT has the default action: it ends the process at once.
+// Catches both signals while it lives. A second SIGINT has the default action: it ends the process at once. Once a stop
+// was requested, SIGTERM stays ignored to the end of the process, so that it ends with the exit code that says so.
 class SignalGuard {
  public:
   SignalGuard();

@@ -230,6 +230,7 @@ void write_as_other(const fs::path& directory, const Checkpoint& checkpoint, con
     others.post(rank_key(ranks.rank), writer.entries());
   } catch (const std::exception& error) {
     others.post_error(rank_key(ranks.rank), error.what());
+    others.wait("end");  // throws what the save failed of, which need not be this: rank 0 may have given up before
     throw;
   }
   others.wait("end");

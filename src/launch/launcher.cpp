@@ -34,6 +34,8 @@ class SignalQueue {
   }
   ~SignalQueue() {
     close(fd_);
+    // This process is about to end: asking again must not change the exit code that it ends with.
+    std::signal(SIGTERM, SIG_IGN);
     sigprocmask(SIG_SETMASK, &before_, nullptr);
   }
   SignalQueue(const SignalQueue&) = delete;

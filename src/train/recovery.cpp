@@ -36,6 +36,7 @@ void Trainer::skip_step(const BadStep& bad) {
   state_.previous_cursor = state_.cursor;
   state_.cursor = next.cursor;
   if (is_first()) write_ledger(bad.loss, bad.grad_norm);
+  if (!is_first()) return;
   log_warn(cat(bad.what(), " and is skipped: ", state_.skipped_in_row, " of at most ", config_.train.max_skipped_steps,
                " in a row, ", state_.skipped, " in all (train.max_skipped_steps)"));
 }
@@ -54,9 +55,10 @@ void Trainer::roll_back(const BadStep& bad) {
   finish_saving();
   std::optional<ResumePoint> newest = agree_on_resume_point();
   TTT_CHECK(newest, "no checkpoint in ", checkpoints_.string());
-  log_warn(cat(bad.what(), ": the run goes back to '", newest->directory.string(), "' (", rollbacks, " of at most ",
-               config_.train.max_rollbacks, " times, train.max_rollbacks) and leaves out samples ", first, " to ",
-               next.cursor - 1, " of its order"));
+  if (is_first())
+    log_warn(cat(bad.what(), ": the run goes back to '", newest->directory.string(), "' (", rollbacks, " of at most ",
+                 config_.train.max_rollbacks, " times, train.max_rollbacks) and leaves out samples ", first, " to ",
+                 next.cursor - 1, " of its order"));
   resume(*newest);
   newest.reset();
   state_.passed_over = std::move(passed_over);
