@@ -69,7 +69,7 @@ launch() {
 }
 extra=()
 start() {  # DIR [OPTION...]: the same in the background; its pid: $pid
-  launch "$@" &
+  launch "$@" 2>/dev/null &  # the shell would say "Killed"
   pid=$!
   # The subshell's child is the launcher.
   launcher=''

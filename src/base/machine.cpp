@@ -3,6 +3,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
@@ -31,11 +32,49 @@ std::int64_t memory_line(const fs::path& path, const std::string& name) {
   return 0;
 }
 
-int allowed_cores() {
-  cpu_set_t allowed;
-  CPU_ZERO(&allowed);
-  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return CPU_COUNT(&allowed);
-  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+// The names in a folder, sorted; none where there is no such folder.
+std::vector<std::string> entries_of(const fs::path& folder) {
+  std::vector<std::string> names;
+  std::error_code missing;
+  for (const fs::directory_entry& entry : fs::directory_iterator(folder, missing))
+    names.push_back(entry.path().filename().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+std::vector<NetworkLink> network_links() {
+  std::vector<NetworkLink> links;
+  const fs::path net = "/sys/class/net", rdma = "/sys/class/infiniband";
+  for (const std::string& name : entries_of(net)) {
+    const std::string state = line_of(net / name / "operstate");
+    if (name == "lo" || state == "down") continue;
+    const double megabits = std::strtod(line_of(net / name / "speed").c_str(), nullptr);  // -1 or nothing: unknown
+    links.push_back({name, std::max(0.0, megabits / 1e3), false});
+  }
+  for (const std::string& name : entries_of(rdma)) {
+    for (const std::string& port : entries_of(rdma / name / "ports")) {
+      const std::string rate = line_of(rdma / name / "ports" / port / "rate");  // "400 Gb/sec (4X NDR)"
+      if (line_of(rdma / name / "ports" / port / "state").find("ACTIVE") != std::string::npos)
+        links.push_back({name + " port " + port, std::strtod(rate.c_str(), nullptr), true});
+    }
+  }
+  return links;
+}
+
+std::vector<std::string> nvidia_gpus() {
+  std::vector<std::string> gpus;
+  const fs::path root = "/proc/driver/nvidia/gpus";
+  for (const std::string& bus : entries_of(root)) {
+    std::ifstream in(root / bus / "information");
+    std::string model = "NVIDIA GPU";
+    for (std::string line; std::getline(in, line);) {
+      if (!line.starts_with("Model:")) continue;
+      const std::size_t name = line.find_first_not_of(" \t", line.find(':') + 1);
+      if (name != std::string::npos) model = line.substr(name);
+    }
+    gpus.push_back(model + " (" + bus + ")");
+  }
+  return gpus;
 }
 
 std::vector<NumaNode> numa_nodes() {
@@ -59,13 +98,41 @@ std::vector<double> clock_rates() {
 
 }  // namespace
 
+std::vector<int> processors_of(const std::string& list) {
+  std::vector<int> processors;
+  std::istringstream ranges(list);
+  for (std::string range; std::getline(ranges, range, ',');) {
+    int first = 0, last = 0;
+    const int read = std::sscanf(range.c_str(), "%d-%d", &first, &last);
+    if (read < 1 || first < 0) continue;
+    for (int i = first; i <= (read == 2 ? std::min(last, CPU_SETSIZE - 1) : first); ++i) processors.push_back(i);
+  }
+  return processors;
+}
+
+std::vector<int> allowed_processors() {
+  std::vector<int> processors;
+  cpu_set_t allowed;
+  CPU_ZERO(&allowed);
+  if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) {
+    for (int i = 0; i < CPU_SETSIZE; ++i)
+      if (CPU_ISSET(i, &allowed)) processors.push_back(i);
+  } else {  // more processors than a set holds
+    for (unsigned i = 0; i < std::max(1u, std::thread::hardware_concurrency()); ++i)
+      processors.push_back(static_cast<int>(i));
+  }
+  return processors;
+}
+
 Machine this_machine() {
   Machine machine;
-  machine.cores = allowed_cores();
+  machine.cores = static_cast<int>(allowed_processors().size());
   machine.memory_bytes = memory_line("/proc/meminfo", "MemTotal");
   machine.available_bytes = memory_line("/proc/meminfo", "MemAvailable");
   machine.nodes = numa_nodes();
   machine.mhz = clock_rates();
+  machine.links = network_links();
+  machine.gpus = nvidia_gpus();
   machine.clock_source = line_of("/sys/devices/system/clocksource/clocksource0/current_clocksource");
   // Control groups, version 2, as containers see their own: "max" for no limit.
   const fs::path group = "/sys/fs/cgroup";

@@ -13,7 +13,7 @@ void print_help() {  // fits a terminal of 80 x 24
   std::cout << "ttt: pretraining language models with Test-Time-Training layers\n"
                "usage: ttt COMMAND [arguments]          `ttt COMMAND --help` explains a command\n\n";
   for (const Command& command : commands())
-    std::cout << "  " << std::left << std::setw(11) << command.name << command.summary << "\n";
+    std::cout << "  " << std::left << std::setw(15) << command.name << command.summary << "\n";
   std::cout << "\n"
                "options: --help; --version, what it was built from (with --json for scripts)\n"
                "exit codes: 0 done; 1 failed; 2 wrong usage, config or input;\n"
@@ -26,20 +26,19 @@ void print_help() {  // fits a terminal of 80 x 24
 const std::vector<Command>& commands() {
   static const std::vector<Command> table = {
       {"train", "train a model from a config, or resume it", run_train},
-      {"launch", "ranks that train together on this machine, watched and restarted", run_launch},
+      {"launch", "ranks that train together here, watched over and restarted", run_launch},
       {"config", "a config's resolved values, and where each comes from", run_config},
       {"plan", "what a run will cost: parameters, FLOPs, memory, disk, hours", run_plan},
       {"bench", "training steps and ops, timed beside what bounds them", run_bench},
       {"sweep", "train a grid of configs, here or as a Slurm array; resumable", run_sweep_command},
       {"tokenizer", "train a SentencePiece tokenizer, encode and decode with it", run_tokenizer},
       {"prepare", "text files or token arrays to token shards", run_prepare},
-      {"eval", "loss, perplexity and bits per byte of a checkpoint on a data set", run_eval},
+      {"eval", "loss, perplexity, bits per byte of a checkpoint on a data set", run_eval},
       {"generate", "text from a checkpoint", run_generate},
       {"convert", "parameters of other codes to a checkpoint", run_convert},
       {"inspect", "what a checkpoint or a data set holds, and whether it is whole", run_inspect},
       {"diff", "the first step at which two runs part, and in what", run_diff},
-      {"verify-resume", "whether a config's training can be killed and resumed without a difference",
-       run_verify_resume},
+      {"verify-resume", "does a config's training, killed and resumed, end the same", run_verify_resume},
       {"doctor", "what this machine has, and how fast it is", run_doctor},
       {"baseline", "bits per byte of n-gram models on a data set", run_baseline},
   };

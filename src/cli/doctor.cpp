@@ -1,21 +1,26 @@
 // ttt doctor: what this machine has, and how fast it is.
 #include <ATen/Parallel.h>
+#include <sys/wait.h>
 #include <torch/cuda.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <iomanip>
 #include <iostream>
 
 #include "base/build_info.h"
 #include "base/files.h"
 #include "base/machine.h"
+#include "base/process.h"
 #include "base/timer.h"
+#include "bench/collectives.h"
 #include "bench/timing.h"
 #include "bench/yardstick.h"
 #include "cli/command.h"
 #include "cli/inspect.h"
 #include "cli/parse.h"
+#include "dist/world.h"
 #include "model/device.h"
 #include "ops/ttt.h"
 
@@ -25,8 +30,17 @@ namespace {
 constexpr int kRepeats = 5;
 constexpr std::int64_t kHeadSize = 64, kMiniBatch = 16;  // of the paper's models
 
-Json processor() {
-  const Machine machine = this_machine();
+constexpr const char* kCollectivesAlone = "--collectives-alone";
+
+struct RemovedAtEnd {
+  const fs::path& path;
+  ~RemovedAtEnd() {
+    std::error_code ignored;
+    fs::remove(path, ignored);
+  }
+};
+
+Json processor(const Machine& machine) {
   Json nodes = Json::array();
   for (const NumaNode& node : machine.nodes)
     nodes.push_back({{"node", node.number}, {"cpus", node.cpus}, {"memory_bytes", node.memory_bytes}});
@@ -47,24 +61,71 @@ Json processor() {
           {"clock_source", machine.clock_source}};
 }
 
-// Each row of the TTT kernel table: "chosen", "can", or why it cannot.
+// Each row of the TTT kernel table, for models in either type: whether it is taken, can run, or why it cannot.
 Json kernel_rows() {
   Json rows;
   for (const auto& [name, kind] : {std::pair{"ttt_linear", TttKind::kLinear}, std::pair{"ttt_mlp", TttKind::kMlp}}) {
-    const TttShape shape{1, 12, 2048, kHeadSize, kMiniBatch, at::kFloat, at::kCPU};
-    bool chosen = false;
+    std::array<bool, 2> taken = {};
     for (const TttKernel& row : ttt_kernels()) {
-      const std::string reason = row.unsupported(kind, shape);
-      rows[name].push_back({{"row", row.name}, {"state", !reason.empty() ? reason : chosen ? "can run" : "is taken"}});
-      chosen = chosen || reason.empty();
+      Json entry = {{"row", row.name}};
+      for (const bool bf16 : {false, true}) {
+        TttShape shape{1, 12, 2048, kHeadSize, kMiniBatch, at::kFloat, at::kCPU};
+        shape.bf16_products = bf16;
+        const std::string reason = row.unsupported(kind, shape);
+        entry[bf16 ? "bf16" : "fp32"] = !reason.empty() ? reason : taken[bf16] ? "can run" : "is taken";
+        taken[bf16] = taken[bf16] || reason.empty();
+      }
+      rows[name].push_back(entry);
     }
   }
   return rows;
 }
 
-Json gpus() {
-  return {{"build", build_info().cuda.empty() ? Json() : Json("CUDA " + build_info().cuda)},
+Json gpus(const Machine& machine) {
+  return {{"found", machine.gpus},
+          {"build", build_info().cuda.empty() ? Json() : Json("CUDA " + build_info().cuda)},
           {"usable", torch::cuda::is_available() ? static_cast<int>(torch::cuda::device_count()) : 0}};
+}
+
+Json links(const Machine& machine) {
+  Json links = Json::array();
+  for (const NetworkLink& link : machine.links) {
+    links.push_back({{"name", link.name},
+                     {"gigabits_per_second", link.gigabits_per_second > 0 ? Json(link.gigabits_per_second) : Json()},
+                     {"rdma", link.rdma}});
+  }
+  return links;
+}
+
+// Every rank calls it.
+Json collectives(const World& world) {
+  Communicator ranks(world, select_device(DeviceKind::kAuto), std::chrono::seconds(60));
+  Json times = Json::array();
+  for (const CollectiveTime& time : time_collectives(ranks)) {
+    times.push_back({{"collective", time.collective},
+                     {"bytes", time.bytes},
+                     {"seconds", to_json(time.seconds)},
+                     {"sent_gb_per_second", time.sent_bytes / time.seconds.median / 1e9}});
+  }
+  return {{"ranks", world.size},
+          {"ranks_here", world.local_size},
+          {"backend", ranks.device().is_cuda() ? "NCCL" : "Gloo"},
+          {"times", times}};
+}
+
+// The same between processes of this program that are started for it.
+Json collectives_between(int processes, const fs::path& folder) {
+  make_writable_directory(folder);
+  const fs::path log = folder / cat(".ttt_doctor_", getpid(), ".log");
+  const RemovedAtEnd removal{log};
+  const pid_t pid =
+      start_process({own_program().string(), "launch", "-n", cat(processes), "--", "doctor", kCollectivesAlone}, log);
+  int status = 0;
+  waitpid(pid, &status, 0);
+  const bool ended = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  Json result = ended ? Json::parse(read_file(log), nullptr, /*allow_exceptions=*/false) : Json();
+  if (!result.is_object()) result = {{"ranks", processes}, {"failed", last_words(log, WEXITSTATUS(status))}};
+  return result;
 }
 
 Json speed(Bound bound, at::ScalarType dtype) {
@@ -83,13 +144,7 @@ Json disk(const fs::path& folder, std::int64_t mebibytes) {
   if (free_disk_bytes(folder) < static_cast<std::uint64_t>(mebibytes + 64) << 20)
     user_error("'", folder.string(), "' has no room for a test file of ", mebibytes, " MiB; see --disk-mb");
   const fs::path path = folder / cat(".ttt_doctor_", getpid(), ".tmp");
-  struct Removal {
-    const fs::path& path;
-    ~Removal() {
-      std::error_code ignored;
-      fs::remove(path, ignored);
-    }
-  } const removal{path};
+  const RemovedAtEnd removal{path};
   std::string block(1 << 20, '\0');
   for (std::size_t i = 0; i < block.size(); ++i) block[i] = static_cast<char>(i * 2654435761u >> 13);
   const Timer timer;
@@ -107,10 +162,38 @@ std::string gigabytes(const Json& bytes) {
   return text.str();
 }
 
+std::ostream& row(const std::string& name) {
+  return std::cout << "  " << std::left << std::setw(12) << name;
+}
+
+void print_collectives(const Json& collectives) {
+  row("ranks") << collectives["ranks"];
+  if (collectives.contains("failed")) {
+    std::cout << " could not talk to one another: " << plain(collectives["failed"]) << "\n";
+    return;
+  }
+  std::cout << ", " << (collectives["ranks"] == collectives["ranks_here"] ? "all" : cat(collectives["ranks_here"]))
+            << " on this machine, over " << plain(collectives["backend"]) << ":\n";
+  for (const Json& time : collectives["times"]) {
+    const auto bytes = time["bytes"].get<std::int64_t>();
+    row("") << std::setw(16) << plain(time["collective"]) << std::setw(8)
+            << (bytes < 1 << 20 ? cat(bytes, " B") : cat(bytes >> 20, " MiB")) << std::right << std::setprecision(3)
+            << std::setw(9) << time["seconds"]["median"].get<double>() * 1e3 << " ms";
+    if (bytes >= 1 << 20) {
+      std::cout << ", " << std::setprecision(2) << time["sent_gb_per_second"].get<double>()
+                << " GB/s sent by each rank";
+    }
+    std::cout << "\n";
+  }
+}
+
+void print_kernel(const std::string& op, const Json& entry) {
+  const std::string fp32 = plain(entry["fp32"]), bf16 = plain(entry["bf16"]);
+  row(op) << std::setw(19) << plain(entry["row"]) << (fp32 == bf16 ? fp32 : "fp32: " + fp32 + "; bf16: " + bf16)
+          << "\n";
+}
+
 void print(const Json& report) {
-  const auto row = [](const char* name) -> std::ostream& {
-    return std::cout << "  " << std::left << std::setw(12) << name;
-  };
   const Json& cpu = report["cpu"];
   std::cout << std::fixed << std::setprecision(0) << plain(cpu["name"]) << "\n";
   row("features");
@@ -132,10 +215,10 @@ void print(const Json& report) {
     row("NUMA node") << node["node"] << ": cores " << plain(node["cpus"]) << ", " << gigabytes(node["memory_bytes"])
                      << "\n";
   for (const auto& [op, rows] : report["kernels"].items()) {
-    for (const Json& entry : rows)
-      row(op.c_str()) << std::setw(16) << plain(entry["row"]) << plain(entry["state"]) << "\n";
+    for (const Json& entry : rows) print_kernel(op, entry);
   }
   const Json& gpu = report["gpus"];
+  for (const Json& found : gpu["found"]) row("GPU") << plain(found) << "\n";
   row("GPUs") << gpu["usable"] << " that LibTorch can use; built with "
               << (gpu["build"].is_null() ? "no CUDA" : plain(gpu["build"])) << "\n";
   row("products") << report["gemm_gflops"]["fp32"]["median"].get<double>() << " GFLOP/s in fp32, "
@@ -149,6 +232,12 @@ void print(const Json& report) {
     std::cout << std::setprecision(0) << ", written and fsynced at " << folder["mib_per_second"].get<double>()
               << " MiB/s";
   std::cout << "\n";
+  for (const Json& link : report["links"]) {
+    row(link["rdma"].get<bool>() ? "RDMA" : "network") << plain(link["name"]);
+    if (!link["gigabits_per_second"].is_null()) std::cout << ", " << link["gigabits_per_second"] << " Gbit/s";
+    std::cout << "\n";
+  }
+  if (report.contains("collectives")) print_collectives(report["collectives"]);
 }
 
 }  // namespace
@@ -157,29 +246,50 @@ ExitCode run_doctor(const std::vector<std::string>& args) {
   CLI::App app(
       "What this machine has, as ttt sees it: processor features and the kernels they choose, cores, memory, NUMA "
       "nodes,\n"
-      "GPUs; and how fast it multiplies, copies and writes. Takes some seconds.",
+      "GPUs, network links; and how fast it multiplies, copies, writes and sums up between processes. Takes some\n"
+      "seconds. As a rank of `ttt launch`, srun or torchrun it times the collectives of all these ranks instead of\n"
+      "starting some: srun ttt doctor",
       "ttt doctor");
   std::string folder = ".";
   std::int64_t mebibytes = 256;
-  bool json = false;
+  int ranks = 2;
+  bool json = false, collectives_alone = false;
   app.add_option("--folder", folder, "where to measure the disk, such as a run's output_dir")->capture_default_str();
   app.add_option("--disk-mb", mebibytes, "MiB of the file that is written there (and removed); 0: none")
       ->check(CLI::Range(0, 1 << 20))
       ->capture_default_str();
+  app.add_option("--ranks", ranks, "processes that are started here to time collectives between them; 1: none")
+      ->check(CLI::Range(1, 4096))
+      ->capture_default_str();
   app.add_flag("--json", json, "print one JSON object");
+  app.add_flag(kCollectivesAlone, collectives_alone)->group("");  // hidden: what those processes are asked
   if (!parse_arguments(app, args)) return ExitCode::kOk;
+  const World world = world_from_environment();
+  if (collectives_alone || world.rank > 0) {
+    const Json result = collectives(world);
+    if (world.rank == 0) std::cout << result.dump() << "\n";
+    return ExitCode::kOk;
+  }
+  const Machine machine = this_machine();
+  Json between;
+  if (!world.alone()) {
+    between = collectives(world);
+  } else if (ranks > 1) {
+    between = collectives_between(ranks, folder);
+  }
   set_cpu_threads(0);
-  const Json report = {
-      {"version", build_info().version},
-      {"revision", build_info().revision()},
-      {"cpu", processor()},
-      {"threads", at::get_num_threads()},
-      {"kernels", kernel_rows()},
-      {"gpus", gpus()},
-      {"gemm_gflops",
-       {{"fp32", speed(Bound::kProducts, at::kFloat)}, {"bf16", speed(Bound::kProducts, at::kBFloat16)}}},
-      {"copy_gb_per_second", speed(Bound::kMemory, at::kFloat)},
-      {"disk", disk(folder, mebibytes)}};
+  Json report = {{"version", build_info().version},
+                 {"revision", build_info().revision()},
+                 {"cpu", processor(machine)},
+                 {"threads", at::get_num_threads()},
+                 {"kernels", kernel_rows()},
+                 {"gpus", gpus(machine)},
+                 {"links", links(machine)},
+                 {"gemm_gflops",
+                  {{"fp32", speed(Bound::kProducts, at::kFloat)}, {"bf16", speed(Bound::kProducts, at::kBFloat16)}}},
+                 {"copy_gb_per_second", speed(Bound::kMemory, at::kFloat)},
+                 {"disk", disk(folder, mebibytes)}};
+  if (!between.is_null()) report["collectives"] = between;
   if (json) {
     std::cout << report.dump() << "\n";
   } else {

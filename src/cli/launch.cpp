@@ -39,6 +39,8 @@ ExitCode run_launch(const std::vector<std::string>& args) {
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
   app.add_flag("--prefix", options.prefix_all, "mark rank 0's lines too");
+  bool no_bind = false;
+  app.add_flag("--no-bind", no_bind, "do not bind each rank to the cores of one NUMA node");
   app.add_option("--nnodes", options.nodes, "machines of the job, each with a launcher")
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
@@ -63,6 +65,7 @@ ExitCode run_launch(const std::vector<std::string>& args) {
   if (options.nodes > 1 && (app.count("--master-addr") == 0 || options.master_port == 0)) {
     user_error("with --nnodes the machines must know where to meet; name it with --master-addr and --master-port");
   }
+  if (!no_bind) options.numa_nodes = this_machine().nodes;
   options.command = {own_program().string()};
   options.command.insert(options.command.end(), separator + 1, args.end());
   return launch(options);

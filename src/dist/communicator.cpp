@@ -15,6 +15,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <future>
@@ -204,6 +205,8 @@ Communicator::Communicator(const World& world, at::Device device, std::chrono::s
     : world_(world), device_(device), timeout_(timeout), connections_(std::make_unique<Connections>()) {
   // c10d prints its own warnings, with stack traces, for what this class turns into a sentence.
   if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = 3;  // FATAL
+  // Gloo writes to sockets that a rank which ends has closed; that is an error to be explained, not this rank's death.
+  std::signal(SIGPIPE, SIG_IGN);
   Connections& c = *connections_;
   c.store = open_store(world, timeout);
   meet(c.store, world, timeout);

@@ -39,6 +39,7 @@ class Communicator {
  public:
   // Waits until all ranks are there. `device`: where gradients will be (CUDA: NCCL besides Gloo). Throws UserError when
   // MASTER_PORT is taken or MASTER_ADDR unknown, CollectiveError naming the ranks that did not come in time.
+  // From then on the process ignores SIGPIPE.
   Communicator(const World& world, at::Device device, std::chrono::seconds timeout);
   ~Communicator();
   Communicator(const Communicator&) = delete;

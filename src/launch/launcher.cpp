@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/timer.h"
+#include "launch/binding.h"
 #include "launch/rank_process.h"
 
 namespace ttt {
@@ -142,8 +143,9 @@ void Attempt::start() {
         {"OMPI_COMM_WORLD_LOCAL_SIZE", ""},
     };
     const bool plain = local == 0 && !options_.prefix_all;
-    ranks_.push_back(std::make_unique<RankProcess>(rank, options_.command, variables, plain ? "" : cat("[", rank, "] "),
-                                                   plain && stderr_is_terminal()));
+    const std::vector<int> bound = processors_of_rank(local, options_.ranks, options_.numa_nodes, allowed_processors());
+    ranks_.push_back(std::make_unique<RankProcess>(rank, options_.command, variables, bound,
+                                                   plain ? "" : cat("[", rank, "] "), plain && stderr_is_terminal()));
   }
 }
 

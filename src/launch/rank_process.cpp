@@ -1,6 +1,7 @@
 #include "launch/rank_process.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -41,12 +42,14 @@ std::vector<char*> pointers_to(const std::vector<std::string>& words) {
 }
 
 // What the child does; nothing but system calls, since it shares the parent's state.
-[[noreturn]] void become(char* const* argv, char* const* environment, int out, int err, pid_t parent) {
+[[noreturn]] void become(char* const* argv, char* const* environment, int out, int err, const cpu_set_t& bound,
+                         pid_t parent) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(1);  // it died in between
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);  // the launcher blocks the signals that it waits for
+  if (CPU_COUNT(&bound) > 0) sched_setaffinity(0, sizeof bound, &bound);
   const int nothing = open("/dev/null", O_RDONLY);
   dup2(nothing, STDIN_FILENO);
   dup2(out, STDOUT_FILENO);
@@ -58,8 +61,11 @@ std::vector<char*> pointers_to(const std::vector<std::string>& words) {
 }  // namespace
 
 RankProcess::RankProcess(int rank, const std::vector<std::string>& command, const Variables& variables,
-                         const std::string& prefix, bool own_stderr)
+                         const std::vector<int>& processors, const std::string& prefix, bool own_stderr)
     : rank_(rank) {
+  cpu_set_t bound;
+  CPU_ZERO(&bound);
+  for (const int processor : processors) CPU_SET(processor, &bound);
   const std::vector<std::string> environment = environment_with(variables);
   const std::vector<char*> argv = pointers_to(command), envp = pointers_to(environment);
   int ends[2][2] = {{-1, -1}, {-1, -1}};  // of the pipes: read, write
@@ -68,7 +74,7 @@ RankProcess::RankProcess(int rank, const std::vector<std::string>& command, cons
   for (int i = 0; i < pipes; ++i) made = made && pipe2(ends[i], O_CLOEXEC) == 0;
   const pid_t parent = getpid();
   if (made) pid_ = fork();
-  if (pid_ == 0) become(argv.data(), envp.data(), ends[0][1], ends[1][1], parent);
+  if (pid_ == 0) become(argv.data(), envp.data(), ends[0][1], ends[1][1], bound, parent);
   const std::string reason = std::strerror(errno);
   for (int i = 0; i < pipes; ++i) {
     if (ends[i][1] >= 0) close(ends[i][1]);

@@ -17,10 +17,11 @@ class RankProcess {
   using Variables = std::vector<std::pair<std::string, std::string>>;
 
   // Starts `command` (a program's path and its arguments) with these variables set beside the inherited ones; a
-  // variable that is "" is unset. Lines are marked with `prefix`. `own_stderr`: the child writes to this process's
-  // stderr itself, so that on a terminal it knows that it is one. It gets SIGKILL when this process dies. Throws Error.
-  RankProcess(int rank, const std::vector<std::string>& command, const Variables& variables, const std::string& prefix,
-              bool own_stderr);
+  // variable that is "" is unset; on these processors, where any are named. Lines are marked with `prefix`.
+  // `own_stderr`: the child writes to this process's stderr itself, so that on a terminal it knows that it is one. It
+  // gets SIGKILL when this process dies. Throws Error.
+  RankProcess(int rank, const std::vector<std::string>& command, const Variables& variables,
+              const std::vector<int>& processors, const std::string& prefix, bool own_stderr);
   ~RankProcess();  // the process must have been reaped
   RankProcess(const RankProcess&) = delete;
   RankProcess& operator=(const RankProcess&) = delete;

@@ -57,6 +57,8 @@ mkdir place
 expect 0 "$TTT" doctor --folder place --disk-mb 8
 for word in "cores" "memory" "is taken" "GFLOP/s in fp32" "GB/s" "free in 'place'"; do says "$word"; done
 [ -z "$(ls -A place)" ] || die "doctor left its test file"
-expect 0 "$TTT" doctor --folder place --disk-mb 0 --json
+for word in "2, all on this machine, over Gloo" "all-reduce" "reduce-scatter" "all-gather" "GB/s sent by each rank"; do says "$word"; done
+expect 0 "$TTT" launch -n 3 -- doctor --folder place --disk-mb 0 --json
 says '"gemm_gflops":{"fp32":{"median":'
+says '"ranks":3,"ranks_here":3'
 echo "ok"

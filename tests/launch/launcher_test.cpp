@@ -9,8 +9,10 @@
 
 #include <cstdlib>
 #include <functional>
+#include <numeric>
 
 #include "base/files.h"
+#include "launch/binding.h"
 #include "support/scratch_folder.h"
 
 namespace ttt {
@@ -88,6 +90,32 @@ TEST_F(LauncherTest, RanksKnowTheirPlaceAndTheirLinesAreMarked) {
   EXPECT_TRUE(says("out", "[4] 4 of 6 at node0:29500\n")) << text("out");
   EXPECT_TRUE(says("out", "[5] 5 of 6 at node0:29500\n")) << text("out");
   unsetenv("SLURM_PROCID");
+}
+
+TEST_F(LauncherTest, RanksAreBoundToNodes) {
+  const std::vector<int> allowed = allowed_processors();
+  if (allowed.size() < 2) GTEST_SKIP() << "one processor cannot be shared out";
+  LaunchOptions options = shell(2, "grep Cpus_allowed_list /proc/self/status | sed s/.*[[:space:]]// >node.$RANK");
+  options.numa_nodes = {{0, std::to_string(allowed[1]), 0}, {1, std::to_string(allowed[0]), 0}};
+  EXPECT_EQ(run(options), 0);
+  EXPECT_EQ(text("node.0"), std::to_string(allowed[1]) + "\n");
+  EXPECT_EQ(text("node.1"), std::to_string(allowed[0]) + "\n");
+}
+
+TEST(Binding, RanksAreDealtOutOverTheNodes) {
+  const std::vector<NumaNode> nodes = {{0, "0-3,8", 0}, {1, "4-7", 0}, {2, "9", 0}};
+  std::vector<int> all(16);
+  std::iota(all.begin(), all.end(), 0);
+  const std::vector<int> first = {0, 1, 2, 3, 8}, second = {4, 5, 6, 7}, third = {9};
+  EXPECT_EQ(processors_of_rank(0, 1, nodes, all), std::vector<int>());
+  EXPECT_EQ(processors_of_rank(0, 2, nodes, all), first);
+  EXPECT_EQ(processors_of_rank(1, 2, nodes, all), (std::vector<int>{4, 5, 6, 7, 9}));
+  EXPECT_EQ(processors_of_rank(1, 6, nodes, all), first);
+  EXPECT_EQ(processors_of_rank(2, 6, nodes, all), second);
+  EXPECT_EQ(processors_of_rank(5, 6, nodes, all), third);
+  // A container that may use half of one node and nothing of another.
+  EXPECT_EQ(processors_of_rank(1, 2, nodes, {1, 2, 9}), third);
+  EXPECT_EQ(processors_of_rank(1, 2, nodes, {1, 2}), std::vector<int>());
 }
 
 TEST_F(LauncherTest, LinesOfRanksDoNotMix) {
