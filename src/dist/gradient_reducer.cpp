@@ -74,6 +74,12 @@ std::int64_t divide_up(std::int64_t a, std::int64_t b) {
 
 }  // namespace
 
+struct GradientReducer::Gathering {
+  const Bucket* bucket = nullptr;
+  at::Tensor scratch, shares;  // shares: of all ranks one after the other, in scratch
+  Work work;
+};
+
 struct GradientReducer::Engine {
   Reduction* reduction = nullptr;  // the Reducer's
   std::unique_ptr<c10d::Reducer> reducer;
@@ -81,7 +87,7 @@ struct GradientReducer::Engine {
 
 GradientReducer::GradientReducer(Communicator& ranks, std::vector<std::pair<std::string, at::Tensor>> parameters,
                                  const ReducerOptions& options)
-    : ranks_(ranks), options_(options), engine_(std::make_unique<Engine>()) {
+    : ranks_(ranks), options_(options), gatherings_(2), engine_(std::make_unique<Engine>()) {
   std::unordered_map<std::size_t, std::string> names;
   for (auto& [name, parameter] : parameters) {
     TTT_CHECK(parameter.is_contiguous() && parameter.scalar_type() == at::kFloat, name);
@@ -195,43 +201,69 @@ ElementRange GradientReducer::piece_of(const Bucket& bucket, int rank, std::int6
   return {first, std::clamp<std::int64_t>(bucket.starts[r + 1] - offset, first, size)};
 }
 
-void GradientReducer::gather(const std::vector<at::Tensor>& own, const Visit& visit) {
-  const torch::NoGradGuard no_grad;
-  for (const Bucket& bucket : buckets_) {
-    std::int64_t longest = 0;  // shares are padded to it
-    for (std::size_t r = 0; r + 1 < bucket.starts.size(); ++r)
-      longest = std::max(longest, bucket.starts[r + 1] - bucket.starts[r]);
-    const std::int64_t needed = longest * (ranks_.size() + 1);
-    if (!scratch_.defined() || scratch_.numel() < needed) scratch_ = at::zeros({needed}, bucket.gradients.options());
-    at::Tensor share = scratch_.slice(0, 0, longest), shares = scratch_.slice(0, longest, needed);
-    std::int64_t filled = 0;
+at::Tensor GradientReducer::part_of(std::size_t parameter, ElementRange range) const {
+  return parameters_[parameter].view(-1).slice(0, range.first, range.last);
+}
+
+void GradientReducer::start_gathering(const Bucket& bucket, Gathering& gathering) const {
+  std::int64_t longest = 0;  // shares are padded to it
+  for (std::size_t r = 0; r + 1 < bucket.starts.size(); ++r)
+    longest = std::max(longest, bucket.starts[r + 1] - bucket.starts[r]);
+  const std::int64_t needed = longest * (ranks_.size() + 1);
+  at::Tensor& scratch = gathering.scratch;
+  if (!scratch.defined() || scratch.numel() < needed) scratch = at::zeros({needed}, bucket.gradients.options());
+  at::Tensor share = scratch.slice(0, 0, longest);
+  gathering.shares = scratch.slice(0, longest, needed);
+  std::int64_t filled = 0;
+  for (const std::size_t member : bucket.members) {
+    const at::Tensor own = part_of(member, pieces_[member]);
+    share.slice(0, filled, filled + own.numel()).copy_(own);
+    filled += own.numel();
+  }
+  gathering.bucket = &bucket;
+  gathering.work = ranks_.group()->getBackend(share.device().type())->_allgather_base(gathering.shares, share);
+}
+
+void GradientReducer::finish_gathering(Gathering& gathering) const {
+  if (gathering.bucket == nullptr) return;
+  const Bucket& bucket = *std::exchange(gathering.bucket, nullptr);
+  gathering.work->wait();
+  gathering.work.reset();
+  const std::int64_t longest = gathering.shares.numel() / ranks_.size();
+  for (int rank = 0; rank < ranks_.size(); ++rank) {
+    if (rank == ranks_.rank()) continue;
+    std::int64_t offset = 0, at = rank * longest;
     for (const std::size_t member : bucket.members) {
-      share.slice(0, filled, filled + own[member].numel()).copy_(own[member]);
-      filled += own[member].numel();
-    }
-    ranks_.all_gather(shares, share);
-    for (int rank = 0; rank < ranks_.size(); ++rank) {
-      std::int64_t offset = 0, at = rank * longest;
-      for (const std::size_t member : bucket.members) {
-        const std::int64_t size = parameters_[member].numel();
-        const ElementRange range = piece_of(bucket, rank, offset, size);
-        const std::int64_t count = range.last - range.first;
-        if (count > 0) visit(member, range, shares.slice(0, at, at + count));
-        offset += size;
-        at += count;
-      }
+      const std::int64_t size = parameters_[member].numel();
+      const ElementRange range = piece_of(bucket, rank, offset, size);
+      const std::int64_t count = range.last - range.first;
+      if (count > 0) part_of(member, range).copy_(gathering.shares.slice(0, at, at + count));
+      offset += size;
+      at += count;
     }
   }
 }
 
-void GradientReducer::gather_parameters() {
+void GradientReducer::update_parameters(const Update& update) {
   const torch::NoGradGuard no_grad;
-  const auto part = [&](std::size_t i, ElementRange range) {
-    return parameters_[i].view(-1).slice(0, range.first, range.last);
+  const auto gathered = [&](const auto& step) {
+    try {
+      step();
+    } catch (const std::exception& error) {
+      ranks_.explain("the gathering of parameters", error.what());
+    }
   };
-  std::vector<at::Tensor> own;
-  for (std::size_t i = 0; i < parameters_.size(); ++i) own.push_back(part(i, pieces_[i]));
-  gather(own, [&](std::size_t i, ElementRange range, const at::Tensor& values) { part(i, range).copy_(values); });
+  std::size_t turn = 0;
+  for (const Bucket& bucket : buckets_) {
+    update(bucket.members);
+    Gathering& gathering = gatherings_[turn++ % gatherings_.size()];
+    gathered([&] {
+      finish_gathering(gathering);
+      start_gathering(bucket, gathering);
+    });
+  }
+  for (std::size_t i = 0; i < gatherings_.size(); ++i, ++turn)
+    gathered([&] { finish_gathering(gatherings_[turn % gatherings_.size()]); });
 }
 
 }  // namespace ttt

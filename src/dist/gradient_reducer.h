@@ -49,12 +49,11 @@ class GradientReducer {
 
   // What this rank owns of each parameter, in the constructor's order.
   const std::vector<ElementRange>& own_pieces() const { return pieces_; }
-  // Shows every rank what all of them own: own[i] holds this rank's piece of a tensor like parameter i, flat; visit(i,
-  // range, values) gets each piece of each, in memory that is reused.
-  using Visit = std::function<void(std::size_t, ElementRange, const at::Tensor& values)>;
-  void gather(const std::vector<at::Tensor>& own, const Visit& visit);
-  // Of the parameters, in which each rank has changed its pieces, the same everywhere.
-  void gather_parameters();
+  // ZeRO-1's step. update(parameters) is called for one bucket after the other and changes this rank's pieces of these
+  // parameters (places in the constructor's order, each once); while it works on the next ones, every rank gets the
+  // pieces of the others. At the end all ranks have the same parameters. Throws CollectiveError.
+  using Update = std::function<void(const std::vector<std::size_t>& parameters)>;
+  void update_parameters(const Update& update);
 
  private:
   struct Engine;
@@ -66,13 +65,20 @@ class GradientReducer {
   std::int64_t share_start(const Bucket& bucket, std::int64_t rank) const;
   ElementRange piece_of(const Bucket& bucket, int rank, std::int64_t offset, std::int64_t size) const;
   at::Tensor own_part(const Bucket& bucket) const;
+  at::Tensor part_of(std::size_t parameter, ElementRange range) const;
+
+  // A gathering of a bucket's pieces on its way.
+  struct Gathering;
+  void start_gathering(const Bucket& bucket, Gathering& gathering) const;
+  void finish_gathering(Gathering& gathering) const;
 
   Communicator& ranks_;
   std::vector<at::Tensor> parameters_;
   ReducerOptions options_;
   std::vector<Bucket> buckets_;
   std::vector<ElementRange> pieces_;
-  at::Tensor scratch_;  // of gather(); kept, since blocks of this size that come and go fragment the heap
+  std::vector<Gathering> gatherings_;  // two, used in turn; kept, since blocks of this size that come and go fragment
+                                       // the heap
   std::unique_ptr<Engine> engine_;
 };
 

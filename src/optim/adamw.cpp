@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <map>
+#include <numeric>
 
 #include "base/error.h"
 
@@ -82,6 +83,7 @@ AdamW::AdamW(NamedParameters parameters, const OptimConfig& config, const std::v
     }
     Group& group = group_of(lr_scale, weight_decay);
     const std::size_t index = group.names.size();
+    places_.push_back({static_cast<std::size_t>(&group - groups_.data()), index});
     group.names.push_back(name);
     if (!own.empty()) {
       TTT_CHECK(parameter.is_contiguous(), name);
@@ -147,17 +149,35 @@ double AdamW::clip_gradients(double max_norm) {
 }
 
 void AdamW::step(double lr) {
-  const torch::NoGradGuard no_grad;
+  std::vector<std::size_t> all(places_.size());
+  std::iota(all.begin(), all.end(), 0);
+  begin_step();
+  step_some(lr, all);
+}
+
+void AdamW::begin_step() {
   gradients();  // makes the undefined ones zero
   ++updates_;
-  for (Group& group : groups_) {
-    std::vector<at::Tensor> grads;
-    for (std::size_t i = 0; i < group.parameters.size(); ++i)
+  for (Group& group : groups_) group.counts.front().fill_(static_cast<double>(updates_));
+}
+
+void AdamW::step_some(double lr, const std::vector<std::size_t>& parameters) {
+  const torch::NoGradGuard no_grad;
+  for (std::size_t g = 0; g < groups_.size(); ++g) {
+    Group& group = groups_[g];
+    std::vector<at::Tensor> own, grads, exp_avg, exp_avg_sq, counts;
+    for (const std::size_t parameter : parameters) {
+      const auto [of, i] = places_[parameter];
+      if (of != g) continue;
+      own.push_back(group.own[i]);
       grads.push_back(group.part(group.parameters[i].grad().contiguous(), i));
-    group.counts.front().fill_(static_cast<double>(updates_));
-    at::_fused_adamw_(group.own, grads, group.exp_avg, group.exp_avg_sq, /*max_exp_avg_sqs=*/{}, group.counts,
-                      lr * group.lr_scale, config_.beta1, config_.beta2, group.weight_decay, config_.eps,
-                      /*amsgrad=*/false,
+      exp_avg.push_back(group.exp_avg[i]);
+      exp_avg_sq.push_back(group.exp_avg_sq[i]);
+      counts.push_back(group.counts[i]);
+    }
+    if (own.empty()) continue;
+    at::_fused_adamw_(own, grads, exp_avg, exp_avg_sq, /*max_exp_avg_sqs=*/{}, counts, lr * group.lr_scale,
+                      config_.beta1, config_.beta2, group.weight_decay, config_.eps, /*amsgrad=*/false,
                       /*maximize=*/false);
   }
 }

@@ -44,6 +44,10 @@ class AdamW {
 
   // lr: the schedule's; a group with an lr of its own takes that one's share of it.
   void step(double lr);
+  // The same in portions: begin_step(), then step_some() with each parameter, by its place in the constructor's list,
+  // in one of the portions.
+  void begin_step();
+  void step_some(double lr, const std::vector<std::size_t>& parameters);
   // A table, a line for each set of parameters that are treated alike: how many, lr, weight decay, some of their kinds.
   std::vector<std::string> describe_groups() const;
   // Drops the gradients, so that the next backward pass writes instead of adding.
@@ -68,9 +72,13 @@ class AdamW {
     std::vector<at::Tensor> own, exp_avg, exp_avg_sq, counts;  // own: what is stepped, of the parameters' memory
     at::Tensor part(const at::Tensor& whole, std::size_t i) const;
   };
+  struct Place {
+    std::size_t group, index;
+  };
   Group& group_of(double lr_scale, double weight_decay);
   std::vector<at::Tensor> gradients();
   std::vector<Group> groups_;
+  std::vector<Place> places_;  // of the parameters, in the constructor's order
   OptimConfig config_;
   std::int64_t updates_ = 0;
 };

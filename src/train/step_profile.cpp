@@ -3,6 +3,7 @@
 #include <torch/csrc/autograd/profiler_kineto.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <set>
 
 #include "base/error.h"
@@ -24,6 +25,7 @@ StepProfile::~StepProfile() {
 
 void StepProfile::begin(std::int64_t step) {
   if (config_.first_step == 0 || step != config_.first_step) return;
+  if (!cuda_) setenv("KINETO_LOG_LEVEL", "99", /*overwrite=*/0);  // else it reports that there is no GPU as an error
   const torch::profiler::impl::ProfilerConfig config(torch::profiler::impl::ProfilerState::KINETO);
   std::set<ActivityType> activities = {ActivityType::CPU};
   if (cuda_) activities.insert(ActivityType::CUDA);

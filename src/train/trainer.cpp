@@ -127,8 +127,13 @@ StepResult Trainer::step() {
       documents = document_segments(part(batch.inputs_BT), *bos_id);
       context.segments = &documents;
     }
-    const torch::Tensor token_loss_bT = model_->token_loss(part(batch.inputs_BT), part(batch.targets_BT), context);
-    const torch::Tensor loss = (token_loss_bT * part(weights_BT)).sum();
+    const auto forward = [&] {
+      RECORD_USER_SCOPE("forward");
+      const torch::Tensor token_loss_bT = model_->token_loss(part(batch.inputs_BT), part(batch.targets_BT), context);
+      return (token_loss_bT * part(weights_BT)).sum();
+    };
+    const torch::Tensor loss = forward();
+    RECORD_USER_SCOPE("backward");
     reducer_ ? reducer_->backward(loss, first + config_.micro_batch() >= sequences) : loss.backward();
     result.loss += loss.item<double>();
   }
@@ -153,8 +158,12 @@ StepResult Trainer::step() {
   }
   {
     RECORD_USER_SCOPE("optimizer");
-    optimizer_->step(result.lr);
-    if (reducer_ && config_.dist.zero > 0) reducer_->gather_parameters();
+    if (reducer_ && config_.dist.zero > 0) {
+      optimizer_->begin_step();
+      reducer_->update_parameters([&](const auto& parameters) { optimizer_->step_some(result.lr, parameters); });
+    } else {
+      optimizer_->step(result.lr);
+    }
   }
 
   state_.step = result.step;

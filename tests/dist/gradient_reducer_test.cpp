@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <csignal>
 
@@ -73,21 +74,25 @@ TEST(GradientReducer, EachElementIsOwnedOnceAndGathered) {
       Communicator ranks(world, at::kCPU, kLong);
       Parameters parameters;
       GradientReducer reducer(ranks, parameters.named, in_small_buckets());
-      std::vector<at::Tensor> own;
-      for (std::size_t i = 0; i < parameters.named.size(); ++i) {
-        const ElementRange piece = reducer.own_pieces()[i];
-        own.push_back(parameters.named[i].second.detach().slice(0, piece.first, piece.last));
-      }
-      std::vector<at::Tensor> whole;
-      for (const auto& [name, p] : parameters.named) whole.push_back(at::zeros_like(p.detach()));
-      reducer.gather(own, [&](std::size_t i, ElementRange range, const at::Tensor& values) {
-        EXPECT_TRUE(at::equal(whole[i].slice(0, range.first, range.last), at::zeros_like(values)));  // once
-        whole[i].slice(0, range.first, range.last).copy_(values);
+      const at::Tensor first = at::arange(555, at::kFloat);  // of each parameter: what it is to become
+      std::vector<std::size_t> updated;
+      reducer.update_parameters([&](const std::vector<std::size_t>& some) {
+        const torch::NoGradGuard no_grad;
+        for (const std::size_t i : some) {
+          const ElementRange piece = reducer.own_pieces()[i];
+          at::Tensor flat = parameters.named[i].second.view(-1);
+          flat.slice(0, piece.first, piece.last).copy_(first.slice(0, piece.first, piece.last) + static_cast<float>(i));
+          updated.push_back(i);
+        }
       });
-      for (std::size_t i = 0; i < whole.size(); ++i)
-        EXPECT_TRUE(at::equal(whole[i], parameters.named[i].second.detach())) << i;
+      std::sort(updated.begin(), updated.end());
+      EXPECT_EQ(updated, (std::vector<std::size_t>{0, 1, 2, 3, 4, 5}));
       std::int64_t elements = 0;
-      for (const at::Tensor& piece : own) elements += piece.numel();
+      for (std::size_t i = 0; i < parameters.named.size(); ++i) {
+        const at::Tensor flat = parameters.named[i].second.detach().view(-1);
+        EXPECT_TRUE(at::equal(flat, first.slice(0, 0, flat.numel()) + static_cast<float>(i))) << i;
+        elements += reducer.own_pieces()[i].last - reducer.own_pieces()[i].first;
+      }
       EXPECT_EQ(ranks.sum({static_cast<double>(elements)}).front(), 301 + 7 + 128 + 1 + 555 + 64);
     }));
   }

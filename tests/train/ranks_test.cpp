@@ -4,6 +4,7 @@
 #include <torch/types.h>
 
 #include <cstdlib>
+#include <limits>
 
 #include "base/rng.h"
 #include "data/prepare.h"
@@ -132,6 +133,35 @@ TEST_F(RanksTest, AStepThatIsNotFiniteOnOneRankIsSkippedByAll) {
   ASSERT_EQ(skipped.size(), 1u);
   EXPECT_EQ(skipped.front().at("step"), 3);
   EXPECT_EQ(lines(skipping).size(), static_cast<std::size_t>(kSteps - 1));
+}
+
+TEST_F(RanksTest, ATraceShowsGradientsSummedDuringTheBackwardPass) {
+  RunConfig c = config("profiled");
+  c.model.hidden_size = 256;  // some 20 MB of gradients: more than one bucket
+  c.model.num_layers = 4;
+  c.model.num_heads = 4;
+  c.model.intermediate_size = 512;
+  c.train.steps = 2;
+  c.train.micro_batch = 4;
+  c.profile.first_step = 2;
+  c.dist.zero = 1;
+  expect_all_ok(run_ranks(2, [&](const World& world) { EXPECT_EQ(train(c, world), ExitCode::kOk); }));
+  for (const int rank : {0, 1}) {
+    const Json trace = Json::parse(read_file(fs::path(c.output_dir) / cat("trace-step00000002-rank", rank, ".json")));
+    double backward_end = 0, first_sum = std::numeric_limits<double>::max(), first_gather = first_sum,
+           optimizer_end = 0;
+    for (const Json& event : trace.at("traceEvents")) {
+      if (event.value("ph", "") != "X") continue;
+      const std::string name = event.at("name");
+      const double begin = event.at("ts"), end = begin + event.at("dur").get<double>();
+      if (name == "backward") backward_end = end;
+      if (name == "optimizer") optimizer_end = end;
+      if (name == "gloo:all_reduce" && event.at("dur") > 500) first_sum = std::min(first_sum, begin);
+      if (name.starts_with("gloo:all_gather")) first_gather = std::min(first_gather, begin);
+    }
+    EXPECT_LT(first_sum, backward_end);
+    EXPECT_LT(first_gather, optimizer_end);
+  }
 }
 
 TEST_F(RanksTest, OtherDataOnOneMachineAreNoticed) {
