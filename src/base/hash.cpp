@@ -3,9 +3,10 @@
 #include <xxhash.h>
 
 #include <cstdio>
+#include <fstream>
+#include <vector>
 
 #include "base/error.h"
-#include "base/files.h"
 
 namespace ttt {
 
@@ -36,8 +37,18 @@ std::string hex64(std::uint64_t value) {
 }
 
 std::uint64_t xxh3_file(const std::filesystem::path& path) {
-  const MappedFile file(path);
-  return xxh3(file.text());
+  // Not by a map of the whole file, which would count as this process's memory.
+  constexpr std::size_t kBlock = std::size_t{1} << 20;
+  std::ifstream file(path, std::ios::binary);
+  if (!file) user_error("cannot open '", path.string(), "'");
+  std::vector<char> block(kBlock);
+  Xxh3Stream hash;
+  do {
+    file.read(block.data(), kBlock);
+    hash.update(block.data(), static_cast<std::size_t>(file.gcount()));
+  } while (file);
+  if (!file.eof()) fail("cannot read '", path.string(), "' to its end");
+  return hash.digest();
 }
 
 }  // namespace ttt

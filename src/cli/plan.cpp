@@ -51,6 +51,7 @@ void print(const Plan& plan) {
   row("AdamW's moments") << short_bytes(plan.memory.optimizer) << "\n";
   row("activations, about") << short_bytes(plan.memory.activations) << " for a micro-batch of " << plan.micro_batch
                             << " x " << plan.context << " tokens\n";
+  if (plan.memory.exchange > 0) row("between ranks") << short_bytes(plan.memory.exchange) << " of buffers\n";
   row("LibTorch, about") << short_bytes(plan.memory.libraries) << "\n";
   row("training, about") << short_bytes(plan.memory.training()) << "\n";
   row("saving, on top") << short_bytes(plan.memory.saving) << " of host memory while a checkpoint is written\n";

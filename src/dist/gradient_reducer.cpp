@@ -68,6 +68,9 @@ class Reduction : public c10d::CommHookInterface {
   std::shared_ptr<std::atomic<bool>> failed_ = std::make_shared<std::atomic<bool>>(false);  // outlives late futures
 };
 
+// What is gathered at a time: enough to be worth a collective, little enough to be lost in what training needs.
+constexpr std::int64_t kGatheredBytes = std::int64_t{32} << 20;
+
 std::int64_t divide_up(std::int64_t a, std::int64_t b) {
   return (a + b - 1) / b;
 }
@@ -76,8 +79,9 @@ std::int64_t divide_up(std::int64_t a, std::int64_t b) {
 
 struct GradientReducer::Gathering {
   const Bucket* bucket = nullptr;
-  at::Tensor scratch, shares;  // shares: of all ranks one after the other, in scratch
-  Work work;
+  std::int64_t first = 0, last = 0;  // of each rank's share
+  at::Tensor scratch, all;           // all: these elements of one rank after the other, in scratch
+  Work work;                         // null: nothing is on its way
 };
 
 struct GradientReducer::Engine {
@@ -201,46 +205,44 @@ ElementRange GradientReducer::piece_of(const Bucket& bucket, int rank, std::int6
   return {first, std::clamp<std::int64_t>(bucket.starts[r + 1] - offset, first, size)};
 }
 
-at::Tensor GradientReducer::part_of(std::size_t parameter, ElementRange range) const {
-  return parameters_[parameter].view(-1).slice(0, range.first, range.last);
-}
-
-void GradientReducer::start_gathering(const Bucket& bucket, Gathering& gathering) const {
-  std::int64_t longest = 0;  // shares are padded to it
-  for (std::size_t r = 0; r + 1 < bucket.starts.size(); ++r)
-    longest = std::max(longest, bucket.starts[r + 1] - bucket.starts[r]);
-  const std::int64_t needed = longest * (ranks_.size() + 1);
-  at::Tensor& scratch = gathering.scratch;
-  if (!scratch.defined() || scratch.numel() < needed) scratch = at::zeros({needed}, bucket.gradients.options());
-  at::Tensor share = scratch.slice(0, 0, longest);
-  gathering.shares = scratch.slice(0, longest, needed);
-  std::int64_t filled = 0;
-  for (const std::size_t member : bucket.members) {
-    const at::Tensor own = part_of(member, pieces_[member]);
-    share.slice(0, filled, filled + own.numel()).copy_(own);
-    filled += own.numel();
-  }
-  gathering.bucket = &bucket;
-  gathering.work = ranks_.group()->getBackend(share.device().type())->_allgather_base(gathering.shares, share);
-}
-
-void GradientReducer::finish_gathering(Gathering& gathering) const {
-  if (gathering.bucket == nullptr) return;
-  const Bucket& bucket = *std::exchange(gathering.bucket, nullptr);
-  gathering.work->wait();
-  gathering.work.reset();
-  const std::int64_t longest = gathering.shares.numel() / ranks_.size();
-  for (int rank = 0; rank < ranks_.size(); ++rank) {
-    if (rank == ranks_.rank()) continue;
-    std::int64_t offset = 0, at = rank * longest;
-    for (const std::size_t member : bucket.members) {
-      const std::int64_t size = parameters_[member].numel();
-      const ElementRange range = piece_of(bucket, rank, offset, size);
-      const std::int64_t count = range.last - range.first;
-      if (count > 0) part_of(member, range).copy_(gathering.shares.slice(0, at, at + count));
-      offset += size;
-      at += count;
+// Copies between the parameters and `values`, which stand for elements [first, last) of the share of `rank`, one of its
+// pieces after the other: into the parameters, or out of them.
+void GradientReducer::copy_pieces(const Gathering& gathering, int rank, const at::Tensor& values,
+                                  bool into_parameters) const {
+  std::int64_t offset = 0, at = 0;  // of a parameter in the bucket, of its piece in the share
+  for (const std::size_t member : gathering.bucket->members) {
+    const std::int64_t size = parameters_[member].numel();
+    const ElementRange piece = piece_of(*gathering.bucket, rank, offset, size);
+    const std::int64_t begin = std::max(at, gathering.first),
+                       end = std::min(at + piece.last - piece.first, gathering.last);
+    if (begin < end) {
+      at::Tensor own = parameters_[member].view(-1).slice(0, piece.first + begin - at, piece.first + end - at);
+      at::Tensor other = values.slice(0, begin - gathering.first, end - gathering.first);
+      into_parameters ? own.copy_(other) : other.copy_(own);
     }
+    offset += size;
+    at += piece.last - piece.first;
+  }
+}
+
+void GradientReducer::start(Gathering& gathering) const {
+  const std::int64_t count = gathering.last - gathering.first, needed = count * (ranks_.size() + 1);
+  at::Tensor& scratch = gathering.scratch;
+  if (!scratch.defined() || scratch.numel() < needed)
+    scratch = at::zeros({needed}, gathering.bucket->gradients.options());
+  at::Tensor own = scratch.slice(0, 0, count);
+  gathering.all = scratch.slice(0, count, needed);
+  copy_pieces(gathering, ranks_.rank(), own, /*into_parameters=*/false);
+  gathering.work = ranks_.group()->getBackend(own.device().type())->_allgather_base(gathering.all, own);
+}
+
+void GradientReducer::finish(Gathering& gathering) const {
+  if (!gathering.work) return;
+  std::exchange(gathering.work, nullptr)->wait();
+  const std::int64_t count = gathering.last - gathering.first;
+  for (int rank = 0; rank < ranks_.size(); ++rank) {
+    if (rank != ranks_.rank())
+      copy_pieces(gathering, rank, gathering.all.slice(0, rank * count, (rank + 1) * count), /*into_parameters=*/true);
   }
 }
 
@@ -253,17 +255,26 @@ void GradientReducer::update_parameters(const Update& update) {
       ranks_.explain("the gathering of parameters", error.what());
     }
   };
+  const std::int64_t limit = std::max<std::int64_t>(kGatheredBytes / 4 / ranks_.size(), 1);  // of a share, at a time
   std::size_t turn = 0;
   for (const Bucket& bucket : buckets_) {
     update(bucket.members);
-    Gathering& gathering = gatherings_[turn++ % gatherings_.size()];
-    gathered([&] {
-      finish_gathering(gathering);
-      start_gathering(bucket, gathering);
-    });
+    std::int64_t longest = 0;  // shorter shares are padded to it
+    for (std::size_t r = 0; r + 1 < bucket.starts.size(); ++r)
+      longest = std::max(longest, bucket.starts[r + 1] - bucket.starts[r]);
+    for (std::int64_t first = 0; first < longest; first += limit) {
+      Gathering& gathering = gatherings_[turn++ % gatherings_.size()];
+      gathered([&] {
+        finish(gathering);
+        gathering.bucket = &bucket;
+        gathering.first = first;
+        gathering.last = std::min(first + limit, longest);
+        start(gathering);
+      });
+    }
   }
-  for (std::size_t i = 0; i < gatherings_.size(); ++i, ++turn)
-    gathered([&] { finish_gathering(gatherings_[turn % gatherings_.size()]); });
+  for (std::size_t i = 0; i < gatherings_.size(); ++i)
+    gathered([&] { finish(gatherings_[turn++ % gatherings_.size()]); });
 }
 
 }  // namespace ttt

@@ -65,12 +65,12 @@ class GradientReducer {
   std::int64_t share_start(const Bucket& bucket, std::int64_t rank) const;
   ElementRange piece_of(const Bucket& bucket, int rank, std::int64_t offset, std::int64_t size) const;
   at::Tensor own_part(const Bucket& bucket) const;
-  at::Tensor part_of(std::size_t parameter, ElementRange range) const;
 
-  // A gathering of a bucket's pieces on its way.
+  // A part of a bucket's shares that is being gathered.
   struct Gathering;
-  void start_gathering(const Bucket& bucket, Gathering& gathering) const;
-  void finish_gathering(Gathering& gathering) const;
+  void start(Gathering& gathering) const;
+  void finish(Gathering& gathering) const;
+  void copy_pieces(const Gathering& gathering, int rank, const at::Tensor& values, bool into_parameters) const;
 
   Communicator& ranks_;
   std::vector<at::Tensor> parameters_;

@@ -54,6 +54,11 @@ MemoryPlan memory_of(const RunConfig& config, std::int64_t parameters, std::int6
   memory.weights = memory.gradients = kFp32 * parameters;
   const std::int64_t owned = config.dist.zero > 0 ? (parameters + processes - 1) / processes : parameters;
   memory.optimizer = 2 * kFp32 * owned;
+  // GradientReducer and Gloo: two gatherings of 32 MiB with what is sent, and Gloo's copies of them; gradients that
+  // travel as bf16, which may all be on their way at once.
+  constexpr std::int64_t kGathering = std::int64_t{32} << 20;
+  if (processes > 1 && config.dist.zero > 0) memory.exchange += 5 * kGathering;
+  if (processes > 1 && config.dist.reduce_dtype == ReduceDType::kBf16) memory.exchange += kBf16 * parameters;
   const bool bf16 = config.train.dtype == DType::kBf16;
   double all = 0, largest = 0;
   for (std::int64_t layer = 0; layer < m.num_layers; ++layer) {
@@ -160,6 +165,7 @@ Json to_json(const Plan& plan) {
         {"gradients", plan.memory.gradients},
         {"optimizer", plan.memory.optimizer},
         {"activations_estimate", plan.memory.activations},
+        {"exchange", plan.memory.exchange},
         {"training", plan.memory.training()},
         {"saving", plan.memory.saving},
         {"decoding_state_per_sequence", plan.memory.decoding_state}}},

@@ -19,10 +19,11 @@ namespace ttt {
 struct MemoryPlan {
   std::int64_t weights = 0, gradients = 0, optimizer = 0;
   std::int64_t activations = 0;          // an estimate: what the backward pass needs of one micro-batch
+  std::int64_t exchange = 0;             // buffers of collectives
   std::int64_t libraries = 500'000'000;  // LibTorch itself, as measured in small CPU runs
   std::int64_t saving = 0;               // on top, of host memory: the copy that checkpoint.async writes
   std::int64_t decoding_state = 0;       // of one sequence of train.context tokens, in `ttt generate`
-  std::int64_t training() const { return weights + gradients + optimizer + activations + libraries; }
+  std::int64_t training() const { return weights + gradients + optimizer + activations + exchange + libraries; }
 };
 
 struct DiskPlan {

@@ -173,6 +173,11 @@ TEST_F(PlanTest, ZeroDividesTheMomentsAmongTheProcesses) {
   config_.dist.zero = 1;
   EXPECT_EQ(optimizer(1), 8 * parameters);
   EXPECT_EQ(optimizer(4), 8 * ((parameters + 3) / 4));
+  EXPECT_EQ(make_plan(config_).memory.exchange, 0);
+  const MemoryPlan four = make_plan(config_, std::nullopt, 4).memory;
+  EXPECT_GT(four.exchange, 0);
+  config_.dist.reduce_dtype = ReduceDType::kBf16;
+  EXPECT_EQ(make_plan(config_, std::nullopt, 4).memory.training(), four.training() + 2 * parameters);
   config_.train.micro_batch = 0;  // chosen for the share of a process
   EXPECT_EQ(make_plan(config_, std::nullopt, 16).micro_batch, 1);
   EXPECT_THROW(make_plan(config_, std::nullopt, 3), UserError);  // 16 sequences a step
