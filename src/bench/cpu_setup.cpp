@@ -9,7 +9,7 @@ namespace ttt {
 bool set_up_cpu(const TrainConfig& train, const char* command) {
   if (train.device == DeviceKind::kCuda)
     user_error("`", command, "` measures the CPU and the config says train.device: cuda; set train.device=cpu");
-  set_cpu_threads(train.threads);
+  prepare_cpu(train.threads);
   force_ttt_kernel(train.ttt_kernel, "train.ttt_kernel");
   return select_bf16(train.dtype, torch::kCPU);
 }

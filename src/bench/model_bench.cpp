@@ -25,14 +25,20 @@ namespace {
 constexpr std::uint64_t kTokenSeed = 1;
 
 // The rows of the TTT kernel table that this model's layers take.
-std::vector<std::pair<std::string, std::string>> chosen_kernels(const RunConfig& config) {
+std::vector<std::pair<std::string, std::string>> chosen_kernels(const RunConfig& config, bool bf16) {
   const ModelConfig& m = config.model;
   std::vector<std::pair<std::string, std::string>> kernels;
   for (const auto& [mixer, kind] :
        {std::pair(MixerKind::kTttLinear, TttKind::kLinear), std::pair(MixerKind::kTttMlp, TttKind::kMlp)}) {
     if (!m.mixer.contains(mixer)) continue;
-    const TttShape shape{config.micro_batch(), m.num_heads, config.train.context, m.head_dim(), m.mini_batch_size,
-                         at::kFloat,           at::kCPU};
+    const TttShape shape{config.micro_batch(),
+                         m.num_heads,
+                         config.train.context,
+                         m.head_dim(),
+                         m.mini_batch_size,
+                         at::kFloat,
+                         at::kCPU,
+                         bf16};
     kernels.emplace_back(to_string(mixer), choose_ttt_kernel(kind, shape).name);
   }
   return kernels;
@@ -113,7 +119,7 @@ ModelBench bench_model(const RunConfig& config, std::int64_t steps) {
   bench.steps = steps;
   bench.threads = at::get_num_threads();
   bench.dtype = bf16 ? "bf16" : "fp32";
-  bench.kernels = chosen_kernels(config);
+  bench.kernels = chosen_kernels(config, bf16);
 
   TrainingSteps training(config, bf16);
   for (const torch::Tensor& parameter : training.model().parameters()) bench.parameters += parameter.numel();

@@ -76,7 +76,7 @@ double OpBench::times_best_naive(const OpRow& row) const {
 OpBench bench_op(const std::string& name, const OpSizes& sizes, const OpBenchOptions& options) {
   TTT_CHECK(options.repeats >= 1, options.repeats, " repeats");
   const BenchOp& found = find(op_table(), name, "op");
-  set_cpu_threads(options.threads);
+  prepare_cpu(options.threads);
   OpBench bench;
   bench.name = name;
   bench.sizes = sizes;

@@ -277,7 +277,7 @@ ExitCode run_doctor(const std::vector<std::string>& args) {
   } else if (ranks > 1) {
     between = collectives_between(ranks, folder);
   }
-  set_cpu_threads(0);
+  prepare_cpu(0);
   Json report = {{"version", build_info().version},
                  {"revision", build_info().revision()},
                  {"cpu", processor(machine)},

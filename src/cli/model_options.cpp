@@ -18,7 +18,7 @@ void ModelOptions::add_to(CLI::App& app) {
 }
 
 torch::Device ModelOptions::select() const {
-  set_cpu_threads(threads);
+  prepare_cpu(threads);
   if (device == "cpu") return select_device(DeviceKind::kCpu);
   return select_device(device == "cuda" ? DeviceKind::kCuda : DeviceKind::kAuto);
 }

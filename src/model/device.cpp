@@ -2,12 +2,14 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <malloc.h>
 #include <sched.h>
 #include <torch/cuda.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
 #include <algorithm>
+#include <limits>
 #include <string>
 #include <thread>
 #include <vector>
@@ -48,7 +50,7 @@ bool select_bf16(DType dtype, torch::Device device) {
   return pays;
 }
 
-void set_cpu_threads(std::int64_t threads, std::int64_t processes) {
+void prepare_cpu(std::int64_t threads, std::int64_t processes) {
   if (threads == 0) {
     cpu_set_t allowed;
     CPU_ZERO(&allowed);
@@ -57,6 +59,11 @@ void set_cpu_threads(std::int64_t threads, std::int64_t processes) {
     threads = std::max<std::int64_t>(threads / processes, 1);
   }
   at::set_num_threads(static_cast<int>(threads));
+#ifdef __GLIBC__
+  mallopt(M_MMAP_THRESHOLD, std::numeric_limits<int>::max());  // else every tensor of 32 MB and more is mapped anew
+  mallopt(M_TRIM_THRESHOLD, -1);
+  mallopt(M_TOP_PAD, 64 << 20);
+#endif
 }
 
 }  // namespace ttt

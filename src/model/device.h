@@ -15,7 +15,9 @@ torch::Device select_device(DeviceKind kind, int local_rank = 0);
 // Whether training computes in bf16 there. kAuto: where it pays, on a GPU and on processors with AMX (logged).
 bool select_bf16(DType dtype, torch::Device device);
 
-// Sets LibTorch's CPU threads; 0: all cores this process may run on, divided by how many `processes` share them.
-void set_cpu_threads(std::int64_t threads, std::int64_t processes = 1);
+// Sets LibTorch's CPU threads; 0: all cores this process may run on, divided by how many `processes` share them. From
+// then on the process keeps the memory that it frees: every step needs the same tensors again, and fresh pages from the
+// system cost some 5 % of a training step.
+void prepare_cpu(std::int64_t threads, std::int64_t processes = 1);
 
 }  // namespace ttt

@@ -2,6 +2,8 @@
 // since the sums that they decide by are the same bits on each.
 #include <ATen/ATen.h>
 
+#include <utility>
+
 #include "base/log.h"
 #include "train/trainer.h"
 
@@ -25,18 +27,16 @@ void Trainer::skip_step(const BadStep& bad) {
   ++state_.skipped;
   ++state_.skipped_in_row;
   state_.tokens += config_.train.batch_tokens;
-  if (is_first()) {
-    metrics_->write({{"kind", "skipped"},
-                     {"step", state_.step},
-                     {"loss", bad.loss},
-                     {"grad_norm", bad.grad_norm},
-                     {"samples", {state_.cursor, next.cursor}},
-                     {"skipped", state_.skipped}});
-  }
-  state_.previous_cursor = state_.cursor;
-  state_.cursor = next.cursor;
-  if (is_first()) write_ledger(bad.loss, bad.grad_norm);
+  const std::int64_t first = state_.cursor;
+  state_.previous_cursor = std::exchange(state_.cursor, next.cursor);
   if (!is_first()) return;
+  metrics_->write({{"kind", "skipped"},
+                   {"step", state_.step},
+                   {"loss", bad.loss},
+                   {"grad_norm", bad.grad_norm},
+                   {"samples", {first, next.cursor}},
+                   {"skipped", state_.skipped}});
+  write_ledger(bad.loss, bad.grad_norm);
   log_warn(cat(bad.what(), " and is skipped: ", state_.skipped_in_row, " of at most ", config_.train.max_skipped_steps,
                " in a row, ", state_.skipped, " in all (train.max_skipped_steps)"));
 }

@@ -1,23 +1,8 @@
 #!/usr/bin/env bash
 # `ttt launch`: ranks are this very program; what they print is marked, the first failing one is shown, and nothing outlives the launcher.
 # Environment: TTT, the binary; SOURCE, the checkout. The working directory is an empty scratch folder.
-set -euo pipefail
+. "$SOURCE/tests/e2e/check.sh"
 
-die() { echo "FAILED: $*" >&2; exit 1; }
-
-# expect CODE COMMAND...: runs it, output to out.txt and errors.txt.
-expect() {
-  local code=$1 got=0
-  shift
-  "$@" >out.txt 2>errors.txt </dev/null || got=$?
-  [ "$got" -eq "$code" ] || { cat out.txt errors.txt >&2; die "exit code $got instead of $code: $*"; }
-}
-says() { grep -qF -- "$2" "$1" || { cat "$1" >&2; die "$1 does not say '$2'"; }; }
-wait_until() {
-  local i
-  for ((i = 0; i < 600; ++i)); do if "$@"; then return 0; fi; sleep 0.05; done
-  die "waited 30 s for: $*"
-}
 # children_of PID: the ids of its children that live, in the order of their start.
 children_of() {
   local stat line state parent
@@ -89,9 +74,7 @@ wait "$launcher" || code=$?
 [ "$code" -eq 1 ] || { cat errors.txt >&2; die "exit code $code instead of 1 after a killed rank"; }
 tail -n 1 errors.txt | grep -q 'rank 0 (killed by SIGKILL) failed first' || { cat errors.txt >&2; die "the last line does not name the rank"; }
 # --- ranks that train together: stopped, killed and started again, they end with the bytes of ranks that were left alone ---
-"$TTT" tokenizer train --input "$SOURCE/src/base" --output t.model --vocab-size 512 >out.txt 2>&1 || { cat out.txt; die "tokenizer"; }
-head -c 9000 "$SOURCE/src/base/files.cpp" >text.cpp
-"$TTT" prepare --input text.cpp --tokenizer t.model --output data >out.txt 2>&1 || { cat out.txt; die "prepare"; }
+make_tokens
 cat >run.yaml <<'YAML'
 model: {mixer: ttt_linear, vocab_size: 512, hidden_size: 32, num_layers: 1, num_heads: 2, intermediate_size: 64}
 data: {train: data}
@@ -101,22 +84,12 @@ checkpoint: {every: 4, keep_last: 0}
 dist: {zero: 1, timeout_seconds: 60}
 output_dir: straight
 YAML
-has_steps() { [ -e "$1/metrics.jsonl" ] && [ "$(grep -c '"train"' "$1/metrics.jsonl")" -ge "$2" ]; }
 same_end() {
   "$TTT" diff straight "$1" >diff.txt || { cat diff.txt >&2; die "$1 is another run"; }
   cmp {straight,"$1"}/checkpoints/step_00000024/model.safetensors || die "$1 ended with another model"
 }
 train() { "$TTT" launch "$@" >out.txt 2>errors.txt </dev/null & launcher=$!; }
 expect 0 "$TTT" launch -n 2 -- train run.yaml
-
-train -n 2 -- train run.yaml output_dir=stopped
-wait_until has_steps stopped 3
-kill -TERM "$launcher"
-code=0
-wait "$launcher" || code=$?
-[ "$code" -eq 75 ] || { cat errors.txt >&2; die "exit code $code instead of 75 after SIGTERM"; }
-expect 0 "$TTT" launch -n 2 -- train run.yaml output_dir=stopped
-same_end stopped
 
 train -n 2 --max-restarts 1 --grace 5 -- train run.yaml output_dir=killed
 wait_until has_steps killed 6

@@ -1,9 +1,6 @@
 # Sourced by the tests of several processes over loopback: starting and ending ranks, a small set of tokens and a config,
 # run.yaml. Environment: TTT, the binary; SOURCE, the checkout.
-set -euo pipefail
-export OMP_NUM_THREADS=1
-
-die() { echo "FAILED: $*" >&2; exit 1; }
+. "$SOURCE/tests/e2e/check.sh"
 
 port=$((15000 + $$ * 37 % 15000))
 # start_ranks N NAME [key=value ...]: `ttt train run.yaml` as N ranks in the background, output to NAME.RANK.txt; their
@@ -32,19 +29,7 @@ end_ranks() {
   done
 }
 ranks() { start_ranks "$@"; end_ranks "$2" 0; }
-wait_until() {  # COMMAND...: at most 60 s
-  local i
-  for ((i = 0; i < 6000; ++i)); do
-    if "$@"; then return 0; fi
-    sleep 0.01
-  done
-  die "waited 60 s for: $*"
-}
-has_steps() { [ -e "$1/metrics.jsonl" ] && [ "$(grep -c '"train"' "$1/metrics.jsonl")" -ge "$2" ]; }
-
-"$TTT" tokenizer train --input "$SOURCE/src/base" --output t.model --vocab-size 512 >out.txt 2>&1 || { cat out.txt; die "tokenizer"; }
-head -c 9000 "$SOURCE/src/base/files.cpp" >text.cpp
-"$TTT" prepare --input text.cpp --tokenizer t.model --output data >out.txt 2>&1 || { cat out.txt; die "prepare"; }
+make_tokens
 cat >run.yaml <<'YAML'
 model: {mixer: [ttt_linear, mamba, attention], backbone: mamba, vocab_size: 512, hidden_size: 32, num_layers: 3, num_heads: 2, intermediate_size: 64}
 data: {train: data, valid: data}

@@ -1,13 +1,9 @@
 #!/usr/bin/env bash
 # `ttt verify-resume`: two ranks with ZeRO-1, killed and resumed, also as one rank; its report; a difference is found.
 # Environment: TTT, the binary; SOURCE, the checkout. The working directory is an empty scratch folder.
-set -euo pipefail
-die() { echo "FAILED: $*" >&2; exit 1; }
-says() { grep -qF -- "$2" "$1" || { cat "$1" >&2; die "$1 does not say '$2'"; }; }
-export OMP_NUM_THREADS=1
+. "$SOURCE/tests/e2e/check.sh"
 
-"$TTT" tokenizer train --input "$SOURCE/src/base" --output t.model --vocab-size 512 >log.txt 2>&1
-"$TTT" prepare --input "$SOURCE/src/base" --tokenizer t.model --output data >log.txt 2>&1
+make_tokens "$SOURCE/src/base"
 cat >run.yaml <<'YAML'
 model: {mixer: ttt_linear, backbone: mamba, vocab_size: 512, hidden_size: 64, num_layers: 2, num_heads: 4, intermediate_size: 128}
 data: {train: data}
@@ -16,15 +12,14 @@ optim: {lr: 0.01, warmup_steps: 10}
 dist: {zero: 1}
 output_dir: run
 YAML
-"$TTT" verify-resume run.yaml --steps 12 --kills 2 --ranks 2 --other-ranks 1 --seed 5 >out.txt 2>errors.txt || { cat out.txt errors.txt >&2; die "exit code $?"; }
-says out.txt EQUAL
+expect 0 "$TTT" verify-resume run.yaml --steps 12 --kills 2 --ranks 2 --other-ranks 1 --seed 5
+says out.txt "EQUAL: samples, loss and gradient norm of all 12 steps"
+says out.txt "SAME CURVE: the same samples in all 12 steps"
 [ ! -e run-verify-resume ] || die "the runs are left behind"
 [ ! -e run ] || die "the run's own folder was touched"
 
-code=0
-"$TTT" verify-resume run.yaml --kills 0 >out.txt 2>errors.txt || code=$?
-[ "$code" -eq 2 ] || die "exit code $code instead of 2 for --kills 0"
-code=0
-"$TTT" verify-resume run.yaml train.contxt=1 >out.txt 2>errors.txt || code=$?
-[ "$code" -eq 2 ] || die "exit code $code instead of 2 for an unknown key"
+expect 2 "$TTT" verify-resume run.yaml --kills 0
+expect 2 "$TTT" verify-resume run.yaml --steps 3
+says errors.txt "leaves no room for kills"
+expect 2 "$TTT" verify-resume run.yaml train.contxt=1
 says errors.txt "did you mean"

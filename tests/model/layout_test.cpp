@@ -261,9 +261,9 @@ TEST(Initialisation, HasThePaperVariances) {
 TEST(Device, ThreadsAndCpu) {
   const int threads = at::get_num_threads();
   EXPECT_TRUE(select_device(DeviceKind::kCpu).is_cpu());
-  set_cpu_threads(1);
+  prepare_cpu(1);
   EXPECT_EQ(at::get_num_threads(), 1);
-  set_cpu_threads(0);
+  prepare_cpu(0);
   EXPECT_GE(at::get_num_threads(), 1);
   at::set_num_threads(threads);
   if (!torch::cuda::is_available()) {

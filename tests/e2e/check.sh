@@ -1,0 +1,31 @@
+# Sourced by end-to-end tests: what a command ends with and says. Environment: TTT, the binary; SOURCE, the checkout. The
+# working directory is an empty scratch folder.
+set -euo pipefail
+export OMP_NUM_THREADS=1
+
+die() { echo "FAILED: $*" >&2; exit 1; }
+
+# expect CODE COMMAND...: runs it, output to out.txt and errors.txt.
+expect() {
+  local code=$1 got=0
+  shift
+  "$@" >out.txt 2>errors.txt </dev/null || got=$?
+  [ "$got" -eq "$code" ] || { cat out.txt errors.txt >&2; die "exit code $got instead of $code: $*"; }
+}
+says() { grep -qF -- "$2" "$1" || { cat "$1" >&2; die "$1 does not say '$2'"; }; }  # FILE TEXT
+wait_until() {  # COMMAND...: at most 60 s
+  local i
+  for ((i = 0; i < 3000; ++i)); do
+    if "$@"; then return 0; fi
+    sleep 0.02
+  done
+  die "waited 60 s for: $*"
+}
+has_steps() { [ -e "$1/metrics.jsonl" ] && [ "$(grep -c '"train"' "$1/metrics.jsonl")" -ge "$2" ]; }  # RUN STEPS
+
+# A tokenizer of 512 pieces, t.model, and the token set `data` (of the files named, else of a small text).
+make_tokens() {
+  expect 0 "$TTT" tokenizer train --input "$SOURCE/src/base" --output t.model --vocab-size 512
+  head -c 9000 "$SOURCE/src/base/files.cpp" >text.cpp
+  expect 0 "$TTT" prepare --input "${@:-text.cpp}" --tokenizer t.model --output data
+}
