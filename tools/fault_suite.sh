@@ -24,6 +24,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 [ -x "$TTT" ] || { echo "error: no program at '$TTT'; build it (tools/build.sh) or set TTT" >&2; exit 2; }
+command -v pgrep >/dev/null || { echo "error: the program pgrep is missing; install the package procps" >&2; exit 2; }
 RANDOM=$seed
 scratch=$(mktemp -d)
 cleanup() {
