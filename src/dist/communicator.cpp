@@ -113,42 +113,62 @@ struct GlooContexts : c10d::ProcessGroupGloo {
   }
 };
 
+// A call to the store takes for ever while rank 0 has its connections open but answers none of them (a stopped
+// process). So each runs in a thread of its own, which is left behind when nobody waits for it any more.
 class StoreExchange : public KeyValueExchange {
  public:
   explicit StoreExchange(Store store) : store_(std::move(store)) {}
   void post(const std::string& key, const std::string& value) override {
-    call(key, [&] { store_->set(key, std::vector<std::uint8_t>(value.begin(), value.end())); });
+    call(key, [key, value](c10d::Store& store, const std::atomic<bool>&) {
+      store.set(key, std::vector<std::uint8_t>(value.begin(), value.end()));
+      return std::string();
+    });
   }
   std::string wait(const std::string& key) override {
-    std::string value;
-    call(key, [&] {
-      wait_for(key);
-      const std::vector<std::uint8_t> bytes = store_->get(key);
-      value.assign(bytes.begin(), bytes.end());
+    return call(key, [key](c10d::Store& store, const std::atomic<bool>& given_up) {
+      while (!store.check({key})) {  // the store's own wait could not be ended from outside
+        if (given_up) return std::string();
+        std::this_thread::sleep_for(kBetweenLooks);
+      }
+      const std::vector<std::uint8_t> bytes = store.get(key);
+      return std::string(bytes.begin(), bytes.end());
     });
-    return value;
   }
   void forget(const std::string& key) override {
-    call(key, [&] { store_->deleteKey(key); });
+    call(key, [key](c10d::Store& store, const std::atomic<bool>&) {
+      store.deleteKey(key);
+      return std::string();
+    });
   }
   void close() override { closed_ = true; }
 
  private:
-  // The store's own wait could not be ended from outside.
-  void wait_for(const std::string& key) {
+  using Call = std::function<std::string(c10d::Store&, const std::atomic<bool>& given_up)>;
+
+  std::string call(const std::string& key, Call function) {
+    const auto given_up = std::make_shared<std::atomic<bool>>(false);
+    std::promise<std::string> promise;
+    std::future<std::string> result = promise.get_future();
+    std::thread([store = store_, function = std::move(function), given_up, promise = std::move(promise)]() mutable {
+      try {
+        promise.set_value(function(*store, *given_up));
+      } catch (...) {
+        promise.set_exception(std::current_exception());
+      }
+    }).detach();
     const Timer since_start;
     std::optional<Timer> since_close;
     const double timeout = std::chrono::duration<double>(store_->getTimeout()).count();
-    while (!store_->check({key})) {
+    while (result.wait_for(kBetweenLooks) != std::future_status::ready) {
       if (closed_ && !since_close) since_close.emplace();
-      if (since_close && since_close->seconds() > kClosingSeconds) fail("this rank ends");
-      if (since_start.seconds() > timeout) fail("nobody posted it in ", timeout, " s");
-      std::this_thread::sleep_for(kBetweenLooks);
+      const bool ends = since_close && since_close->seconds() > kClosingSeconds;
+      if (!ends && since_start.seconds() <= timeout) continue;
+      *given_up = true;
+      fail("exchanging '", key,
+           "' between ranks failed: ", ends ? "this rank ends" : cat("no answer in ", timeout, " s"));
     }
-  }
-  void call(const std::string& key, const std::function<void()>& function) {
     try {
-      function();
+      return result.get();
     } catch (const std::exception& error) {
       fail("exchanging '", key, "' between ranks failed: ", first_line(error.what()));
     }

@@ -159,6 +159,29 @@ TEST(Communicator, AStoppedRankIsNamedAfterTheTimeout) {
   }
 }
 
+TEST(Communicator, AnExchangeWithAStoppedRankEnds) {
+  const auto ends = run_ranks(2, [](const World& world) {
+    Communicator ranks(world, at::kCPU, kShort);
+    const auto exchange = ranks.open_exchange();
+    const std::vector<std::string> pids = ranks.all_gather(std::to_string(getpid()));
+    if (world.rank == 0) raise(SIGSTOP);
+    const auto end_of = [](const auto& call) -> std::string {
+      try {
+        call();
+      } catch (const std::exception& error) {
+        return error.what();
+      }
+      return "no exception";
+    };
+    EXPECT_EQ(end_of([&] { exchange->wait("what nobody posts"); }),
+              "exchanging 'what nobody posts' between ranks failed: no answer in 2 s");
+    EXPECT_EQ(end_of([&] { exchange->post("a", "b"); }), "exchanging 'a' between ranks failed: no answer in 2 s");
+    kill(std::stoi(pids[0]), SIGKILL);  // ends the test
+  });
+  EXPECT_EQ(ends[0].signal, SIGKILL);
+  EXPECT_EQ(ends[1].code, 0) << ends[1].message;
+}
+
 TEST(Communicator, WhatOneRankFailedForIsWhatAllSay) {
   // Several times: what the others are writing when the connections close differs.
   for (const int culprit : {1, 0, 1, 1, 1, 1, 1, 1}) {
