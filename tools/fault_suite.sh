@@ -34,10 +34,14 @@ cleanup() {
   if [ "$keep" = 1 ] || [ "$status" -ne 0 ]; then echo "the runs are in $scratch"; else rm -rf "$scratch"; fi
 }
 remove_network() {
-  for space in "${spaces[@]:-}"; do [ -z "$space" ] || ip netns del "$space" 2>/dev/null || true; done
+  for space in "${spaces[@]:-}"; do
+    [ -n "$space" ] || continue
+    kill -9 "$space" 2>/dev/null || true
+    wait "$space" 2>/dev/null || true
+  done
   spaces=()
 }
-spaces=()
+spaces=()  # processes that keep a network namespace each
 trap cleanup EXIT
 cd "$scratch"
 export OMP_NUM_THREADS=1
@@ -244,27 +248,34 @@ fault_nan_gradient() {  # the step is passed over; a run that meets it and is ki
   undisturbed=$dir-once
 }
 fault_unreachable_rank() {  # two network namespaces; the link goes down
-  local id=$((RANDOM % 10000)) address=10.77.0
-  spaces=("ttt0_$id" "ttt1_$id")
-  ip netns add "${spaces[0]}" && ip netns add "${spaces[1]}"
-  ip link add "v0_$id" netns "${spaces[0]}" type veth peer name "v1_$id" netns "${spaces[1]}"
+  local address=10.77.0
+  spaces=()
   for i in 0 1; do
-    ip -n "${spaces[i]}" addr add "$address.$((i + 1))/24" dev "v${i}_$id"
-    ip -n "${spaces[i]}" link set lo up
-    ip -n "${spaces[i]}" link set "v${i}_$id" up
+    unshare --net sleep infinity &
+    spaces+=($!)
+  done
+  for i in 0 1; do
+    while [ "$(readlink "/proc/${spaces[i]}/ns/net")" = "$(readlink /proc/self/ns/net)" ]; do sleep 0.01; done
+  done
+  ip link add v0 netns "${spaces[0]}" type veth peer name v1 netns "${spaces[1]}"
+  in_space() { nsenter --net="/proc/${spaces[$1]}/ns/net" "${@:2}"; }
+  for i in 0 1; do
+    in_space $i ip addr add "$address.$((i + 1))/24" dev "v$i"
+    in_space $i ip link set lo up
+    in_space $i ip link set "v$i" up
   done
   run_in_spaces() {
     pids=()
     for i in 0 1; do
-      RANK=$i WORLD_SIZE=2 LOCAL_RANK=0 LOCAL_WORLD_SIZE=1 MASTER_ADDR=$address.1 MASTER_PORT=29571 ip netns exec "${spaces[i]}" \
-        "$TTT" train run.yaml "output_dir=$dir" >>"$dir.txt" 2>&1 </dev/null &
+      RANK=$i WORLD_SIZE=2 LOCAL_RANK=0 LOCAL_WORLD_SIZE=1 MASTER_ADDR=$address.1 MASTER_PORT=29571 \
+        nsenter --net="/proc/${spaces[i]}/ns/net" "$TTT" train run.yaml "output_dir=$dir" >>"$dir.txt" 2>&1 </dev/null &
       pids+=($!)
     done
     pid=${pids[0]}
   }
   run_in_spaces
   wait_for_step "$dir" "$(random_between 1 $((steps - 8)))" || true
-  ip -n "${spaces[0]}" link set "v0_$id" down
+  in_space 0 ip link set v0 down
   for i in 0 1; do
     code=0
     for _ in $(seq 600); do kill -0 "${pids[i]}" 2>/dev/null || break; sleep 0.1; done
@@ -273,7 +284,7 @@ fault_unreachable_rank() {  # two network namespaces; the link goes down
     wait "${pids[i]}" || code=$?
     [ "$code" -ne 0 ] || [ "$(newest "$dir")" = "$dir/checkpoints/$(last_step)" ] || lost "rank $i ended with 0 though it could not reach the other"
   done
-  ip -n "${spaces[0]}" link set "v0_$id" up
+  in_space 0 ip link set v0 up
   sleep 0.5
   run_in_spaces
   for i in 0 1; do
@@ -304,7 +315,7 @@ for fault in "${all_faults[@]}"; do
   if [ -n "$only" ] && [[ ",$only," != *",$fault,"* ]]; then continue; fi
   case $fault in
     unreachable_rank)
-      if [ "$ranks" -ne 2 ] || ! (ip netns add ttt_probe && ip netns del ttt_probe) >/dev/null 2>&1; then
+      if [ "$ranks" -ne 2 ] || ! unshare --net ip link add v0 type veth peer name v1 >/dev/null 2>&1; then
         echo "left out: unreachable_rank (needs 2 ranks, root and iproute2)"; continue
       fi ;;
     clock_jump) [ -n "$faketime" ] || { echo "left out: clock_jump (needs the package faketime)"; continue; } ;;
