@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up, builds, and runs every check and test that this machine can run: formatting, layers, the unit tests under
-# sanitizers, half a minute of fuzzing for each reader, then every test of the plain build.
+# sanitizers, a quarter of a minute of fuzzing for each reader, then every test of the plain build.
 # usage: tools/test.sh [--quick] [ctest options]       --quick: without sanitizers and fuzzing
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -12,7 +12,7 @@ tools/check_format.sh
 tools/check_layers.sh
 if ! $quick; then
   tools/sanitize.sh
-  tools/fuzz.sh 30
+  tools/fuzz.sh 15
 fi
 # Two tests at a time share the cores; more threads a test would only slow both.
 OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} exec ctest --test-dir build --output-on-failure -j "$(nproc)" "$@"
