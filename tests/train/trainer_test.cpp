@@ -6,86 +6,14 @@
 #include <torch/utils.h>
 
 #include <cmath>
-#include <functional>
-#include <limits>
 #include <map>
 
-#include "base/error.h"
-#include "base/rng.h"
-#include "data/prepare.h"
-#include "train/loss_weights.h"
-#include "train/progress.h"
-#include "train/scratch.h"
+#include "train/tiny_run.h"
 
 namespace ttt {
 namespace {
 
-class TrainerTest : public ScratchTest {
- protected:
-  void SetUp() override {
-    ScratchTest::SetUp();
-    // A stream that a model can learn: mostly the successor of the token before, with a few jumps.
-    std::vector<std::int32_t> stream;
-    CounterRng rng(11);
-    std::int32_t token = 0;
-    for (int i = 0; i < 24 * 20 + 1; ++i) {
-      token = rng.uniform() < 0.15 ? static_cast<std::int32_t>(rng.next() % 17) : (token + 1) % 17;
-      stream.push_back(token);
-    }
-    write_npy(scratch_ / "stream.npy", stream);
-    prepare("data", 17);
-  }
-
-  fs::path prepare(const std::string& name, std::int64_t vocab_size) {
-    PrepareTokens options;
-    options.input = scratch_ / "stream.npy";
-    options.vocab_size = vocab_size;
-    options.output = scratch_ / name;
-    prepare_tokens(options);
-    return options.output;
-  }
-
-  // 20 samples of 24 tokens, 4 a step: an epoch is 5 steps.
-  RunConfig config(const MixerPattern& mixer = MixerKind::kTttLinear, const std::string& output = "run") const {
-    RunConfig config;
-    config.model.mixer = mixer;
-    config.model.backbone = config.model.has_ttt() ? Backbone::kMamba : Backbone::kTransformer;
-    config.model.pre_conv = config.model.has_ttt();
-    config.model.vocab_size = 17;
-    config.model.hidden_size = 16;
-    config.model.num_layers = 2;
-    config.model.num_heads = 2;
-    config.model.intermediate_size = 32;
-    config.data.train = (scratch_ / "data").string();
-    config.train.context = 24;
-    config.train.batch_tokens = 96;
-    config.train.steps = 12;
-    config.train.threads = 1;
-    config.train.device = DeviceKind::kCpu;
-    config.train.dtype = DType::kFp32;
-    config.optim.lr = 1e-2;
-    config.optim.warmup_steps = 2;
-    config.optim.decay_steps = 12;
-    config.output_dir = (scratch_ / output).string();
-    return config;
-  }
-
-  fs::path newest(const RunConfig& config) const {
-    return list_checkpoints(fs::path(config.output_dir) / "checkpoints").back().second;
-  }
-
-  static ExitCode run(const RunConfig& config) { return Trainer(config, {.quiet = true}).run(); }
-
-  // The message of the UserError that opening the run throws.
-  static std::string refusal(const RunConfig& config) {
-    try {
-      Trainer trainer(config, {.quiet = true});
-      return "";
-    } catch (const UserError& error) {
-      return error.what();
-    }
-  }
-};
+class TrainerTest : public TinyRunTest {};
 
 TEST_F(TrainerTest, LearnsAndLeavesEverythingBehind) {
   RunConfig c = config();
@@ -317,54 +245,6 @@ TEST_F(TrainerTest, AChangedConfigIsRefusedOrTaken) {
   EXPECT_NE(refusal(changed).find("holds other data"), std::string::npos) << refusal(changed);
 }
 
-void flip_a_bit(const fs::path& file) {
-  std::string bytes = read_file(file);
-  bytes[bytes.size() - 3] = static_cast<char>(bytes[bytes.size() - 3] ^ 4);
-  std::ofstream(file, std::ios::binary) << bytes;
-}
-
-TEST_F(TrainerTest, FallsBackFromADamagedCheckpoint) {
-  RunConfig c = config();
-  c.checkpoint.every = 3;
-  c.checkpoint.keep_last = 0;
-  run(c);
-  const fs::path root = fs::path(c.output_dir) / "checkpoints";
-  const std::string model = read_file(checkpoint_path(root, 12) / "model.safetensors");
-  flip_a_bit(checkpoint_path(root, 12) / "model.safetensors");
-  fs::remove(checkpoint_path(root, 9) / "COMPLETE");
-
-  // Another config is refused before anything is moved.
-  RunConfig other = c;
-  other.train.seed = 5;
-  EXPECT_NE(refusal(other).find("train.seed"), std::string::npos) << refusal(other);
-  EXPECT_TRUE(fs::exists(checkpoint_path(root, 12)));
-
-  EXPECT_EQ(Trainer(c, {.quiet = true}).state().step, 6);
-  EXPECT_TRUE(fs::exists(root / "step_00000012.damaged" / "model.safetensors"));
-  EXPECT_TRUE(fs::exists(root / "step_00000009.damaged" / "model.safetensors"));
-  const std::string log = read_file(fs::path(c.output_dir) / "train.log");
-  EXPECT_NE(log.find("step_00000012.damaged', and the run falls back to '"), std::string::npos) << log;
-
-  EXPECT_EQ(run(c), ExitCode::kOk);
-  EXPECT_EQ(read_file(checkpoint_path(root, 12) / "model.safetensors"), model);
-  EXPECT_EQ(read_metrics(fs::path(c.output_dir) / "metrics.jsonl", "train").size(), 12u);
-}
-
-TEST_F(TrainerTest, StopsWhenEveryCheckpointIsDamaged) {
-  RunConfig c = config();
-  c.checkpoint.every = 6;
-  run(c);
-  const fs::path root = fs::path(c.output_dir) / "checkpoints";
-  flip_a_bit(checkpoint_path(root, 6) / "state.json");
-  flip_a_bit(checkpoint_path(root, 12) / optimizer_file_name(0, 1));
-  for (int again = 0; again < 2; ++again) {
-    const std::string message = refusal(c);
-    EXPECT_NE(message.find("step_00000012"), std::string::npos) << message;
-    EXPECT_NE(message.find("those before it are damaged too"), std::string::npos) << message;
-    EXPECT_EQ(list_step_folders(root).size(), 2u);
-  }
-}
-
 TEST_F(TrainerTest, SavingInTheBackgroundChangesNoByte) {
   RunConfig beside = config(MixerKind::kTttMlp, "beside"), waiting = config(MixerKind::kTttMlp, "waiting");
   beside.checkpoint.every = waiting.checkpoint.every = 2;
@@ -380,27 +260,6 @@ TEST_F(TrainerTest, SavingInTheBackgroundChangesNoByte) {
       };
       EXPECT_EQ(bytes(beside), bytes(waiting)) << name << " of step " << step;
     }
-  }
-}
-
-TEST_F(TrainerTest, AFailedSaveEndsTheRun) {
-  for (const bool async : {true, false}) {
-    RunConfig c = config(MixerKind::kTttLinear, async ? "beside" : "waiting");
-    c.checkpoint.every = 3;
-    c.checkpoint.async = async;
-    const fs::path in_the_way = checkpoint_path(fs::path(c.output_dir) / "checkpoints", 6);
-    Trainer trainer(c, {.quiet = true});
-    fs::create_directories(in_the_way);
-    std::ofstream(in_the_way / "thesis.txt") << "text";
-    try {
-      trainer.run();
-      FAIL() << "no error";
-    } catch (const Error& error) {
-      EXPECT_NE(std::string(error.what()).find("is there already and is no checkpoint"), std::string::npos)
-          << error.what();
-    }
-    EXPECT_EQ(list_checkpoints(fs::path(c.output_dir) / "checkpoints").front().first, 3);
-    EXPECT_TRUE(fs::exists(in_the_way / "thesis.txt"));
   }
 }
 
@@ -423,163 +282,6 @@ TEST_F(TrainerTest, WhatDoesNotFitIsRefusedBeforeAnythingIsMade) {
   EXPECT_NE(refusal(c).find("another output folder"), std::string::npos) << refusal(c);
 }
 
-TEST_F(TrainerTest, ADivergedRunStopsWithTheStep) {
-  RunConfig c = config();
-  c.train.max_skipped_steps = 0;
-  c.optim.clip_grad_norm = 0;
-  Trainer trainer(c, {.quiet = true});
-  trainer.step();
-  {
-    const torch::NoGradGuard no_grad;
-    trainer.model().parameters().front().fill_(std::numeric_limits<float>::quiet_NaN());
-  }
-  try {
-    trainer.run();
-    FAIL() << "no error";
-  } catch (const UserError&) {
-    FAIL() << "not the user's fault: exit code 1";
-  } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("step 2"), std::string::npos) << error.what();
-  }
-  EXPECT_TRUE(list_checkpoints(fs::path(c.output_dir) / "checkpoints").empty());
-}
-
-TEST_F(TrainerTest, ADivergedRunLeavesItsLastGoodStep) {
-  RunConfig c = config();
-  c.optim.warmup_steps = 0;
-  c.optim.lr = 1e30;  // the first update takes every weight far away; the second loss is not finite
-  c.train.max_skipped_steps = 0;
-  c.optim.weight_decay = 0;
-  try {
-    run(c);
-    FAIL() << "no error";
-  } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("step 2"), std::string::npos) << error.what();
-    EXPECT_NE(std::string(error.what()).find("the last good step is saved"), std::string::npos) << error.what();
-  }
-  const auto saved = list_checkpoints(fs::path(c.output_dir) / "checkpoints");
-  ASSERT_EQ(saved.size(), 1u);
-  EXPECT_EQ(saved.front().first, 1);
-  EXPECT_TRUE(verify_checkpoint(saved.front().second).problems.empty());
-}
-
-// A trainer whose gradients are not numbers while `bad(cursor)` holds.
-class Troubled {
- public:
-  Troubled(const RunConfig& config, std::function<bool(const TrainState&)> bad)
-      : trainer_(config, {.quiet = true}), bad_(std::move(bad)) {
-    trainer_.model().parameters().front().register_hook([this](const torch::Tensor& gradient) {
-      return bad_(trainer_.state()) ? gradient * std::numeric_limits<float>::quiet_NaN() : gradient;
-    });
-  }
-  Trainer* operator->() { return &trainer_; }
-
- private:
-  Trainer trainer_;
-  std::function<bool(const TrainState&)> bad_;
-};
-
-// The step counts and consumes its samples, and nothing else changes: the moments go on from the update before.
-TEST_F(TrainerTest, AStepThatIsNotFiniteIsSkipped) {
-  RunConfig c = config();
-  c.train.max_skipped_steps = 1;
-  Troubled trainer(c, [](const TrainState& state) { return state.step == 4 || state.step == 6; });
-  ASSERT_EQ(trainer->run(), ExitCode::kOk);
-  EXPECT_EQ(trainer->state().step, 12);
-  EXPECT_EQ(trainer->state().cursor, 48);
-  EXPECT_EQ(trainer->state().skipped, 2);
-  EXPECT_EQ(trainer->state().rollbacks, 0);
-  const auto skipped = read_metrics(fs::path(c.output_dir) / "metrics.jsonl", "skipped");
-  ASSERT_EQ(skipped.size(), 2u);
-  EXPECT_EQ(skipped[0].at("step"), 5);
-  EXPECT_EQ(skipped[0].at("samples"), Json({16, 20}));
-  EXPECT_EQ(skipped[1].at("skipped"), 2);
-  EXPECT_EQ(read_metrics(fs::path(c.output_dir) / "metrics.jsonl", "train").size(), 10u);
-
-  // Resumed between the two it ends alike, bit for bit: AdamW's count of updates is not the step.
-  RunConfig d = config(MixerKind::kTttLinear, "resumed");
-  d.train.max_skipped_steps = 1;
-  const auto bad = [](const TrainState& state) { return state.step == 4 || state.step == 6; };
-  d.train.steps = 5;
-  Troubled(d, bad)->run();
-  d.train.steps = 12;
-  Troubled(d, bad)->run();
-  for (const char* file : {"model.safetensors", "optimizer-00000-of-00001.safetensors", "state.json"})
-    EXPECT_EQ(read_file(newest(c) / file), read_file(newest(d) / file)) << file;
-}
-
-TEST_F(TrainerTest, WhereSkippingDoesNotHelpTheRunGoesBackAndLeavesTheSamplesOut) {
-  const auto bad = [](const TrainState& state) {  // samples 16 to 23
-    return state.passed_over.ranges().empty() && state.cursor >= 16 && state.cursor < 24;
-  };
-  RunConfig c = config();
-  c.train.max_skipped_steps = 1;
-  c.checkpoint.every = 3;
-  Troubled trainer(c, bad);
-  ASSERT_EQ(trainer->run(), ExitCode::kOk);
-  EXPECT_EQ(trainer->state().rollbacks, 1);
-  EXPECT_EQ(trainer->state().passed_over.ranges(), (std::vector<PassedOver::Range>{{16, 24}}));
-  EXPECT_EQ(trainer->state().step, 12);
-  EXPECT_EQ(trainer->state().cursor, 56);  // 12 steps of 4 samples, and 8 left out
-  EXPECT_EQ(trainer->state().skipped, 0) << "the steps that were skipped in vain are done again";
-  const auto rollbacks = read_metrics(fs::path(c.output_dir) / "metrics.jsonl", "rollback");
-  ASSERT_EQ(rollbacks.size(), 1u);
-  EXPECT_EQ(rollbacks[0].at("step"), 3);
-  EXPECT_EQ(rollbacks[0].at("from_step"), 6);
-  const auto steps = read_metrics(fs::path(c.output_dir) / "metrics.jsonl", "train");
-  ASSERT_EQ(steps.size(), 12u);
-  for (std::size_t i = 0; i < steps.size(); ++i) EXPECT_EQ(steps[i].at("step"), i + 1);
-
-  // Stopped and resumed after the rollback: the same samples are left out, the same end.
-  RunConfig d = config(MixerKind::kTttLinear, "resumed");
-  d.train.max_skipped_steps = 1;
-  d.checkpoint.every = 3;
-  d.train.steps = 7;
-  Troubled(d, bad)->run();
-  d.train.steps = 12;
-  Troubled(d, bad)->run();
-  for (const char* file : {"model.safetensors", "optimizer-00000-of-00001.safetensors", "state.json"})
-    EXPECT_EQ(read_file(newest(c) / file), read_file(newest(d) / file)) << file;
-}
-
-TEST_F(TrainerTest, ARunThatKeepsFailingStopsInTheEnd) {
-  RunConfig c = config();
-  c.train.max_skipped_steps = 1;
-  c.train.max_rollbacks = 2;
-  c.checkpoint.every = 2;
-  Troubled trainer(c, [](const TrainState& state) { return state.step >= 4; });
-  try {
-    trainer->run();
-    FAIL() << "no error";
-  } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("the run diverged and stops here"), std::string::npos) << error.what();
-  }
-  EXPECT_EQ(trainer->state().rollbacks, 2);
-}
-
-// A loss far above the usual: the run goes back and leaves out that step's samples and those of the step before.
-TEST_F(TrainerTest, ALossSpikeRollsBack) {
-  RunConfig c = config();
-  c.train.steps = c.optim.decay_steps = 70;
-  c.train.spike_deviations = 8;
-  c.checkpoint.every = 50;
-  c.optim.lr = 3e-3;
-  c.train.steps = 55;
-  ASSERT_EQ(run(c), ExitCode::kOk);
-  c.train.steps = 70;
-  Trainer spoilt(c, {.quiet = true});
-  ASSERT_EQ(spoilt.state().step, 55);
-  const std::int64_t cursor = spoilt.state().cursor;
-  {  // where the weights are spoilt all at once, so is the loss
-    const torch::NoGradGuard no_grad;
-    for (const torch::Tensor& parameter : spoilt.model().parameters()) parameter.mul_(-5);
-  }
-  ASSERT_EQ(spoilt.run(), ExitCode::kOk);
-  EXPECT_EQ(spoilt.state().rollbacks, 1);
-  EXPECT_EQ(spoilt.state().passed_over.ranges(), (std::vector<PassedOver::Range>{{cursor - 4, cursor + 4}}));
-  EXPECT_EQ(spoilt.state().step, 70);
-}
-
 TEST_F(TrainerTest, AProfileIsAChromeTraceOfTheSteps) {
   RunConfig c = config();
   c.profile.first_step = 3;
@@ -591,69 +293,6 @@ TEST_F(TrainerTest, AProfileIsAChromeTraceOfTheSteps) {
   EXPECT_EQ(count["optimizer"], 2);
   EXPECT_GT(count["aten::mm"], 0);
   EXPECT_GT(count["autograd::engine::evaluate_function: MmBackward0"] + count["MmBackward0"], 0);
-}
-
-InnerLoopStats inner_stats(float loss_w0, float loss_after, float change) {
-  InnerLoopStats stats;
-  stats.layer = 3;
-  stats.loss_w0 = stats.loss_before = torch::full({8}, loss_w0);
-  stats.loss_after = torch::full({8}, loss_after);
-  stats.weight_change = torch::full({8}, change);
-  return stats;
-}
-
-TEST(InnerLoopWatch, WarnsWhenAConditionBegins) {
-  InnerLoopWatch watch;
-  for (int step = 1; step <= 6; ++step) EXPECT_TRUE(watch.check(inner_stats(1.f, 0.5f, 2.f), step).empty()) << step;
-  auto warnings = watch.check(inner_stats(1.f, 5.f, 2.f), 7);
-  ASSERT_EQ(warnings.size(), 1u);
-  EXPECT_TRUE(warnings[0].starts_with("layer 3, step 7: the inner loss after the step is 5")) << warnings[0];
-  EXPECT_TRUE(watch.check(inner_stats(1.f, 6.f, 2.f), 8).empty());  // it lasts
-  EXPECT_TRUE(watch.check(inner_stats(1.f, 0.5f, 2.f), 9).empty());
-  EXPECT_EQ(watch.check(inner_stats(1.f, 5.f, 2.f), 10).size(), 1u);  // it began again
-  warnings = watch.check(inner_stats(1.f, 0.5f, 21.f), 11);
-  ASSERT_EQ(warnings.size(), 1u);
-  EXPECT_NE(warnings[0].find("they run away"), std::string::npos) << warnings[0];
-  warnings = watch.check(inner_stats(1.f, std::numeric_limits<float>::quiet_NaN(), 2.f), 12);
-  ASSERT_EQ(warnings.size(), 1u);
-  EXPECT_NE(warnings[0].find("not finite"), std::string::npos) << warnings[0];
-}
-
-TEST(LossWeights, CountScoredTargets) {
-  const torch::Tensor targets_BT = torch::tensor({{1, 0, 2, 3}, {0, 0, 0, 4}, {0, 0, 0, 0}}, torch::kLong);
-  EXPECT_EQ(count_scored(targets_BT, 0), 4);
-  EXPECT_EQ(count_scored(targets_BT, std::nullopt), 12);
-  const torch::Tensor tokens = loss_weights(targets_BT, 0, LossAverage::kTokens, {3, 4});
-  EXPECT_TRUE(
-      torch::allclose(tokens, torch::tensor({{.25f, 0.f, .25f, .25f}, {0.f, 0.f, 0.f, .25f}, {0.f, 0.f, 0.f, 0.f}})));
-  const torch::Tensor sequences = loss_weights(targets_BT, 0, LossAverage::kSequences, {3, 4});
-  const float third = 1.0f / 3, ninth = 1.0f / 9;
-  EXPECT_TRUE(torch::allclose(
-      sequences, torch::tensor({{ninth, 0.f, ninth, ninth}, {0.f, 0.f, 0.f, third}, {0.f, 0.f, 0.f, 0.f}})));
-  EXPECT_TRUE(torch::allclose(loss_weights(targets_BT, std::nullopt, LossAverage::kTokens, {3, 12}),
-                              torch::full({3, 4}, 1.0f / 12)));
-  // A rank's part of a step of six sequences and 10 scored targets.
-  EXPECT_TRUE(torch::allclose(loss_weights(targets_BT, 0, LossAverage::kTokens, {6, 10}), tokens * 0.4f));
-  EXPECT_TRUE(torch::allclose(loss_weights(targets_BT, 0, LossAverage::kSequences, {6, 10}), sequences * 0.5f));
-}
-
-TEST(ProgressText, LeavesOutWhatHasNoRoom) {
-  const ProgressNumbers numbers{150, 600, 4.12345, 12345, 65};
-  EXPECT_EQ(progress_line(numbers), "step 150/600  loss 4.1235  ETA 1:05  12.3k tokens/s");
-  EXPECT_EQ(progress_line(numbers, 79),
-            "step 150/600  loss 4.1235  ETA 1:05  12.3k tokens/s  [######..................]");
-  EXPECT_EQ(progress_line(numbers, 40), "step 150/600  loss 4.1235  ETA 1:05");
-  EXPECT_EQ(progress_line(numbers, 30), "step 150/600  loss 4.1235");
-  EXPECT_EQ(progress_line(numbers, 5), "step 150/600");
-  for (std::size_t columns = 12; columns < 200; ++columns) EXPECT_LE(progress_line(numbers, columns).size(), columns);
-}
-
-TEST(ProgressText, IsShort) {
-  EXPECT_EQ(format_duration(65), "1:05");
-  EXPECT_EQ(format_duration(3725.4), "1:02:05");
-  EXPECT_EQ(format_count(12345), "12.3k");
-  EXPECT_EQ(format_count(125e6), "125M");
-  EXPECT_EQ(format_count(12), "12");
 }
 
 }  // namespace
