@@ -29,9 +29,9 @@ ExitCode run_baseline(const std::vector<std::string>& args) {
   app.add_option("--train", train, "the data set to count on")->required()->type_name("DIR");
   app.add_option("--valid", valid, "the data set to score")->required()->type_name("DIR");
   app.add_option("--context", context, "as of `ttt eval`: fixes which targets are scored; default: all")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   app.add_option("--max-samples", max_samples, "as of `ttt eval`: only the first so many samples")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   app.add_flag("--json", json, "print one JSON object");
   if (!parse_arguments(app, args)) return ExitCode::kOk;
 

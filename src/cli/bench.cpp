@@ -72,14 +72,14 @@ ExitCode bench_model_command(const std::vector<std::string>& args) {
       "in them as plain at::mm calls, timed in between: the GEMM ceiling of this very run. No data are read.",
       "ttt bench model");
   add_config_arguments(app, file, overrides, /*partial=*/true);
-  app.add_option("--context", context, "train.context: tokens in a sequence")->check(CLI::PositiveNumber);
+  app.add_option("--context", context, "train.context: tokens in a sequence")->check(positive_number());
   app.add_option("--batch-tokens", batch_tokens, "train.batch_tokens: tokens in a step; default: about 8192")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   app.add_option("--dtype", dtype, "train.dtype")->check(CLI::IsMember({"auto", "fp32", "bf16"}));
   app.add_option("--steps", steps, "measured steps, after one that warms up")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str();
-  app.add_option("--threads", threads, "train.threads: CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);
+  app.add_option("--threads", threads, "train.threads: CPU threads; 0: all cores")->check(non_negative_number());
   app.add_flag("--json", json, "print one JSON object");
   if (!parse_arguments(app, args)) return ExitCode::kOk;
 
@@ -129,14 +129,14 @@ ExitCode bench_decode_command(const std::vector<std::string>& args) {
   add_config_arguments(app, file, overrides, /*partial=*/true);
   app.add_option("--prompts", options.prompts, "tokens of each prompt, as in 512,32768")
       ->delimiter(',')
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str();
-  app.add_option("--tokens", options.tokens, "decoded in a repeat")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--tokens", options.tokens, "decoded in a repeat")->check(positive_number())->capture_default_str();
   app.add_option("--repeats", options.repeats, "measurements, interleaved")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str();
   app.add_option("--dtype", dtype, "fp32 or bf16")->check(CLI::IsMember({"fp32", "bf16"}))->capture_default_str();
-  app.add_option("--threads", threads, "train.threads: CPU threads; 0: all cores")->check(CLI::NonNegativeNumber);
+  app.add_option("--threads", threads, "train.threads: CPU threads; 0: all cores")->check(non_negative_number());
   app.add_flag("--json", json, "print one JSON object");
   if (!parse_arguments(app, args)) return ExitCode::kOk;
   overrides.push_back(cat("train.dtype=", dtype));
@@ -209,7 +209,7 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
                "ttt bench op");
   app.add_option("name", name, "which op")->required()->type_name("NAME");
   const auto size = [&](const char* option, std::int64_t& value, const char* help) {
-    app.add_option(option, value, help)->check(CLI::PositiveNumber)->capture_default_str();
+    app.add_option(option, value, help)->check(positive_number())->capture_default_str();
   };
   size("--batch", sizes.batch, "sequences");
   size("--heads", sizes.heads, "heads");
@@ -222,10 +222,10 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
       ->capture_default_str();
   app.add_option("--row", options.row, "time this row (and naive) alone")->type_name("NAME");
   app.add_option("--threads", options.threads, "CPU threads; 0: all cores; above 1, one thread is timed as well")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative_number())
       ->capture_default_str();
   app.add_option("--repeats", options.repeats, "measurements, interleaved")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str();
   app.add_flag("--json", json, "print one JSON object");
   if (!parse_arguments(app, args)) return ExitCode::kOk;

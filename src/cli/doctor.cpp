@@ -264,6 +264,8 @@ ExitCode run_doctor(const std::vector<std::string>& args) {
   app.add_flag("--json", json, "print one JSON object");
   app.add_flag(kCollectivesAlone, collectives_alone)->group("");  // hidden: what those processes are asked
   if (!parse_arguments(app, args)) return ExitCode::kOk;
+  if (!fs::is_directory(folder))
+    user_error("there is no folder '", folder, "' to measure the disk in; name one that exists (--folder)");
   const World world = world_from_environment();
   if (collectives_alone || world.rank > 0) {
     const Json result = collectives(world);

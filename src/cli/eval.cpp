@@ -29,9 +29,9 @@ bool parse(const std::vector<std::string>& args, Options& options) {
   options.model.add_to(app);
   app.add_option("--data", options.data, "a folder that `ttt prepare` wrote")->required();
   app.add_option("--context", options.context, "tokens in a sequence; default: as in training")
-      ->check(CLI::PositiveNumber);
-  app.add_option("--batch", options.batch, "sequences at once; default: 8192 tokens")->check(CLI::PositiveNumber);
-  app.add_option("--max-samples", options.max_samples, "only the first so many sequences")->check(CLI::PositiveNumber);
+      ->check(positive_number());
+  app.add_option("--batch", options.batch, "sequences at once; default: 8192 tokens")->check(positive_number());
+  app.add_option("--max-samples", options.max_samples, "only the first so many sequences")->check(positive_number());
   app.add_option("--token-loss", options.token_loss,
                  "write every token's loss to this .npy, fp32 [samples, context], in data order");
   app.add_flag("--reset-at-documents", options.reset_at_documents,

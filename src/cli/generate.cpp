@@ -32,7 +32,7 @@ bool parse(const std::vector<std::string>& args, Options& options) {
                                        "text to continue; '-', or none with input from a pipe: from standard input");
   app.add_option("--prompt-file", options.prompt_file, "the prompt is this file's text")->excludes(prompt);
   app.add_option("--max-tokens", options.max_tokens, "new tokens at most")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str();
   app.add_option("--temperature", options.sampling.temperature, "0: always the likeliest token")->capture_default_str();
   app.add_option("--top-k", options.sampling.top_k, "only the k likeliest tokens; 0: all")->capture_default_str();

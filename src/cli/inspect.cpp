@@ -89,10 +89,10 @@ ExitCode run_inspect(const std::vector<std::string>& args) {
       ->expected(1, 2)
       ->type_name("[data|checkpoint|run] PATH");
   app.add_option("--windows", windows.count, "of data: stretches that are decoded, at random places")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative_number())
       ->capture_default_str();
   app.add_option("--context", windows.tokens, "tokens of such a stretch")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str();
   app.add_option("--seed", windows.seed, "of their places")->capture_default_str();
   app.add_flag("--tensors", every_tensor, "of a checkpoint: list every tensor, not one line for all layers");

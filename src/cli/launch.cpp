@@ -32,11 +32,11 @@ ExitCode run_launch(const std::vector<std::string>& args) {
       ->check(CLI::Range(1, 4096));
   app.add_option("--max-restarts", options.max_restarts,
                  "after a failure start all ranks again, so many times; training goes on from the last checkpoint")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative_number())
       ->capture_default_str();
   app.add_option("--grace", options.grace_seconds,
                  "seconds from SIGTERM to SIGKILL for the ranks that a failed one leaves")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative_number())
       ->capture_default_str();
   app.add_flag("--prefix", options.prefix_all, "mark rank 0's lines too");
   bool no_bind = false;
@@ -45,7 +45,7 @@ ExitCode run_launch(const std::vector<std::string>& args) {
       ->check(CLI::Range(1, 65536))
       ->capture_default_str();
   app.add_option("--node-rank", options.node, "this machine's number, from 0")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative_number())
       ->capture_default_str();
   app.add_option("--master-addr", options.master_addr, "the machine of rank 0, where the ranks meet")
       ->capture_default_str();

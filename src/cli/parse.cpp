@@ -24,7 +24,24 @@ std::string suggest_option(const CLI::App& app, const std::vector<std::string>& 
   return "";
 }
 
+CLI::Validator number_check(const char* name, const char* words, bool (*fits)(double)) {
+  const auto check = [words, fits](const std::string& text) -> std::string {
+    double value = 0;
+    if (CLI::detail::lexical_cast(text, value) && fits(value)) return "";
+    return cat("must be ", words, ", not '", text, "'");
+  };
+  return {check, name};
+}
+
 }  // namespace
+
+CLI::Validator positive_number() {
+  return number_check("POSITIVE", "a number above 0", [](double value) { return value > 0; });
+}
+
+CLI::Validator non_negative_number() {
+  return number_check("NONNEGATIVE", "0 or a number above it", [](double value) { return value >= 0; });
+}
 
 bool parse_arguments(CLI::App& app, const std::vector<std::string>& args) {
   if (app.get_name().empty()) app.name("ttt");

@@ -13,6 +13,10 @@ namespace ttt {
 // UserError with CLI11's sentence and a pointer to --help.
 bool parse_arguments(CLI::App& app, const std::vector<std::string>& args);
 
+// Checks of an option's number. (CLI11's own name the largest double in their sentence.)
+CLI::Validator positive_number();
+CLI::Validator non_negative_number();
+
 // CONFIG.yaml [key=value ...]. partial: the command makes do with a file that has a section `model:` alone.
 void add_config_arguments(CLI::App& app, std::string& file, std::vector<std::string>& overrides, bool partial);
 

@@ -89,12 +89,12 @@ ExitCode run_plan(const std::vector<std::string>& args) {
       "ttt plan");
   add_config_arguments(app, file, overrides, /*partial=*/true);
   auto* speed_option =
-      app.add_option("--tokens-per-second", tokens_per_second, "the speed, as measured")->check(CLI::PositiveNumber);
+      app.add_option("--tokens-per-second", tokens_per_second, "the speed, as measured")->check(positive_number());
   app.add_option("--tflops", tflops, "estimate the speed from so many sustained TFLOP/s")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->excludes(speed_option);
   app.add_option("--processes", processes, "that train together; memory is that of one of them")
-      ->check(CLI::PositiveNumber);
+      ->check(positive_number());
   app.add_flag("--json", json, "print one JSON object");
   if (!parse_arguments(app, args)) return ExitCode::kOk;
 

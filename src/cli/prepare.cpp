@@ -66,21 +66,21 @@ bool parse(const std::vector<std::string>& args, Options& options) {
                  "of the documents, set aside for validation: writes train/ and valid/ below DIR (or DIR/DOMAIN)")
       ->needs(input)
       ->type_name("X");
-  auto* vocab = app.add_option("--vocab-size", options.vocab_size, "with --tokens: ids are below this")
-                    ->check(CLI::PositiveNumber);
+  auto* vocab =
+      app.add_option("--vocab-size", options.vocab_size, "with --tokens: ids are below this")->check(positive_number());
   auto* bos = app.add_option("--bos-id", options.bos_id,
                              "with --tokens: the id that begins documents; it is not scored as a target");
   auto* eos = app.add_option("--eos-id", options.eos_id, "with --tokens: the id that ends documents");
   for (CLI::Option* option : {vocab, bos, eos}) option->needs(tokens);
   app.add_option("--shard-tokens", options.shard_tokens, "tokens in a file of the set")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->capture_default_str();
   app.add_option("--save-every", options.save_every, "bytes of text between two points from which it can go on")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->needs(input)
       ->capture_default_str();
   app.add_option("--threads", options.threads, "that tokenise; default: all cores")
-      ->check(CLI::NonNegativeNumber)
+      ->check(non_negative_number())
       ->needs(input);
   app.add_flag("--force", options.force, "replace a data set that stands in the output folder");
   app.add_flag("--json", options.json, "print one JSON object");

@@ -50,9 +50,9 @@ bool parse(const std::vector<std::string>& args, Options& options) {
       ->option_text("[key=value ...]");
   app.add_flag("--dry-run", options.dry_run, "only print a table of costs: parameters, FLOPs, hours, disk, status");
   auto* speed = app.add_option("--tokens-per-second", options.speed.tokens_per_second, "for --dry-run: speed of a run")
-                    ->check(CLI::PositiveNumber);
+                    ->check(positive_number());
   app.add_option("--tflops", options.speed.tflops, "for --dry-run: sustained TFLOP/s")
-      ->check(CLI::PositiveNumber)
+      ->check(positive_number())
       ->excludes(speed);
   app.add_option("--jobs", options.jobs, "trainings at a time")->check(CLI::Range(1, 1024))->capture_default_str();
   app.add_option("--only", options.only, "only runs whose name fits this pattern, such as '*_125m'");

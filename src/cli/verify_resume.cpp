@@ -22,7 +22,7 @@ ExitCode run_verify_resume(const std::vector<std::string>& args) {
   std::string work;
   bool keep = false, json = false;
   add_config_arguments(app, options.config, options.overrides, /*partial=*/false);
-  app.add_option("--steps", options.steps, "of each run")->check(CLI::PositiveNumber)->capture_default_str();
+  app.add_option("--steps", options.steps, "of each run")->check(positive_number())->capture_default_str();
   app.add_option("--kills", options.kills, "of each disturbed run")->check(CLI::Range(1, 1000))->capture_default_str();
   app.add_option("--ranks", options.ranks, "processes, as `ttt launch -n` starts them")
       ->check(CLI::Range(1, 4096))

@@ -56,6 +56,8 @@ for command in train config plan bench sweep tokenizer prepare eval generate con
 done
 
 # --- what was mistyped ---
+refused "--context: must be a number above 0, not '0'" "$TTT" bench model run.yaml --context 0
+refused "--threads: must be 0 or a number above it, not '-1'" "$TTT" bench op ttt_linear --threads -1
 refused "did you mean 'ttt train'?" "$TTT" trian
 refused "did you mean 'ttt generate'?" "$TTT" genrate
 refused "\`ttt --help\` lists the commands" "$TTT" frobnicate

@@ -40,6 +40,9 @@ expect 2 "$TTT" diff a data
 says errors.txt "has no ledger.jsonl"
 
 # --- ttt doctor ---
+expect 2 "$TTT" doctor --folder place
+says errors.txt "there is no folder 'place'"
+[ ! -e place ] || die "doctor made the folder that it was to measure"
 mkdir place
 expect 0 "$TTT" doctor --folder place --disk-mb 8
 for word in "cores" "memory" "is taken" "GFLOP/s in fp32" "GB/s" "free in 'place'"; do says out.txt "$word"; done
