@@ -24,6 +24,7 @@ cat >bin/scancel <<'SH'
 #!/bin/bash
 echo "scancel $*" >>calls.txt
 kill -USR1 "$(cat srun.pid)"
+while [ -e "/proc/$(cat srun.pid)" ] && ! grep -qs zombie "/proc/$(cat srun.pid)/status"; do sleep 0.02; done  # the ranks may end before this does
 SH
 printf '#!/bin/bash\necho "scontrol $*" >>calls.txt\n' >bin/scontrol
 chmod +x bin/*

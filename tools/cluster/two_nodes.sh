@@ -15,6 +15,8 @@ shift 2
 folder=$(cd "$(dirname "$0")/../.." && pwd)
 
 pids=()
+told=false
+trap 'told=true; kill -TERM "${pids[@]}" 2>/dev/null || true' TERM INT
 for i in "${!nodes[@]}"; do
   command=(build/ttt launch -n "$ranks" --nnodes "${#nodes[@]}" --node-rank "$i" --master-addr "${nodes[0]}" --master-port "${PORT:-29500}"
            --max-restarts "${MAX_RESTARTS:-3}" -- train "$@")
@@ -22,8 +24,6 @@ for i in "${!nodes[@]}"; do
   ${SSH:-ssh -tt} "${nodes[$i]}" "cd $(printf '%q' "$folder") && exec $(printf '%q ' "${command[@]}")" &
   pids+=($!)
 done
-told=false
-trap 'told=true; kill -TERM "${pids[@]}" 2>/dev/null || true' TERM INT
 
 result=0
 for pid in "${pids[@]}"; do
