@@ -1,6 +1,8 @@
 // Faults on purpose, for tests of what a run does about them (tools/fault_suite.sh). The environment's TTT_FAULT names
-// them: KIND@STEP, or KIND@STEP:RANK for one rank of a job, separated by commas; "nan_gradient@7,stall@9:1". Nothing
+// them: KIND@STEP, or KIND@STEP:RANK for one rank of a job, separated by commas; "nan_gradient@7,stop@9:1". Nothing
 // sets it but tests.
+//   nan_gradient  the step's gradient is not a number
+//   stop          the process stops itself (SIGSTOP) before the step, and waits there for what is done to it
 #pragma once
 
 #include <cstdint>

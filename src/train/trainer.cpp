@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <map>
 #include <optional>
 
@@ -103,6 +104,7 @@ StepResult Trainer::step() {
   result.ttt_lr_mult = ttt_lr_multiplier(config_, result.step);
   const bool wants_stats = is_first() && is_due(result.step, config_.train.stats_every);
   if (options_.ranks != nullptr) options_.ranks->set_step(result.step);
+  if (fault_is_due("stop", result.step, rank())) std::raise(SIGSTOP);
   watchdog_.enter(result.step, "reading the step's data");
   const PassedOver::Next next = state_.passed_over.next(state_.cursor, config_.sequences_per_step());
   const Batch batch = next_batch(next.positions);

@@ -66,6 +66,15 @@ class PrepareResumeTest : public ::testing::Test {
     return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
   }
 
+  // For run_apart: writing a file beyond so many bytes fails as on a full disk.
+  static std::function<void()> limit_files_to(rlim_t bytes) {
+    return [bytes] {
+      signal(SIGXFSZ, SIG_IGN);
+      const rlimit limit{bytes, bytes};
+      setrlimit(RLIMIT_FSIZE, &limit);
+    };
+  }
+
   // Every file below a folder, by its name there.
   std::map<std::string, std::string> content_of(const std::string& output) const {
     std::map<std::string, std::string> content;
@@ -103,11 +112,7 @@ TEST_F(PrepareResumeTest, AFullDiskIsNamedAndLeavesAPreparationThatGoesOn) {
   prepare_text(options("whole"));
   const PrepareText again = options("full");
   for (const rlim_t limit : {60000u, 90000u, 99000u}) {  // bytes of a file
-    const int code = run_apart(again, [limit] {
-      signal(SIGXFSZ, SIG_IGN);
-      const rlimit bytes{limit, limit};
-      setrlimit(RLIMIT_FSIZE, &bytes);
-    });
+    const int code = run_apart(again, limit_files_to(limit));
     EXPECT_EQ(code, 1);
     EXPECT_TRUE(fs::exists(folder_ / "full/.prepare/journal.json"));
   }
@@ -116,9 +121,7 @@ TEST_F(PrepareResumeTest, AFullDiskIsNamedAndLeavesAPreparationThatGoesOn) {
 }
 
 TEST_F(PrepareResumeTest, AnotherCommandDoesNotGoOnUnlessForced) {
-  ASSERT_EQ(run_apart(
-                options("set"), [] {}, 60000),
-            -SIGKILL);
+  ASSERT_EQ(run_apart(options("set"), limit_files_to(60000)), 1);
   ASSERT_TRUE(fs::exists(folder_ / "set/.prepare/journal.json"));
   PrepareText other = options("set");
   other.shard_tokens = 60000;

@@ -14,13 +14,22 @@ expect() {
 }
 says() { grep -qF -- "$2" "$1" || { cat "$1" >&2; die "$1 does not say '$2'"; }; }  # FILE TEXT
 wait_until() {  # COMMAND...: at most 60 s
-  local i
-  for ((i = 0; i < 3000; ++i)); do
+  local end=$((SECONDS + 60))
+  while ((SECONDS < end)); do
     if "$@"; then return 0; fi
     sleep 0.02
   done
   die "waited 60 s for: $*"
 }
+# state PID: as /proc has it, one letter; nothing where there is no such process.
+state() {
+  local line
+  { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 0
+  line=${line##*) }
+  echo "${line%% *}"
+}
+# A process that stopped itself: TTT_FAULT=stop@STEP[:RANK] does that before a step of a training, which makes it wait for its test.
+is_stopped() { [ "$(state "$1")" = T ]; }
 has_steps() { [ -e "$1/metrics.jsonl" ] && [ "$(grep -c '"train"' "$1/metrics.jsonl")" -ge "$2" ]; }  # RUN STEPS
 
 # A tokenizer of 512 pieces, t.model, and the token set `data` (of the files named, else of a small text).

@@ -4,9 +4,10 @@
 . "$SOURCE/tests/e2e/ranks.sh"
 
 # SIGTERM to one rank: all save and exit 75, and the same command goes on to the same end.
-start_ranks 2 stopped checkpoint.every=0
-wait_until has_steps stopped 3
+TTT_FAULT=stop@4:1 start_ranks 2 stopped checkpoint.every=0
+wait_until is_stopped "${pids[1]}"
 kill -TERM "${pids[1]}"
+kill -CONT "${pids[1]}"
 end_ranks stopped 75
 ranks 2 stopped checkpoint.every=0
 ranks 2 two
@@ -30,13 +31,13 @@ ranks 2 evaluating train.steps=1 optim.warmup_steps=0 data.valid=long train.eval
 grep -q 'is finished' evaluating.0.txt || { cat evaluating.0.txt; die "a finished run goes on"; }
 
 # kill -9 of one rank: the others say which one is gone, and the run resumes.
-start_ranks 3 killed train.batch_tokens=384 train.steps=1000
-wait_until has_steps killed 6
+TTT_FAULT=stop@7:2 start_ranks 3 killed train.batch_tokens=384
+wait_until is_stopped "${pids[2]}"
 kill -9 "${pids[2]}"
 end_ranks killed 1 1 137
 grep -qE 'error: rank 0, step [0-9]+: .* failed, and rank 2 does not answer' killed.0.txt || { cat killed.0.txt; die "rank 0 does not name rank 2"; }
 grep -qE 'rank 1, step [0-9]+: .* failed, and rank 2 does not answer' killed.1.txt || { cat killed.1.txt; die "rank 1 does not name rank 2"; }
-ranks 3 killed train.batch_tokens=384 train.steps=12
+ranks 3 killed train.batch_tokens=384
 grep -q 'resuming from' killed/train.log || die "the killed run did not resume"
 
 # What does not fit is one sentence on every rank, and exit code 2.

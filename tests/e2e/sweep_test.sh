@@ -1,10 +1,7 @@
 #!/usr/bin/env bash
 # A sweep of 2 x 2 small trainings: its costs beforehand, killed half-way, resumed, a failing run shown and retried, a Slurm array.
 # Environment: TTT, the binary; SOURCE, the checkout. The working directory is an empty scratch folder.
-set -euo pipefail
-export OMP_NUM_THREADS=1
-
-die() { echo "FAILED: $*" >&2; exit 1; }
+. "$SOURCE/tests/e2e/check.sh"
 
 # expect CODE COMMAND...: runs it, output to out.txt.
 expect() {
@@ -52,24 +49,41 @@ expect 2 "$TTT" sweep sweep.yaml train.stepz=3
 says "did you mean 'train.steps'"
 
 # --- SIGTERM: the training saves, the sweep exits with 75 ---
-"$TTT" sweep sweep.yaml >stopped.txt 2>&1 &
+# stopped_trainings N: that many of its trainings have stopped themselves, before step 8.
+stopped_trainings() {
+  local stat line found=()
+  for stat in /proc/[0-9]*/stat; do
+    { read -r line <"$stat"; } 2>/dev/null || continue
+    read -r state parent _ <<<"${line##*) }"
+    if [ "$parent" = "$sweep" ] && [ "$state" = T ]; then found+=("${stat//[^0-9]/}"); fi
+  done
+  stopped=("${found[@]}")
+  [ "${#stopped[@]}" -ge "$1" ]
+}
+TTT_FAULT=stop@8 "$TTT" sweep sweep.yaml >stopped.txt 2>&1 &
 sweep=$!
-for ((i = 0; i < 600; ++i)); do [ "$(steps_of attention_seed1)" -ge 3 ] 2>/dev/null && break; sleep 0.05; done
+wait_until stopped_trainings 1
 kill -TERM "$sweep"
+told() { local mask; mask=$(sed -n 's/^ShdPnd:\t*//p' "/proc/$1/status"); ((16#$mask & 1 << 14)); }  # SIGTERM waits for it
+wait_until told "${stopped[0]}"
+kill -CONT "${stopped[@]}"
 code=0; wait "$sweep" || code=$?
 [ "$code" = 75 ] || { cat stopped.txt; die "exit code $code after SIGTERM instead of 75"; }
 grep -q '"status":"interrupted"' out/runs.jsonl || grep -q '"status":"pending"' out/runs.jsonl || die "nothing was left to do"
 
 # --- SIGKILL in the middle: the children do not outlive it ---
-"$TTT" sweep sweep.yaml --jobs 2 >killed.txt 2>&1 &
+TTT_FAULT=stop@60 "$TTT" sweep sweep.yaml --jobs 2 >killed.txt 2>&1 &
 sweep=$!
-for ((i = 0; i < 600; ++i)); do [ "$(steps_of ttt_linear_seed1)" -ge 3 ] 2>/dev/null && break; sleep 0.05; done
-kill -STOP "$sweep"                # whatever its children do now, it starts and records nothing more
+wait_until stopped_trainings 2
+kill -CONT "${stopped[@]}"
+half_way() { [ "$(grep -o '"status":"finished"' out/runs.jsonl | wc -l)" = 2 ] && stopped_trainings 2; }
+wait_until half_way
 expect 2 "$TTT" sweep sweep.yaml   # a second one is refused meanwhile
 says 'another sweep is running'
 kill -KILL "$sweep"; wait "$sweep" 2>/dev/null || true
-finished=$(grep -o '"status":"finished"' out/runs.jsonl | wc -l)
-[ "$finished" -lt 4 ] || die "the sweep ended before it was killed"
+wait_until told "${stopped[0]}"
+wait_until told "${stopped[1]}"
+kill -CONT "${stopped[@]}"
 
 # --- and on: finished runs are not trained again, the others resume from their checkpoints ---
 expect 0 "$TTT" sweep sweep.yaml
@@ -82,6 +96,7 @@ for run in attention_seed1 attention_seed2 ttt_linear_seed1 ttt_linear_seed2; do
   grep "\"name\":\"$run\"" out/runs.jsonl | grep -Eq '"valid_loss":[0-9.]+,"perplexity":[0-9.]+,"bits_per_byte":[0-9.]+' || die "$run has no result"
 done
 grep -q 'resuming from' out/attention_seed1/train.log || die "attention_seed1 did not resume"
+grep -q 'resuming from' out/ttt_linear_seed2/train.log || die "ttt_linear_seed2 did not resume"
 grep -Eq '"config_hash":"[0-9a-f]{16}","git_revision":"[0-9a-f]+' out/runs.jsonl || die "no hash or revision in runs.jsonl"
 
 # The same numbers as a run that was never interrupted.
