@@ -1,0 +1,69 @@
+// What the CUDA kernels of the TTT op are handed. Shapes and equations: ../ttt_params.h, ../reference/ttt_reference.h.
+//
+// Element: std::uint16_t for bf16, or float. Statistics, sums and fast weights are fp32. One block a sequence and head,
+// p = sequence * heads + head; what is "of p" stands at place p.
+#pragma once
+
+#include <cstdint>
+
+namespace ttt::kernels::cuda {
+
+inline constexpr int kMiniBatch = 16;  // C: the rows of a tile; other sizes are other rows' work
+
+// Row t of a head of a tensor [B,H,T,K] starts at data + sequence_index * sequence + head_index * head + t * row; steps
+// in elements. Rows are contiguous; data and steps are multiples of 16 bytes.
+template <class T>
+struct HeadRows {
+  T* data = nullptr;
+  std::int64_t sequence = 0;
+  std::int64_t head = 0;
+  std::int64_t row = 0;
+};
+
+template <class Element>
+struct TttInputs {
+  int heads = 0;
+  std::int64_t time = 0;
+  HeadRows<const Element> q, k, v;
+  HeadRows<const float> sigma;   // [B,H,T]: rows of one value, of any alignment
+  const float* scale = nullptr;  // [C]
+  const float* gain = nullptr;   // [H,K]
+  const float* bias = nullptr;   // [H,K]
+};
+
+template <class Element>
+struct TttLinearForward {
+  TttInputs<Element> in;
+  const float* w = nullptr;  // [H,K,K], or of p [K,K]
+  const float* b = nullptr;  // [H,K],   or of p [K]
+  bool weights_of_p = false;
+  HeadRows<Element> o;
+  // For the backward pass; null: not wanted.
+  Element* g = nullptr;  // [B*H,T,K]  G as the products took it
+  // The state after every `segment` mini-batches and after the last whole one, each w [K,K] and then b [K]: [B*H,
+  // segments, K*K + K], segments = ceil(whole mini-batches / segment). null: not wanted.
+  float* states = nullptr;
+  std::int64_t segment = 1;
+};
+
+template <class Element>
+struct TttLinearBackward {
+  TttInputs<Element> in;
+  HeadRows<const Element> d_o;
+  // Of the forward pass.
+  const float* w = nullptr;  // [H,K,K], the initial state where no mini-batch is whole
+  const float* b = nullptr;  // [H,K]
+  const Element* g = nullptr;
+  const float* states = nullptr;
+  std::int64_t segment = 1;
+  // The gradients; those of p are summed over the sequences by the caller, always in the same order.
+  HeadRows<Element> dq, dk, dv;
+  float* dsigma = nullptr;  // [B*H,T]
+  float* dscale = nullptr;  // of p [C]
+  float* dgain = nullptr;   // of p [K]
+  float* dbias = nullptr;   // of p [K]
+  float* dw = nullptr;      // of p [K,K]
+  float* db = nullptr;      // of p [K]
+};
+
+}  // namespace ttt::kernels::cuda
