@@ -164,6 +164,12 @@ TEST(CudaWarp, WrongUseIsAnError) {
                      })
                 .find("lane 7 of its warp has gone on without it"),
             std::string::npos);
+  EXPECT_NE(error_of(kOneWarp,
+                     [](char*) {
+                       if (thread_in_block() != 31) shuffle_xor(0, 1);
+                     })
+                .find("wait for others of their warp, which have ended"),
+            std::string::npos);
   EXPECT_NE(error_of(two_warps,
                      [](char*) {
                        if (thread_in_block() < 32) sync_block();
@@ -209,7 +215,7 @@ TEST(CudaWarp, RowsInTheSameBanksAreCounted) {
   EXPECT_EQ(conflicts(128), 4 * 7);
 }
 
-// A read that no barrier orders after the write gives other numbers in another order of lanes.
+// A read that no barrier orders after the write does not see it, or only in one order of the lanes.
 TEST(CudaWarp, TheOrderOfLanesShowsRaces) {
   const auto read = [](LaneOrder order) {
     std::vector<float> seen(64);

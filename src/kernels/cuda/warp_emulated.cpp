@@ -145,7 +145,10 @@ void meet(WarpOp op, Argument& argument) {
 void release_barrier() {
   int waiting = 0, done = 0;
   for (const Thread& t : block->threads) waiting += t.state == State::kAtBlock, done += t.state == State::kDone;
-  if (waiting == 0) fail("nobody can go on");
+  if (waiting == 0) {
+    block->error = "block " + std::to_string(block->index) + ": lanes wait for others of their warp, which have ended";
+    return;
+  }
   if (done != 0 || waiting != static_cast<int>(block->threads.size())) {
     block->error = "block " + std::to_string(block->index) + ": " + std::to_string(waiting) + " threads of " +
                    std::to_string(block->threads.size()) + " wait at a barrier that the others do not reach";
@@ -155,22 +158,27 @@ void release_barrier() {
   for (Thread& t : block->threads) t.state = State::kReady;
 }
 
+// A warp runs until all its lanes wait for other warps, then the next one: what a barrier is missing for goes wrong.
 void run_block(const std::vector<int>& order) {
   const std::size_t size = block->threads.size();
   while (block->error.empty()) {
-    bool ran = false;
-    std::size_t done = 0;
-    for (const int i : order) {
-      Thread& thread = block->threads[i];
-      done += thread.state == State::kDone;
-      if (thread.state != State::kReady) continue;
-      ran = true;
-      block->current = i;
-      block->scheduler.switch_to(thread.context);
-      if (!block->error.empty()) return;
+    for (std::size_t first = 0; first < size; first += kWarp) {
+      for (bool ran = true; ran;) {
+        ran = false;
+        for (std::size_t i = first; i < first + kWarp; ++i) {
+          Thread& thread = block->threads[order[i]];
+          if (thread.state != State::kReady) continue;
+          ran = true;
+          block->current = order[i];
+          block->scheduler.switch_to(thread.context);
+          if (!block->error.empty()) return;
+        }
+      }
     }
-    if (done == size) return;
-    if (!ran) release_barrier();
+    if (std::all_of(block->threads.begin(), block->threads.end(),
+                    [](const Thread& t) { return t.state == State::kDone; }))
+      return;
+    release_barrier();
   }
 }
 
@@ -260,6 +268,20 @@ void do_load(void* const* arguments) {
   }
 }
 
+// Warps in a random order, and the lanes of each.
+std::vector<int> shuffled(int threads, std::mt19937& random) {
+  std::vector<int> warps(threads / kWarp), order;
+  std::iota(warps.begin(), warps.end(), 0);
+  std::shuffle(warps.begin(), warps.end(), random);
+  for (const int warp : warps) {
+    std::vector<int> lanes(kWarp);
+    std::iota(lanes.begin(), lanes.end(), warp * kWarp);
+    std::shuffle(lanes.begin(), lanes.end(), random);
+    order.insert(order.end(), lanes.begin(), lanes.end());
+  }
+  return order;
+}
+
 }  // namespace
 
 EmulatedCounts run_emulated(const EmulatedLaunch& launch, const std::function<void(char*)>& kernel) {
@@ -279,7 +301,7 @@ EmulatedCounts run_emulated(const EmulatedLaunch& launch, const std::function<vo
   block = &b;
   Context::scheduler_stack = &b.scheduler;
   for (b.index = 0; b.index < launch.blocks && b.error.empty(); ++b.index) {
-    if (launch.order == LaneOrder::kShuffled) std::shuffle(order.begin(), order.end(), random);
+    if (launch.order == LaneOrder::kShuffled) order = shuffled(launch.threads, random);
     std::fill(b.memory.begin(), b.memory.end(), '\xff');  // NaN in bf16 and fp32
     for (Thread& t : b.threads) {
       t.state = State::kReady;

@@ -16,7 +16,8 @@ namespace ttt::kernels::cuda {
 
 // --- for tests: running a kernel ---
 
-// The order in which a block's threads run between two meetings. A kernel without races gives the same bits in each.
+// The order in which a block's threads run between two meetings; each warp goes on to the next barrier of the block
+// before another one does anything. A kernel without races gives the same bits in each order.
 enum class LaneOrder { kForward, kBackward, kShuffled };
 
 struct EmulatedLaunch {
