@@ -28,8 +28,18 @@ state() {
   line=${line##*) }
   echo "${line%% *}"
 }
+# children_of PID: the ids of its children that live, in the order of their start.
+children_of() {
+  local stat line state parent
+  for stat in /proc/[0-9]*/stat; do
+    { read -r line <"$stat"; } 2>/dev/null || continue
+    read -r state parent _ <<<"${line##*) }"
+    if [ "$parent" = "$1" ] && [ "$state" != Z ]; then echo "${stat//[^0-9]/}"; fi
+  done | sort -n
+}
 # A process that stopped itself: TTT_FAULT=stop@STEP[:RANK] does that before a step of a training, which makes it wait for its test.
 is_stopped() { [ "$(state "$1")" = T ]; }
+stopped_children() { local pid; for pid in $(children_of "$1"); do ! is_stopped "$pid" || echo "$pid"; done; }  # PID
 has_steps() { [ -e "$1/metrics.jsonl" ] && [ "$(grep -c '"train"' "$1/metrics.jsonl")" -ge "$2" ]; }  # RUN STEPS
 
 # A tokenizer of 512 pieces, t.model, and the token set `data` (of the files named, else of a small text).

@@ -3,16 +3,6 @@
 # Environment: TTT, the binary; SOURCE, the checkout. The working directory is an empty scratch folder.
 . "$SOURCE/tests/e2e/check.sh"
 
-# children_of PID: the ids of its children that live, in the order of their start.
-children_of() {
-  local stat line state parent
-  for stat in /proc/[0-9]*/stat; do
-    { read -r line <"$stat"; } 2>/dev/null || continue
-    read -r state parent _ <<<"${line##*) }"
-    if [ "$parent" = "$1" ] && [ "$state" != Z ]; then echo "${stat//[^0-9]/}"; fi
-  done | sort -n
-}
-
 # --- output: rank 0's as it is, the others' marked ---
 expect 0 "$TTT" launch -n 2 -- --version
 [ "$(grep -c '^ttt ' out.txt)" -eq 1 ] && [ "$(grep -c '^\[1\] ttt ' out.txt)" -eq 1 ] || { cat out.txt >&2; die "not one plain and one marked line"; }
@@ -86,13 +76,7 @@ same_end() {
 expect 0 "$TTT" launch -n 2 -- train run.yaml
 
 # The second rank stops itself before step 11, after a checkpoint and before the next, and is killed there; started again it comes there again.
-stopped_rank() {
-  local pid
-  for pid in $(children_of "$launcher"); do
-    if is_stopped "$pid" && [ "$pid" != "${killed:-}" ]; then stopped=$pid; return 0; fi
-  done
-  return 1
-}
+stopped_rank() { stopped=$(stopped_children "$launcher"); [[ -n "$stopped" && "$stopped" != "${killed:-}" ]]; }
 TTT_FAULT=stop@11:1 "$TTT" launch -n 2 --max-restarts 1 --grace 5 -- train run.yaml output_dir=killed >out.txt 2>errors.txt </dev/null & launcher=$!
 wait_until stopped_rank
 killed=$stopped

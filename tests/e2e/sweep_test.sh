@@ -49,17 +49,8 @@ expect 2 "$TTT" sweep sweep.yaml train.stepz=3
 says "did you mean 'train.steps'"
 
 # --- SIGTERM: the training saves, the sweep exits with 75 ---
-# stopped_trainings N: that many of its trainings have stopped themselves, before step 8.
-stopped_trainings() {
-  local stat line found=()
-  for stat in /proc/[0-9]*/stat; do
-    { read -r line <"$stat"; } 2>/dev/null || continue
-    read -r state parent _ <<<"${line##*) }"
-    if [ "$parent" = "$sweep" ] && [ "$state" = T ]; then found+=("${stat//[^0-9]/}"); fi
-  done
-  stopped=("${found[@]}")
-  [ "${#stopped[@]}" -ge "$1" ]
-}
+# stopped_trainings N: that many of its trainings have stopped themselves.
+stopped_trainings() { mapfile -t stopped < <(stopped_children "$sweep"); [ "${#stopped[@]}" -ge "$1" ]; }
 TTT_FAULT=stop@8 "$TTT" sweep sweep.yaml >stopped.txt 2>&1 &
 sweep=$!
 wait_until stopped_trainings 1

@@ -10,15 +10,14 @@
 #include "data/prepare.h"
 #include "support/ranks.h"
 #include "train/data_parallel.h"
-#include "train/scratch.h"
-#include "train/trainer.h"
+#include "train/tiny_run.h"
 
 namespace ttt {
 namespace {
 
 constexpr int kSteps = 6;
 
-class RanksTest : public ScratchTest {
+class RanksTest : public TinyRunTest {
  protected:
   // Documents of very different lengths, so that the ranks' shares have different numbers of scored targets.
   void SetUp() override {
@@ -30,38 +29,17 @@ class RanksTest : public ScratchTest {
       stream.push_back(rng.uniform() < (dense ? 0.4 : 0.02) ? 0 : static_cast<std::int32_t>(rng.next() % 17));
     }
     write_npy(scratch_ / "stream.npy", stream);
-    PrepareTokens options;
-    options.input = scratch_ / "stream.npy";
-    options.vocab_size = 17;
-    options.bos_id = 0;
-    options.output = scratch_ / "data";
-    prepare_tokens(options);
+    prepare("data", 17, /*bos_id=*/0);
   }
 
   RunConfig config(const std::string& output) const {
-    RunConfig config;
-    config.model.mixer = MixerPattern({MixerKind::kTttMlp, MixerKind::kAttention});
-    config.model.backbone = Backbone::kMamba;
-    config.model.pre_conv = true;
-    config.model.vocab_size = 17;
-    config.model.hidden_size = 16;
-    config.model.num_layers = 2;
-    config.model.num_heads = 2;
-    config.model.intermediate_size = 32;
-    config.data.train = (scratch_ / "data").string();
+    RunConfig config = TinyRunTest::config(MixerPattern({MixerKind::kTttMlp, MixerKind::kAttention}), output);
     config.data.order = DataOrder::kSequential;
-    config.train.context = 24;
     config.train.batch_tokens = 24 * 8;
     config.train.micro_batch = 1;
     config.train.steps = kSteps;
-    config.train.threads = 1;
-    config.train.device = DeviceKind::kCpu;
-    config.train.dtype = DType::kFp32;
-    config.optim.lr = 1e-2;
-    config.optim.warmup_steps = 2;
     config.optim.decay_steps = kSteps;
     config.dist.timeout_seconds = 60;
-    config.output_dir = (scratch_ / output).string();
     return config;
   }
 
@@ -169,12 +147,7 @@ TEST_F(RanksTest, OtherDataOnOneMachineAreNoticed) {
   c.data.train = "data";
   std::vector<std::int32_t> other(24 * 40 + 1, 3);
   write_npy(scratch_ / "stream.npy", other);
-  PrepareTokens options;
-  options.input = scratch_ / "stream.npy";
-  options.vocab_size = 17;
-  options.bos_id = 0;
-  options.output = scratch_ / "there" / "data";
-  prepare_tokens(options);
+  prepare("there/data", 17, /*bos_id=*/0);
   const auto ends = run_ranks(2, [&](const World& world) {
     fs::current_path(world.rank == 0 ? scratch_ : scratch_ / "there");
     train(c, world);

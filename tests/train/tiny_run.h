@@ -1,6 +1,7 @@
 // What tests of whole trainings share: a tiny config, its data, and what a run leaves behind.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,8 +29,10 @@ class TinyRunTest : public ScratchTest {
     prepare("data", 17);
   }
 
-  fs::path prepare(const std::string& name, std::int64_t vocab_size) {
+  // The folder `name`, made of what stream.npy holds now.
+  fs::path prepare(const std::string& name, std::int64_t vocab_size, std::optional<std::int32_t> bos_id = {}) {
     PrepareTokens options;
+    options.bos_id = bos_id;
     options.input = scratch_ / "stream.npy";
     options.vocab_size = vocab_size;
     options.output = scratch_ / name;
@@ -64,6 +67,12 @@ class TinyRunTest : public ScratchTest {
 
   fs::path newest(const RunConfig& config) const {
     return list_checkpoints(fs::path(config.output_dir) / "checkpoints").back().second;
+  }
+
+  // Both runs' newest checkpoints are the same bytes.
+  void expect_same_end(const RunConfig& a, const RunConfig& b) const {
+    for (const char* file : {"model.safetensors", "optimizer-00000-of-00001.safetensors", "state.json"})
+      EXPECT_EQ(read_file(newest(a) / file), read_file(newest(b) / file)) << file;
   }
 
   static ExitCode run(const RunConfig& config) { return Trainer(config, {.quiet = true}).run(); }

@@ -36,12 +36,12 @@ class RowExchange {
   TTT_DEVICE explicit RowExchange(float* memory) : memory_(memory) {}
 
   // values[i][n]: the n-th value of row g (i = 0) and g + 8 (i = 1) of this warp's columns, the same in a quad. Each
-  // warp's go to all: combine(warp, part), part[i][n], warp by warp.
+  // warp's go to all: combine(part), part[i][n], warp by warp.
   template <int n, class Combine>
   TTT_DEVICE void gather(const float (&values)[2][n], const Combine& combine) {
     static_assert(n <= kMost);
     if constexpr (kWarps == 1) {
-      combine(0, values);
+      combine(values);
     } else {
       const int lane = thread_in_block() % 32, warp = thread_in_block() / 32, row = lane / 4;
       float* buffer = memory_ + turn_ * (kWarps * kTileRows * kMost);
@@ -62,7 +62,7 @@ class RowExchange {
           TTT_UNROLL
           for (int k = 0; k < n; ++k) part[i][k] = buffer[(w * kTileRows + row + 8 * i) * kMost + k];
         }
-        combine(w, part);
+        combine(part);
       }
     }
   }
@@ -71,7 +71,7 @@ class RowExchange {
   template <int n>
   TTT_DEVICE void sum(float (&values)[2][n]) {
     float sums[2][n] = {};
-    gather(values, [&](int, const float(&part)[2][n]) {
+    gather(values, [&](const float(&part)[2][n]) {
       TTT_UNROLL
       for (int i = 0; i < 2; ++i) {
         TTT_UNROLL
@@ -116,7 +116,7 @@ TTT_DEVICE void normalise(Exchange& exchange, float (&r)[sizeof...(Columns)][2],
   }
   float mean[n][2] = {}, squares[n][2] = {};
   float count = 0;
-  exchange.gather(own, [&](int, const float(&part)[2][2 * n]) {
+  exchange.gather(own, [&](const float(&part)[2][2 * n]) {
     const float weight = kOwn / (count + kOwn);
     TTT_UNROLL
     for (int w = 0; w < n; ++w) {

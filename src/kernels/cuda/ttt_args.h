@@ -34,9 +34,8 @@ struct TttInputs {
 template <class Element>
 struct TttLinearForward {
   TttInputs<Element> in;
-  const float* w = nullptr;  // [H,K,K], or of p [K,K]
-  const float* b = nullptr;  // [H,K],   or of p [K]
-  bool weights_of_p = false;
+  const float* w = nullptr;  // [H,K,K]
+  const float* b = nullptr;  // [H,K]
   HeadRows<Element> o;
   // For the backward pass; null: not wanted.
   Element* g = nullptr;  // [B*H,T,K]  G as the products took it

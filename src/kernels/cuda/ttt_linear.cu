@@ -16,17 +16,15 @@ __global__ void __launch_bounds__(32 * kWarps)
   TttLinearBackwardBlock<Element, kHeadDim, kWarps>(p, shared).run();
 }
 
-template __global__ void ttt_linear_forward<std::uint16_t, 64, 4>(
-    const __grid_constant__ TttLinearForward<std::uint16_t>);
-template __global__ void ttt_linear_forward<std::uint16_t, 96, 6>(
-    const __grid_constant__ TttLinearForward<std::uint16_t>);
-template __global__ void ttt_linear_forward<float, 64, 4>(const __grid_constant__ TttLinearForward<float>);
-template __global__ void ttt_linear_forward<float, 96, 6>(const __grid_constant__ TttLinearForward<float>);
-template __global__ void ttt_linear_backward<std::uint16_t, 64, 4>(
-    const __grid_constant__ TttLinearBackward<std::uint16_t>);
-template __global__ void ttt_linear_backward<std::uint16_t, 96, 6>(
-    const __grid_constant__ TttLinearBackward<std::uint16_t>);
-template __global__ void ttt_linear_backward<float, 64, 4>(const __grid_constant__ TttLinearBackward<float>);
-template __global__ void ttt_linear_backward<float, 96, 6>(const __grid_constant__ TttLinearBackward<float>);
+#define TTT_INSTANTIATE(Element, head_dim, warps)                         \
+  template __global__ void ttt_linear_forward<Element, head_dim, warps>(  \
+      const __grid_constant__ TttLinearForward<Element>);                 \
+  template __global__ void ttt_linear_backward<Element, head_dim, warps>( \
+      const __grid_constant__ TttLinearBackward<Element>)
+TTT_INSTANTIATE(std::uint16_t, 64, 4);
+TTT_INSTANTIATE(std::uint16_t, 96, 6);
+TTT_INSTANTIATE(float, 64, 4);
+TTT_INSTANTIATE(float, 96, 6);
+#undef TTT_INSTANTIATE
 
 }  // namespace ttt::kernels::cuda

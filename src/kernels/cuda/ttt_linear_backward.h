@@ -86,16 +86,6 @@ struct TttLinearBackwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 5, 3, 
         rows.set(row + 8 * i, this->column(j), round_to_word<kPlanes>(own.x[j][2 * i], own.x[j][2 * i + 1]));
     }
   }
-  TTT_DEVICE void store_rows(Element* head, std::int64_t step, std::int64_t m, const Own& x) const {
-    TTT_UNROLL
-    for (int i = 0; i < 2; ++i) {
-      if (row + 8 * i >= this->rows_in(m)) continue;
-      Element* at = head + (m * kMiniBatch + row + 8 * i) * step;
-      TTT_UNROLL
-      for (int j = 0; j < kTiles; ++j) store_two(at + this->column(j), x.x[j][2 * i], x.x[j][2 * i + 1]);
-    }
-  }
-
   TTT_DEVICE void fetch(std::int64_t m) const {
     if (m >= 0) {
       Base::fetch(m, kQ, rows().q, in.q.row);
@@ -148,17 +138,6 @@ struct TttLinearBackwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 5, 3, 
     for (int slice = 0; slice < kHeadDim / 16; ++slice) add_product(x, rows.a(0, 16 * slice), by, 16 * slice);
   }
 
-  // Rows of a state += A X, X a tile of 16 tokens.
-  TTT_DEVICE static void add_product(float (&x)[kHeadDim / 8][4], const FragmentA<kPlanes>& a, const Operand& tokens) {
-    TTT_UNROLL
-    for (int n = 0; n < kHeadDim / 16; ++n) {
-      FragmentB<kPlanes> columns[2];
-      tokens.b(0, 16 * n, columns);
-      multiply_add(x[2 * n], a, columns[0]);
-      multiply_add(x[2 * n + 1], a, columns[1]);
-    }
-  }
-
   TTT_DEVICE void mini_batch(std::int64_t m, float sigma) {
     const Operand q = this->operand(m, kQ), k = this->operand(m, kK), g = this->operand(m, kG);
     const Operand u_rows = gradient_rows(0), dz_rows = gradient_rows(1);
@@ -170,14 +149,10 @@ struct TttLinearBackwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 5, 3, 
 
     // Z, Zq = Q W + c - N G, A
     Own z, zq;
-    float a[2][4], n[2][4];
+    float a[2][4];
     this->products(q, k, state, c, z, zq, a);
-    TTT_UNROLL
-    for (int i = 0; i < 8; ++i) n[i / 4][i % 4] = -(a[i / 4][i % 4] + 1);
-    this->apply_rates(n, sigma);
-    Word<kPlanes> minus_n[2][2];
-    this->round(n, minus_n);
-    add_product(zq, fragment_a(minus_n[0][0], minus_n[0][1], minus_n[1][0], minus_n[1][1]), g, 0);
+    const typename Base::Quarters minus_n = this->minus_dual_mask(a, sigma);
+    add_product(zq, minus_n.a(), g, 0);
 
     // xh, r; xhq, rq
     float r[2][2];
@@ -187,10 +162,7 @@ struct TttLinearBackwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 5, 3, 
     // Output norm: U = rq * P(gain (.) dO; xhq). D = gain xh + bias - (V - K), H = gain (.) D.
     Own u;
     const Rows d_o = this->staged(m, kDo), keys = this->staged(m, kK), values = this->staged(m, kV);
-    const auto d = [&](int j, int x) {
-      const Two key = keys.two(row + x / 2 * 8, this->column(j)), value = values.two(row + x / 2 * 8, this->column(j));
-      return gain(j, x) * xh.x[j][x] + bias(j, x) - (x % 2 == 0 ? value.x - key.x : value.y - key.y);
-    };
+    const auto d = [&](int j, int x) { return this->difference(keys, values, xh, j, x); };
     TTT_UNROLL
     for (int j = 0; j < kTiles; ++j) {
       TTT_UNROLL
@@ -238,8 +210,7 @@ struct TttLinearBackwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 5, 3, 
       }
     }
     this->apply_rates(dn, sigma);
-    Word<kPlanes> da[2][2];
-    this->round(dn, da);
+    const typename Base::Quarters da = this->round(dn);
 
     // Gam = -N^T U - e (.) (K dW' + 1 dc')
     Own gam;
@@ -255,10 +226,7 @@ struct TttLinearBackwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 5, 3, 
       TTT_UNROLL
       for (int x = 0; x < 4; ++x) gam.x[j][x] *= -e[x / 2];
     }
-    add_product(gam,
-                fragment_a(transpose(minus_n[0][0]), transpose(minus_n[1][0]), transpose(minus_n[0][1]),
-                           transpose(minus_n[1][1])),
-                u_rows, 0);
+    add_product(gam, minus_n.a_transposed(), u_rows, 0);
 
     // LN-L2: dH = r * P(Gam; xh);  dD = gain (.) dH;  dxh = gain (.) dD - r * (mean(H (.) xh) Gam + mean(Gam (.) xh) H)
     //        dZ = r * P(dxh; xh) - xh * (r/f) * sum_f(Gam (.) G)
@@ -301,7 +269,7 @@ struct TttLinearBackwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 5, 3, 
       }
     }
     share(dz, dz_rows);
-    store_rows(rows().dv, args.dv.row, m, minus_dd);  // dV = -dD
+    this->store_rows(rows().dv, args.dv.row, m, minus_dd);  // dV = -dD
     sync_block();
 
     // dQ = dO + U W^T + dA K
@@ -315,8 +283,8 @@ struct TttLinearBackwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 5, 3, 
       }
     }
     add_product(dq, u_rows, square(0));
-    add_product(dq, fragment_a(da[0][0], da[0][1], da[1][0], da[1][1]), k, 0);
-    store_rows(rows().dq, args.dq.row, m, dq);
+    add_product(dq, da.a(), k, 0);
+    this->store_rows(rows().dq, args.dq.row, m, dq);
 
     // dK = dD + dZ W^T + dA^T Q - e (.) R,  R = G dW'^T;  de_j = -(K_j . R_j + G_j . dc')
     Own r_rows = {};
@@ -334,17 +302,16 @@ struct TttLinearBackwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 5, 3, 
       rate[i][0] = sum_over_quad(own);
     }
     add_product(dd, dz_rows, square(0));
-    add_product(dd, fragment_a(transpose(da[0][0]), transpose(da[1][0]), transpose(da[0][1]), transpose(da[1][1])), q,
-                0);
-    store_rows(rows().dk, args.dk.row, m, dd);
+    add_product(dd, da.a_transposed(), q, 0);
+    this->store_rows(rows().dk, args.dk.row, m, dd);
     exchange.sum(rate);
     learning_rates(m, sigma, dsigma, ds, rate);
 
     // dW = dW' + Q^T U + K^T dZ;  dc = dc' + sum U + sum dZ
     TTT_UNROLL
     for (int i = 0; i < kOwn / 16; ++i) {
-      add_product(dstate[i], u_rows.a_transposed(first_column + 16 * i, 0), q);
-      add_product(dstate[i], dz_rows.a_transposed(first_column + 16 * i, 0), k);
+      Base::add_product(dstate[i], u_rows.a_transposed(first_column + 16 * i, 0), q);
+      Base::add_product(dstate[i], dz_rows.a_transposed(first_column + 16 * i, 0), k);
     }
     TTT_UNROLL
     for (int j = 0; j < kTiles; ++j) {

@@ -14,10 +14,11 @@
 namespace ttt::kernels::cuda {
 
 // kTensors of Element are staged; the first kOperands of them, q and k at places 0 and 1, are operands of products.
-template <class Element, int kHeadDim, int kWarps, int kTensors, int kOperands, int kStages>
+template <class Element, int kHeadDim, int kWarps, int kTensors, int kOperands, int kStageCount>
 struct TttLinearBlock {
   static constexpr int kPlanes = sizeof(Element) == 2 ? 1 : 2;
   static constexpr int kThreads = 32 * kWarps;
+  static constexpr int kStages = kStageCount;     // mini-batches staged
   static constexpr int kOwn = kHeadDim / kWarps;  // columns of a warp
   static constexpr int kTiles = kOwn / 8;         // accumulators of a warp's part of 16 rows
   static_assert(kOwn % 16 == 0 && kHeadDim % kWarps == 0);
@@ -155,6 +156,17 @@ struct TttLinearBlock {
     for_each(state, [&](const float& x, int place) { w[place] = x; });
   }
 
+  // The block's part of a mini-batch's rows; head: the head's first row.
+  TTT_DEVICE void store_rows(Element* head, std::int64_t step, std::int64_t mini_batch, const Own& x) const {
+    TTT_UNROLL
+    for (int i = 0; i < 2; ++i) {
+      if (row + 8 * i >= rows_in(mini_batch)) continue;
+      Element* at = head + (mini_batch * kMiniBatch + row + 8 * i) * step;
+      TTT_UNROLL
+      for (int j = 0; j < kTiles; ++j) store_two(at + column(j), x.x[j][2 * i], x.x[j][2 * i + 1]);
+    }
+  }
+
   // --- products ---
 
   // The B fragment of W, columns of tile j, inner rows 16 slice..
@@ -208,15 +220,48 @@ struct TttLinearBlock {
         x[j][i] = 8 * j + pair + i % 2 <= row + i / 2 * 8 ? scale(row + i / 2 * 8) * rate[i % 2] * x[j][i] : 0.0f;
     }
   }
-  // Rounded, as words of its 8 x 8 quarters: [column half][row half].
-  TTT_DEVICE static void round(const float (&x)[2][4], Word<kPlanes> (&words)[2][2]) {
+  // A tile, rounded: words of its 8 x 8 quarters, [column half][row half], and these as an A fragment, of it or of its
+  // transpose.
+  struct Quarters {
+    Word<kPlanes> word[2][2];
+    TTT_DEVICE FragmentA<kPlanes> a() const { return fragment_a(word[0][0], word[0][1], word[1][0], word[1][1]); }
+    TTT_DEVICE FragmentA<kPlanes> a_transposed() const {
+      return fragment_a(transpose(word[0][0]), transpose(word[1][0]), transpose(word[0][1]), transpose(word[1][1]));
+    }
+  };
+  TTT_DEVICE static Quarters round(const float (&x)[2][4]) {
+    Quarters out;
     TTT_UNROLL
     for (int j = 0; j < 2; ++j) {
       TTT_UNROLL
-      for (int i = 0; i < 2; ++i) words[j][i] = round_to_word<kPlanes>(x[j][2 * i], x[j][2 * i + 1]);
+      for (int i = 0; i < 2; ++i) out.word[j][i] = round_to_word<kPlanes>(x[j][2 * i], x[j][2 * i + 1]);
     }
+    return out;
+  }
+  // -N = -M (.) E (.) (A + 1)
+  TTT_DEVICE Quarters minus_dual_mask(const float (&a)[2][4], float sigma) const {
+    float n[2][4];
+    TTT_UNROLL
+    for (int i = 0; i < 8; ++i) n[i / 4][i % 4] = -(a[i / 4][i % 4] + 1);
+    apply_rates(n, sigma);
+    return round(n);
+  }
+  // D = gain xh + bias - (V - K) at accumulator place x of a tile.
+  TTT_DEVICE float difference(const Rows& k, const Rows& v, const Own& xh, int tile, int x) const {
+    const Two key = k.two(row + x / 2 * 8, column(tile)), value = v.two(row + x / 2 * 8, column(tile));
+    return gain(tile, x) * xh.x[tile][x] + bias(tile, x) - (x % 2 == 0 ? value.x - key.x : value.y - key.y);
   }
 
+  // Rows of a state += A X, X a tile of 16 tokens.
+  TTT_DEVICE static void add_product(float (&x)[kHeadDim / 8][4], const FragmentA<kPlanes>& a, const Operand& tokens) {
+    TTT_UNROLL
+    for (int n = 0; n < kHeadDim / 16; ++n) {
+      FragmentB<kPlanes> columns[2];
+      tokens.b(0, 16 * n, columns);
+      multiply_add(x[2 * n], a, columns[0]);
+      multiply_add(x[2 * n + 1], a, columns[1]);
+    }
+  }
   // S += E^T K and c += 1^T E for E = e G or -e G (own columns), rounded words [tile][row half].
   TTT_DEVICE void update(const Operand& k, Word<kPlanes> (&eg)[kTiles][2], State& state, Vector& c) const {
     TTT_UNROLL
@@ -226,16 +271,8 @@ struct TttLinearBlock {
       eg[j][0] = transpose(eg[j][0]), eg[j][1] = transpose(eg[j][1]);
     }
     TTT_UNROLL
-    for (int n = 0; n < kHeadDim / 16; ++n) {
-      FragmentB<kPlanes> keys[2];
-      k.b(0, 16 * n, keys);
-      TTT_UNROLL
-      for (int i = 0; i < kOwn / 16; ++i) {
-        const FragmentA<kPlanes> g = fragment_a(eg[2 * i][0], eg[2 * i + 1][0], eg[2 * i][1], eg[2 * i + 1][1]);
-        multiply_add(state[i][2 * n], g, keys[0]);
-        multiply_add(state[i][2 * n + 1], g, keys[1]);
-      }
-    }
+    for (int i = 0; i < kOwn / 16; ++i)
+      add_product(state[i], fragment_a(eg[2 * i][0], eg[2 * i + 1][0], eg[2 * i][1], eg[2 * i + 1][1]), k);
   }
   // e of rows `row` and `row` + 8.
   TTT_DEVICE void last_rates(float sigma, float (&e)[2]) const {

@@ -9,9 +9,8 @@ namespace ttt::kernels::cuda {
 template <class Element, int kHeadDim, int kWarps>
 struct TttLinearForwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 3, 2, 3> {
   using Base = TttLinearBlock<Element, kHeadDim, kWarps, 3, 2, 3>;
-  using Base::kPlanes, Base::kTiles, Base::row, Base::pair, Base::gain, Base::bias, Base::exchange, Base::in;
+  using Base::kPlanes, Base::kTiles, Base::kStages, Base::row, Base::gain, Base::bias, Base::exchange, Base::in;
   using typename Base::Operand, typename Base::Own, typename Base::Rows, typename Base::State, typename Base::Vector;
-  static constexpr int kStages = 3;
 
   struct Head {
     const Element *q, *k, *v;
@@ -29,9 +28,8 @@ struct TttLinearForwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 3, 2, 3
       rows() = {this->rows_of_head(in.q), this->rows_of_head(in.k), this->rows_of_head(in.v),
                 this->rows_of_head(args.o), this->rows_of_head(in.sigma)};
     sync_block();
-    const std::int64_t place = args.weights_of_p ? this->p() : this->head();
-    this->load(args.w + place * kHeadDim * kHeadDim, state);
-    this->load(args.b + place * kHeadDim, c);
+    this->load(args.w + this->head() * kHeadDim * kHeadDim, state);
+    this->load(args.b + this->head() * kHeadDim, c);
   }
 
   TTT_DEVICE Head& rows() const { return this->template pointers<Head>(); }
@@ -53,11 +51,7 @@ struct TttLinearForwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 3, 2, 3
     TTT_UNROLL
     for (int j = 0; j < kTiles; ++j) {
       TTT_UNROLL
-      for (int i = 0; i < 2; ++i) {
-        const Two key = k.two(row + 8 * i, this->column(j)), value = v.two(row + 8 * i, this->column(j));
-        h.x[j][2 * i] = gain(j, 0) * (gain(j, 0) * z.x[j][2 * i] + bias(j, 0) - (value.x - key.x));
-        h.x[j][2 * i + 1] = gain(j, 1) * (gain(j, 1) * z.x[j][2 * i + 1] + bias(j, 1) - (value.y - key.y));
-      }
+      for (int x = 0; x < 4; ++x) h.x[j][x] = gain(j, x) * this->difference(k, v, z, j, x);
     }
     sum_rows<2, kTiles>(exchange, sums,
                         [&](int j, int x, float(&own)[2]) { own[0] += h.x[j][x], own[1] += h.x[j][x] * z.x[j][x]; });
@@ -72,8 +66,8 @@ struct TttLinearForwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 3, 2, 3
   TTT_DEVICE void mini_batch(std::int64_t m, float sigma) {
     const Operand q = this->operand(m, 0), k = this->operand(m, 1);
     Own z, zq;
-    float n[2][4];
-    this->products(q, k, state, c, z, zq, n);
+    float a[2][4];
+    this->products(q, k, state, c, z, zq, a);
     inner_gradient(this->staged(m, 1), this->staged(m, 2), z);
 
     // G and -e G, rounded; G's words transposed are B fragments.
@@ -95,13 +89,7 @@ struct TttLinearForwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 3, 2, 3
     }
 
     // Zq -= N G,  N = M (.) E (.) (A + 1)
-    TTT_UNROLL
-    for (int i = 0; i < 8; ++i) n[i / 4][i % 4] = -(n[i / 4][i % 4] + 1);
-
-    this->apply_rates(n, sigma);
-    Word<kPlanes> words[2][2];
-    this->round(n, words);
-    const FragmentA<kPlanes> minus_n = fragment_a(words[0][0], words[0][1], words[1][0], words[1][1]);
+    const FragmentA<kPlanes> minus_n = this->minus_dual_mask(a, sigma).a();
     TTT_UNROLL
     for (int j = 0; j < kTiles; ++j) multiply_add(zq.x[j], minus_n, fragment_b(g[j][0], g[j][1]));
 
@@ -121,16 +109,15 @@ struct TttLinearForwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 3, 2, 3
     normalise<kHeadDim, kTiles>(exchange, r, zq);
     const Rows queries = this->staged(m, 0);
     TTT_UNROLL
-    for (int i = 0; i < 2; ++i) {
-      if (row + 8 * i >= this->rows_in(m)) continue;
-      Element* o = rows().o + (m * kMiniBatch + row + 8 * i) * args.o.row;
+    for (int j = 0; j < kTiles; ++j) {
       TTT_UNROLL
-      for (int j = 0; j < kTiles; ++j) {
+      for (int i = 0; i < 2; ++i) {
         const Two query = queries.two(row + 8 * i, this->column(j));
-        store_two(o + this->column(j), query.x + gain(j, 0) * zq.x[j][2 * i] + bias(j, 0),
-                  query.y + gain(j, 1) * zq.x[j][2 * i + 1] + bias(j, 1));
+        zq.x[j][2 * i] = query.x + gain(j, 0) * zq.x[j][2 * i] + bias(j, 0);
+        zq.x[j][2 * i + 1] = query.y + gain(j, 1) * zq.x[j][2 * i + 1] + bias(j, 1);
       }
     }
+    this->store_rows(rows().o, args.o.row, m, zq);
   }
 
   TTT_DEVICE void run() {

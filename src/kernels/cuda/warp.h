@@ -9,7 +9,8 @@
 //   B [16,8]   b0 (2t..2t+1, g)      b1 (2t+8..2t+9, g)
 //   C [16,8]   c0, c1 (g, 2t..2t+1)  c2, c3 (g+8, 2t..2t+1)                                          fp32
 //
-// Every function that says "all lanes" must be reached by the 32 lanes of a warp together; sync_block by all threads.
+// warp_emulated.h says what each word does. A function that says "all lanes" must be reached by the 32 lanes of a warp
+// together; sync_block by all threads.
 #pragma once
 
 #ifdef __CUDACC__

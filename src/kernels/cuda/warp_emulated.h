@@ -92,12 +92,9 @@ void wait_for_copies() {
   wait_for_emulated_copies(kOpen);
 }
 
-// 1 / sqrt(x) and e^x, to about 2 units in the last place.
+// 1 / sqrt(x), to about 2 units in the last place.
 inline float inverse_sqrt(float x) {
   return 1 / std::sqrt(x);
-}
-inline float exponential(float x) {
-  return std::exp(x);
 }
 
 }  // namespace ttt::kernels::cuda

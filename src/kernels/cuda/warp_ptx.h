@@ -86,8 +86,5 @@ TTT_DEVICE void wait_for_copies() {
 TTT_DEVICE float inverse_sqrt(float x) {
   return rsqrtf(x);
 }
-TTT_DEVICE float exponential(float x) {
-  return __expf(x);
-}
 
 }  // namespace ttt::kernels::cuda
