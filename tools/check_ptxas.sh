@@ -8,7 +8,7 @@ awk '
   /bytes spill stores/ {
     match($0, /[0-9]+ bytes spill stores/)
     spilled = substr($0, RSTART, RLENGTH) + 0
-    fp32 = kernel ~ /If/                       # the first template argument: t is bf16, f is float
+    fp32 = kernel ~ /BlockIf/                  # the first template argument of the block: t is bf16, f is float
     if (spilled > (fp32 ? 128 : 0)) { printf "error: %s on %s spills %d bytes a thread (%s)\n", kernel, arch, spilled, FILENAME; bad = 1 }
   }
   END {

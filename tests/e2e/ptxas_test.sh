@@ -9,13 +9,13 @@ log() {
   printf "ptxas info    : Function properties for %s\n    16 bytes stack frame, %s bytes spill stores, 16 bytes spill loads\n" "$1" "$3"
   printf "ptxas info    : Used 255 registers, used 1 barriers\n"
 }
-{ log _Z7forwardItLi64ELi4EEv sm_80 0; log _Z8backwardIfLi64ELi4EEv sm_80 128; } >clean.log
+{ log _Z6kernelI12ForwardBlockItLi64ELi4EEEv sm_80 0; log _Z6kernelI13BackwardBlockIfLi64ELi4EEEv sm_80 128; } >clean.log
 expect 0 "$SOURCE/tools/check_ptxas.sh" clean.log
-{ cat clean.log; log _Z8backwardItLi64ELi4EEv sm_90a 4; } >spills.log
+{ cat clean.log; log _Z6kernelI13BackwardBlockItLi64ELi4EEEv sm_90a 4; } >spills.log
 expect 1 "$SOURCE/tools/check_ptxas.sh" spills.log
-says errors.txt '_Z8backwardItLi64ELi4EEv on sm_90a spills 4 bytes a thread (spills.log)'
+says errors.txt '_Z6kernelI13BackwardBlockItLi64ELi4EEEv on sm_90a spills 4 bytes a thread (spills.log)'
 [ "$(wc -l <errors.txt)" -eq 1 ] || die "more than one kernel is named"
-log _Z8backwardIfLi64ELi4EEv sm_90a 132 >fp32.log
+log _Z6kernelI13BackwardBlockIfLi64ELi4EEEv sm_90a 132 >fp32.log
 expect 1 "$SOURCE/tools/check_ptxas.sh" fp32.log
 echo "nvcc warning: nothing" >empty.log
 expect 1 "$SOURCE/tools/check_ptxas.sh" empty.log

@@ -1,11 +1,20 @@
-# ttt_cuda_kernels(): every .cu under src/kernels/cuda through nvcc, warnings as errors, for A100 (sm_80), Hopper (sm_90a) and, as PTX, what comes
-# after. The assembler's registers and spills go to build/ptxas/NAME.log, and tools/check_ptxas.sh fails the build where a hot kernel spills.
-# nvcc is called by itself: CMake's CUDA language wants a working toolkit before it configures, and these files need nothing but their headers.
+# The .cu files under src/kernels/cuda, compiled twice.
+#
+# ttt_cuda_emulated: by the C++ compiler, for tests: kernels run by emulated lanes.
+# ttt_cuda_gpu: by nvcc where there is one, warnings as errors, for A100 (sm_80), Hopper (sm_90a) and, as PTX, what comes after. The assembler's
+# registers and spills go to build/ptxas/NAME.log and from there into the program, and tools/check_ptxas.sh fails the build where a hot kernel
+# spills. nvcc is called by itself: CMake's CUDA language wants a working toolkit before it configures. The program links this library where it
+# links LibTorch's CUDA half.
 function(ttt_cuda_kernels)
-  if(NOT TTT_NVCC)
+  file(GLOB kernels CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/kernels/cuda/*.cu)
+  if(TTT_TESTS)
+    set_source_files_properties(${kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-x;c++")
+    add_library(ttt_cuda_emulated STATIC EXCLUDE_FROM_ALL ${kernels})
+    target_link_libraries(ttt_cuda_emulated PUBLIC ttt_kernels)
+  endif()
+  if(NOT TTT_NVCC OR TTT_SANITIZE)
     return()
   endif()
-  file(GLOB kernels CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/kernels/cuda/*.cu)
   set(flags -std=c++20 -O3 -Xptxas -v -Xcompiler=-Wall,-Wextra
       -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a -gencode arch=compute_90,code=compute_90)
   if(TTT_WERROR)
@@ -17,12 +26,23 @@ function(ttt_cuda_kernels)
     set(object ${CMAKE_BINARY_DIR}/ptxas/${name}.o)
     set(log ${CMAKE_BINARY_DIR}/ptxas/${name}.log)
     add_custom_command(
-      OUTPUT ${object} DEPENDS ${source} ${CMAKE_SOURCE_DIR}/tools/check_ptxas.sh DEPFILE ${object}.d
+      OUTPUT ${object} BYPRODUCTS ${log} DEPENDS ${source} ${CMAKE_SOURCE_DIR}/tools/check_ptxas.sh DEPFILE ${object}.d
       COMMAND bash -c "'${TTT_NVCC}' \"$@\" >'${log}' 2>&1 || { cat '${log}' >&2; exit 1; }" nvcc
               ${flags} -I${CMAKE_SOURCE_DIR}/src -MD -MF ${object}.d -c ${source} -o ${object}
       COMMAND ${CMAKE_SOURCE_DIR}/tools/check_ptxas.sh ${log}
       COMMENT "nvcc ${name}.cu" VERBATIM)
     list(APPEND objects ${object})
+    list(APPEND logs ${log})
   endforeach()
-  add_custom_target(ttt_cuda_kernels ALL DEPENDS ${objects})
+  set(table ${CMAKE_BINARY_DIR}/ptxas/kernel_resources.cpp)
+  add_custom_command(
+    OUTPUT ${table} DEPENDS ${objects} ${CMAKE_SOURCE_DIR}/tools/ptxas_table.sh
+    COMMAND bash -c "'${CMAKE_SOURCE_DIR}/tools/ptxas_table.sh' \"$@\" >'${table}'" ptxas_table ${logs} VERBATIM)
+  add_library(ttt_cuda_gpu STATIC ${objects} ${table})
+  set_source_files_properties(${objects} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
+  target_link_libraries(ttt_cuda_gpu PUBLIC ttt_kernels)
+  find_library(TTT_CUDART cudart HINTS ${cuda_bin}/../lib64 ${cuda_bin}/../lib)
+  if(TTT_CUDA_ENABLED)
+    target_link_libraries(ttt_cuda_gpu PUBLIC ${TTT_CUDART})
+  endif()
 endfunction()

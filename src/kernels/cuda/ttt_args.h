@@ -5,6 +5,10 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
+#include <type_traits>
+
+#include "base/error.h"
 
 namespace ttt::kernels::cuda {
 
@@ -20,15 +24,28 @@ struct HeadRows {
   std::int64_t row = 0;
 };
 
+// "bf16" or "fp32".
+template <class Element>
+const char* name_of() {
+  return std::is_same_v<Element, std::uint16_t> ? "bf16" : "fp32";
+}
+
 template <class Element>
 struct TttInputs {
+  std::int64_t sequences = 0;
   int heads = 0;
   std::int64_t time = 0;
+  int head_dim = 0;
   HeadRows<const Element> q, k, v;
   HeadRows<const float> sigma;   // [B,H,T]: rows of one value, of any alignment
   const float* scale = nullptr;  // [C]
   const float* gain = nullptr;   // [H,K]
   const float* bias = nullptr;   // [H,K]
+
+  std::int64_t blocks() const { return sequences * heads; }
+  std::string shape() const {
+    return cat(sequences, " sequences, ", heads, " heads of ", head_dim, ", ", time, " tokens, ", name_of<Element>());
+  }
 };
 
 template <class Element>
@@ -43,6 +60,8 @@ struct TttLinearForward {
   // segments, K*K + K], segments = ceil(whole mini-batches / segment). null: not wanted.
   float* states = nullptr;
   std::int64_t segment = 1;
+
+  std::string shape() const { return in.shape(); }
 };
 
 template <class Element>
@@ -63,6 +82,8 @@ struct TttLinearBackward {
   float* dbias = nullptr;   // of p [K]
   float* dw = nullptr;      // of p [K,K]
   float* db = nullptr;      // of p [K]
+
+  std::string shape() const { return in.shape(); }
 };
 
 }  // namespace ttt::kernels::cuda

@@ -1,30 +1,42 @@
-// TTT-Linear's kernels, compiled for GPUs.
+// TTT-Linear's kernels.
+#include "kernels/cuda/launch.h"
 #include "kernels/cuda/ttt_linear_backward.h"
 #include "kernels/cuda/ttt_linear_forward.h"
 
-namespace ttt::kernels::cuda {
+namespace ttt::kernels::cuda::TTT_TARGET {
+namespace {
 
-template <class Element, int kHeadDim, int kWarps>
-__global__ void __launch_bounds__(32 * kWarps) ttt_linear_forward(const __grid_constant__ TttLinearForward<Element> p) {
-  extern __shared__ __align__(128) char shared[];
-  TttLinearForwardBlock<Element, kHeadDim, kWarps>(p, shared).run();
+template <class Element>
+void forward(const TttLinearForward<Element>& p, Stream stream) {
+  if (p.in.head_dim == 64)
+    return launch<TttLinearForwardBlock<Element, 64, 4>>("ttt_linear_forward", p, p.in.blocks(), stream);
+  TTT_CHECK(p.in.head_dim == 96, p.shape());
+  launch<TttLinearForwardBlock<Element, 96, 6>>("ttt_linear_forward", p, p.in.blocks(), stream);
 }
-template <class Element, int kHeadDim, int kWarps>
-__global__ void __launch_bounds__(32 * kWarps)
-    ttt_linear_backward(const __grid_constant__ TttLinearBackward<Element> p) {
-  extern __shared__ __align__(128) char shared[];
-  TttLinearBackwardBlock<Element, kHeadDim, kWarps>(p, shared).run();
+template <class Element>
+void backward(const TttLinearBackward<Element>& p, Stream stream) {
+  if (p.in.head_dim == 64)
+    return launch<TttLinearBackwardBlock<Element, 64, 4>>("ttt_linear_backward", p, p.in.blocks(), stream);
+  TTT_CHECK(p.in.head_dim == 96, p.shape());
+  launch<TttLinearBackwardBlock<Element, 96, 6>>("ttt_linear_backward", p, p.in.blocks(), stream);
 }
 
-#define TTT_INSTANTIATE(Element, head_dim, warps)                         \
-  template __global__ void ttt_linear_forward<Element, head_dim, warps>(  \
-      const __grid_constant__ TttLinearForward<Element>);                 \
-  template __global__ void ttt_linear_backward<Element, head_dim, warps>( \
-      const __grid_constant__ TttLinearBackward<Element>)
-TTT_INSTANTIATE(std::uint16_t, 64, 4);
-TTT_INSTANTIATE(std::uint16_t, 96, 6);
-TTT_INSTANTIATE(float, 64, 4);
-TTT_INSTANTIATE(float, 96, 6);
-#undef TTT_INSTANTIATE
+template <class Element>
+void add(KernelTable& table) {
+  table.add<TttLinearForward<Element>>(forward<Element>);
+  table.add<TttLinearBackward<Element>>(backward<Element>);
+  const std::string type = name_of<Element>();
+  table.add_plan(plan_of<TttLinearForwardBlock<Element, 64, 4>>("ttt_linear", "forward " + type + " 64"));
+  table.add_plan(plan_of<TttLinearForwardBlock<Element, 96, 6>>("ttt_linear", "forward " + type + " 96"));
+  table.add_plan(plan_of<TttLinearBackwardBlock<Element, 64, 4>>("ttt_linear", "backward " + type + " 64"));
+  table.add_plan(plan_of<TttLinearBackwardBlock<Element, 96, 6>>("ttt_linear", "backward " + type + " 96"));
+}
 
-}  // namespace ttt::kernels::cuda
+}  // namespace
+
+void add_ttt_linear(KernelTable& table) {
+  add<std::uint16_t>(table);
+  add<float>(table);
+}
+
+}  // namespace ttt::kernels::cuda::TTT_TARGET

@@ -90,6 +90,7 @@ struct Block {
   std::vector<char> memory;
   char* shared = nullptr;
   int index = 0;
+  int blocks = 0;
   int current = 0;
   const std::function<void(char*)>* kernel = nullptr;
   std::string error;
@@ -289,6 +290,7 @@ EmulatedCounts run_emulated(const EmulatedLaunch& launch, const std::function<vo
     throw std::runtime_error("a block has whole warps, and one launch runs at a time");
   Block b;
   b.kernel = &kernel;
+  b.blocks = launch.blocks;
   b.threads = std::vector<Thread>(launch.threads);
   b.memory.resize(launch.shared_bytes + 128);
   b.shared = b.memory.data() + (128 - reinterpret_cast<std::uintptr_t>(b.memory.data()) % 128) % 128;
@@ -321,6 +323,9 @@ int thread_in_block() {
 }
 int block_in_grid() {
   return block->index;
+}
+int blocks_in_grid() {
+  return block->blocks;
 }
 void sync_block() {
   pause(State::kAtBlock);

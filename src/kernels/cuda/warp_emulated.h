@@ -43,6 +43,7 @@ EmulatedCounts run_emulated(const EmulatedLaunch& launch, const std::function<vo
 
 int thread_in_block();
 int block_in_grid();
+int blocks_in_grid();
 void sync_block();
 // x, of which the compiler does not know that it is the same at each turn of a loop: what is computed from it is then
 // computed in the loop, and takes no registers beside it.
@@ -95,6 +96,16 @@ void wait_for_copies() {
 // 1 / sqrt(x), to about 2 units in the last place.
 inline float inverse_sqrt(float x) {
   return 1 / std::sqrt(x);
+}
+// e^x, to about 2 + |x| units in the last place.
+inline float exponential(float x) {
+  return std::exp(x);
+}
+inline float natural_logarithm(float x) {
+  return std::log(x);
+}
+inline float reciprocal(float x) {
+  return 1 / x;
 }
 
 }  // namespace ttt::kernels::cuda

@@ -18,6 +18,9 @@ TTT_DEVICE int recomputed(int x) {
 TTT_DEVICE int block_in_grid() {
   return static_cast<int>(blockIdx.x);
 }
+TTT_DEVICE int blocks_in_grid() {
+  return static_cast<int>(gridDim.x);
+}
 TTT_DEVICE void sync_block() {
   __syncthreads();
 }
@@ -85,6 +88,15 @@ TTT_DEVICE void wait_for_copies() {
 
 TTT_DEVICE float inverse_sqrt(float x) {
   return rsqrtf(x);
+}
+TTT_DEVICE float exponential(float x) {
+  return __expf(x);
+}
+TTT_DEVICE float natural_logarithm(float x) {
+  return logf(x);
+}
+TTT_DEVICE float reciprocal(float x) {
+  return __frcp_rn(x);
 }
 
 }  // namespace ttt::kernels::cuda
