@@ -4,6 +4,7 @@
 
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <mutex>
 #include <optional>
@@ -11,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "ops/row_dispatch.h"
 #include "ops/ttt_kernels.h"
 
 namespace ttt {
@@ -21,12 +23,13 @@ using torch::autograd::variable_list;
 
 // --- argument checks ---
 
-void check_tensor(const char* name, const at::Tensor& tensor, at::IntArrayRef sizes, const at::Tensor& like) {
+void check_tensor(const char* name, const at::Tensor& tensor, at::IntArrayRef sizes, at::ScalarType type,
+                  const at::Tensor& like) {
   if (!tensor.defined()) fail("TTT op: ", name, " is not given; it must be a tensor of shape ", sizes);
   if (tensor.sizes() != sizes) fail("TTT op: ", name, " has shape ", tensor.sizes(), ", it must be ", sizes);
-  if (tensor.scalar_type() != like.scalar_type()) {
-    fail("TTT op: ", name, " is ", tensor.scalar_type(), " but q is ", like.scalar_type(),
-         "; all tensors must share one dtype");
+  if (tensor.scalar_type() != type) {
+    fail("TTT op: ", name, " is ", tensor.scalar_type(), " but q is ", like.scalar_type(), "; ", name, " must be ",
+         type);
   }
   if (tensor.device() != like.device()) {
     fail("TTT op: ", name, " is on ", tensor.device(), " but q is on ", like.device(),
@@ -148,27 +151,27 @@ void check_ttt_arguments(TttKind kind, const TttInputs& inputs, const TttWeights
   const at::Tensor& q = inputs.q_BHTK;
   if (!q.defined() || q.dim() != 4)
     fail("TTT op: q must be a tensor of four dimensions, [batch, heads, time, head size]");
-  if (q.scalar_type() != at::kFloat && q.scalar_type() != at::kDouble) {
-    user_error("the inner loop of TTT layers takes fp32 and fp64 tensors, not ", q.scalar_type(),
-               "; set train.dtype: fp32");
+  const at::ScalarType type = q.scalar_type();
+  if (type != at::kFloat && type != at::kDouble && type != at::kBFloat16) {
+    user_error("the inner loop of TTT layers takes bf16, fp32 and fp64 tensors, not ", type, "; set train.dtype: fp32");
   }
   const std::int64_t batch = q.size(0), heads = q.size(1), time = q.size(2), head_dim = q.size(3);
   if (batch < 1 || heads < 1 || time < 1 || head_dim < 1)
     fail("TTT op: q has shape ", q.sizes(), ", every size must be at least 1");
   if (mini_batch_size < 1) fail("TTT op: the mini-batch size is ", mini_batch_size, ", it must be at least 1");
-  check_tensor("k", inputs.k_BHTK, {batch, heads, time, head_dim}, q);
-  check_tensor("v", inputs.v_BHTK, {batch, heads, time, head_dim}, q);
-  check_tensor("sigma", inputs.sigma_BHT, {batch, heads, time}, q);
-  check_tensor("scale", inputs.scale_C, {mini_batch_size}, q);
-  check_tensor("gain", inputs.gain_HK, {heads, head_dim}, q);
-  check_tensor("bias", inputs.bias_HK, {heads, head_dim}, q);
+  check_tensor("k", inputs.k_BHTK, {batch, heads, time, head_dim}, type, q);
+  check_tensor("v", inputs.v_BHTK, {batch, heads, time, head_dim}, type, q);
+  check_tensor("sigma", inputs.sigma_BHT, {batch, heads, time}, wide_type(type), q);
+  check_tensor("scale", inputs.scale_C, {mini_batch_size}, wide_type(type), q);
+  check_tensor("gain", inputs.gain_HK, {heads, head_dim}, wide_type(type), q);
+  check_tensor("bias", inputs.bias_HK, {heads, head_dim}, wide_type(type), q);
 
   std::vector<std::int64_t> lead{heads};
   if (weights_batch > 0) lead.insert(lead.begin(), weights_batch);
   const auto check_weight = [&](const char* name, const at::Tensor& tensor, std::int64_t rows, std::int64_t cols) {
     std::vector<std::int64_t> sizes = lead;
     sizes.insert(sizes.end(), {rows, cols});
-    check_tensor(name, tensor, sizes, q);
+    check_tensor(name, tensor, sizes, wide_type(type), q);
   };
   if (kind == TttKind::kLinear) {
     check_weight("w1", weights.w1, head_dim, head_dim);
@@ -187,6 +190,7 @@ void check_ttt_arguments(TttKind kind, const TttInputs& inputs, const TttWeights
 const std::vector<TttKernel>& ttt_kernels() {
   static const std::vector<TttKernel> kernels = [] {
     std::vector<TttKernel> rows = fused_ttt_kernels();
+    rows.insert(rows.begin(), cuda_ttt_kernel());
     rows.push_back(composed_ttt_kernel());
     rows.push_back(reference_ttt_kernel());
     return rows;
@@ -199,6 +203,15 @@ void force_ttt_kernel(const std::string& name, const std::string& source) {
   if (is_forced) find_kernel(name, source);
   const std::lock_guard<std::mutex> lock(choice_mutex());
   forced_kernel() = is_forced ? ForcedKernel{name, source} : ForcedKernel{};
+}
+
+bool ttt_takes_bf16(TttKind kind, const TttShape& shape) {
+  TttShape bf16 = shape;
+  bf16.dtype = at::kBFloat16;
+  const std::string forced = forced_now().name;
+  return std::any_of(ttt_kernels().begin(), ttt_kernels().end(), [&](const TttKernel& kernel) {
+    return (forced.empty() || kernel.name == forced) && kernel.unsupported(kind, bf16).empty();
+  });
 }
 
 const TttKernel& choose_ttt_kernel(TttKind kind, const TttShape& shape) {

@@ -13,7 +13,9 @@
 
 namespace ttt {
 
-// What the inner loop takes from a layer. All tensors of one floating-point type (fp32 or fp64) on one device.
+// What the inner loop takes from a layer. All tensors of one floating-point type (fp32 or fp64) on one device; or q, k
+// and v in bf16 and the others in fp32, where a row takes that (ttt_takes_bf16): O and gradients are of the types of
+// their tensors.
 struct TttInputs {
   at::Tensor q_BHTK, k_BHTK, v_BHTK;  // after convolutions and RoPE
   at::Tensor
@@ -104,6 +106,9 @@ const std::vector<TttKernel>& ttt_kernels();
 // TTT_KERNEL does the same. A name that no row has throws UserError listing the rows; a forced row that cannot take a
 // call throws UserError with its reason. source: what errors call the origin of the name, such as a config key.
 void force_ttt_kernel(const std::string& name, const std::string& source = "the forced kernel");
+
+// Whether q, k and v may be handed over in bf16: a row that may be chosen takes them so.
+bool ttt_takes_bf16(TttKind kind, const TttShape& shape);
 
 // The first row that takes the call (or the forced one). Logs the choice once per (kind, row). Throws UserError listing
 // every row's reason when there is none.

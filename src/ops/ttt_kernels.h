@@ -9,6 +9,9 @@ namespace ttt {
 // products for calls that allow these), head sizes that are multiples of 16 (ttt_fused.cpp).
 std::vector<TttKernel> fused_ttt_kernels();
 
+// kernels/cuda behind tensors: GPUs, bf16 and fp32, head sizes 64 and 96, mini-batches of 16 (ttt_cuda.cpp).
+TttKernel cuda_ttt_kernel();
+
 // The dual form as batched ATen calls, any device, fp32 and fp64 (ttt_composed.cpp).
 TttKernel composed_ttt_kernel();
 

@@ -225,8 +225,12 @@ TEST(Ttt, WrongArgumentsAreNamed) {
   EXPECT_TRUE(contains(message([](Arguments& a, Sizes&) { a.weights.w2.reset(); }), "w2 is not given"));
   EXPECT_TRUE(contains(message([](Arguments&, Sizes& x) { x.mini_batch = 8; }), "scale has shape [4], it must be [8]"));
   EXPECT_TRUE(contains(message([](Arguments&, Sizes& x) { x.kind = TttKind::kLinear; }), "w1 has shape"));
-  const auto bf16 = [](Arguments& a, Sizes&) { a.inputs.q_BHTK = a.inputs.q_BHTK.to(at::kBFloat16); };
-  EXPECT_TRUE(contains(message(bf16), "fp32"));
+  const auto half = [](Arguments& a, Sizes&) { a.inputs.q_BHTK = a.inputs.q_BHTK.to(at::kHalf); };
+  EXPECT_TRUE(contains(message(half), "fp32"));
+  const auto bf16 = [](Arguments& a, Sizes&) {
+    for (at::Tensor* x : {&a.inputs.q_BHTK, &a.inputs.k_BHTK, &a.inputs.v_BHTK}) *x = x->to(at::kBFloat16);
+  };
+  EXPECT_TRUE(contains(message(bf16), "sigma is Double but q is BFloat16; sigma must be Float"));
   const Arguments a = testing::random_arguments(s);
   TttState state = ttt_initial_state(a.weights, 1, 4);
   EXPECT_TRUE(contains(message_of<Error>([&] { ttt_advance(s.kind, a.inputs, state); }), "state"));

@@ -1,0 +1,59 @@
+#include "ops/cuda_target.h"
+
+#include "base/error.h"
+#ifdef TTT_CUDA_KERNELS
+#include <c10/cuda/CUDAStream.h>
+#endif
+
+namespace ttt {
+namespace {
+
+const kernels::cuda::KernelTable* emulated_gpu = nullptr;
+
+constexpr int kHopperSharedBytes = 227 << 10;
+
+}  // namespace
+
+EmulatedGpu::EmulatedGpu(const kernels::cuda::KernelTable& table) {
+  TTT_CHECK(emulated_gpu == nullptr, "a GPU is emulated already");
+  emulated_gpu = &table;
+}
+EmulatedGpu::~EmulatedGpu() {
+  emulated_gpu = nullptr;
+}
+
+#ifdef TTT_CUDA_KERNELS
+
+const kernels::cuda::KernelTable* cuda_kernels(at::Device device) {
+  return device.is_cuda() ? &kernels::cuda::gpu::kernels() : emulated_gpu;
+}
+
+int cuda_shared_limit(at::Device device) {
+  if (!device.is_cuda()) return kHopperSharedBytes;
+  int bytes = 0;
+  const cudaError_t error = cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device.index());
+  if (error != cudaSuccess) fail("GPU ", device.index(), ": its shared memory: ", cudaGetErrorString(error));
+  return bytes;
+}
+
+kernels::cuda::Stream cuda_stream(at::Device device) {
+  return device.is_cuda() ? c10::cuda::getCurrentCUDAStream(device.index()).stream() : nullptr;
+}
+
+#else
+
+const kernels::cuda::KernelTable* cuda_kernels(at::Device device) {
+  return device.is_cuda() ? nullptr : emulated_gpu;
+}
+
+int cuda_shared_limit(at::Device) {
+  return kHopperSharedBytes;
+}
+
+kernels::cuda::Stream cuda_stream(at::Device) {
+  return nullptr;
+}
+
+#endif
+
+}  // namespace ttt

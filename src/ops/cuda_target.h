@@ -1,0 +1,40 @@
+// Which calls run on CUDA kernels of this project (kernels/cuda), and how an op starts one.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/DeviceGuard.h>
+
+#include "kernels/cuda/kernel_table.h"
+
+namespace ttt {
+
+// The kernels for tensors on that device; null for a CPU, and where the program was built without nvcc.
+const kernels::cuda::KernelTable* cuda_kernels(at::Device device);
+inline const kernels::cuda::KernelTable* cuda_kernels(const at::Tensor& x) {
+  return cuda_kernels(x.device());
+}
+
+// Bytes of shared memory that a block may have on that device.
+int cuda_shared_limit(at::Device device);
+
+// The stream that LibTorch's own calls on that device are in.
+kernels::cuda::Stream cuda_stream(at::Device device);
+
+// Starts the kernel that takes these arguments, on the device that cuda_kernels() is not null for.
+template <class Arguments>
+void launch_cuda(at::Device device, const Arguments& arguments) {
+  const c10::OptionalDeviceGuard guard(device.is_cuda() ? std::optional<at::Device>(device) : std::nullopt);
+  cuda_kernels(device)->launch(arguments, cuda_stream(device));
+}
+
+// For tests: while one lives, tensors on the CPU are taken for a GPU's and their kernels come from `table`, which runs
+// them by emulated lanes.
+class EmulatedGpu {
+ public:
+  explicit EmulatedGpu(const kernels::cuda::KernelTable& table);
+  ~EmulatedGpu();
+  EmulatedGpu(const EmulatedGpu&) = delete;
+  EmulatedGpu& operator=(const EmulatedGpu&) = delete;
+};
+
+}  // namespace ttt
