@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Prints, as C++ (kernels/cuda/kernel_resources.h), what `nvcc -Xptxas -v` said of every kernel in these logs.
+# Prints, as C++ (kernels/cuda/gpu/kernel_resources.h), what `nvcc -Xptxas -v` said of every kernel in these logs.
 # usage: tools/ptxas_table.sh LOG...
 set -euo pipefail
-echo '#include "kernels/cuda/kernel_resources.h"'
+echo '#include "kernels/cuda/gpu/kernel_resources.h"'
 echo
 echo 'namespace ttt::kernels::cuda {'
 echo

@@ -73,9 +73,13 @@ double OpBench::times_best_naive(const OpRow& row) const {
   return best / row.whole().median;
 }
 
+const BenchOp& find_op(const std::string& name) {
+  return find(op_table(), name, "op");
+}
+
 OpBench bench_op(const std::string& name, const OpSizes& sizes, const OpBenchOptions& options) {
   TTT_CHECK(options.repeats >= 1, options.repeats, " repeats");
-  const BenchOp& found = find(op_table(), name, "op");
+  const BenchOp& found = find_op(name);
   prepare_cpu(options.threads);
   OpBench bench;
   bench.name = name;

@@ -43,6 +43,9 @@ struct OpBenchOptions {
   std::string row;  // this row and `naive` alone; "": every row
 };
 
+// The entry of op_table(). Throws UserError with the nearest name when there is no such op.
+const BenchOp& find_op(const std::string& name);
+
 // Throws UserError with the nearest name when there is no such op or row.
 OpBench bench_op(const std::string& name, const OpSizes& sizes, const OpBenchOptions& options);
 

@@ -4,6 +4,7 @@
 #include <iostream>
 
 #include "bench/decode_bench.h"
+#include "bench/kernel_plan.h"
 #include "bench/model_bench.h"
 #include "bench/op_bench.h"
 #include "cli/command.h"
@@ -195,12 +196,36 @@ void print(const OpBench& bench) {
   std::printf("machine: %s\n", machine_text().c_str());
 }
 
+void print(const std::string& op, const std::vector<PlannedKernel>& plan) {
+  std::printf(
+      "CUDA kernels of %s: registers and spill stores of a thread, shared memory of a block, and the blocks of it\n"
+      "that a multiprocessor holds with how much of its warps they are\n\n",
+      op.c_str());
+  std::printf("%-24s %8s %9s", "", "", "");
+  for (const KernelFit& fit : plan.front().fits) std::printf("  | %-28s", cat(fit.architecture, ", ", fit.gpu).c_str());
+  std::printf("\n%-24s %8s %9s", "kernel", "threads", "shared");
+  for (std::size_t i = 0; i < plan.front().fits.size(); ++i) std::printf("  | registers spills blocks warps");
+  std::printf("\n");
+  for (const PlannedKernel& kernel : plan) {
+    std::printf("%-24s %8d %9s", kernel.kernel.c_str(), kernel.threads, short_bytes(kernel.shared_bytes).c_str());
+    for (const KernelFit& fit : kernel.fits) {
+      std::printf("  | %9d %6d", fit.registers, fit.spill_bytes);
+      if (fit.blocks == 0) {
+        std::printf(" %12s", "too large");
+      } else {
+        std::printf(" %6d %3.0f %%", fit.blocks, 100 * fit.occupancy);
+      }
+    }
+    std::printf("\n");
+  }
+}
+
 ExitCode bench_op_command(const std::vector<std::string>& args) {
   std::string name, names;
   OpSizes sizes;
   OpBenchOptions options;
   std::string dtype = "fp32";
-  bool json = false;
+  bool json = false, plan = false;
   for (const BenchOp& op : op_table()) names += cat("\n  ", op.name, ": ", op.summary);
   CLI::App app(cat("Every kernel row of an op side by side with the op written as plain ATen calls (naive), with what "
                    "bounds it,\n"
@@ -227,8 +252,18 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
   app.add_option("--repeats", options.repeats, "measurements, interleaved")
       ->check(positive_number())
       ->capture_default_str();
+  app.add_flag("--plan", plan, "time nothing: print what the op's CUDA kernels need of a GPU (no GPU is needed)");
   app.add_flag("--json", json, "print one JSON object");
   if (!parse_arguments(app, args)) return ExitCode::kOk;
+  if (plan) {
+    const std::vector<PlannedKernel> kernels = kernel_plan(name);
+    if (json) {
+      std::cout << Json{{"op", name}, {"kernels", to_json(kernels)}}.dump() << "\n";
+    } else {
+      print(name, kernels);
+    }
+    return ExitCode::kOk;
+  }
   if (dtype == "bf16") sizes.dtype = at::kBFloat16;
   const OpBench bench = bench_op(name, sizes, options);
   return report(bench, json);

@@ -104,7 +104,7 @@ at::ScalarType type_of(const at::Tensor& o, const at::Tensor& gate, std::optiona
 at::Tensor layer_norm_gate_composed(const at::Tensor& o_BHTK, const at::Tensor& weight_D, const at::Tensor& bias_D,
                                     const at::Tensor& gate_BTD, std::optional<at::ScalarType> to) {
   const auto B = o_BHTK.size(0), H = o_BHTK.size(1), T = o_BHTK.size(2), K = o_BHTK.size(3);
-  const at::Tensor merged = o_BHTK.transpose(1, 2).reshape({B, T, H * K});
+  const at::Tensor merged = o_BHTK.transpose(1, 2).reshape({B, T, H * K}).to(weight_D.scalar_type());
   const at::Tensor normed = at::layer_norm(merged, {H * K}, weight_D, bias_D, kPostNormEps);
   return (gate_BTD.defined() ? at::gelu(gate_BTD, "tanh") * normed : normed).to(type_of(o_BHTK, gate_BTD, to));
 }

@@ -60,6 +60,19 @@ object decode.json prompt_tokens weight_gb_per_second copy_fraction weight_bytes
 "$TTT" bench decode tiny.yaml --prompts 16 --tokens 4 --repeats 1 --threads 1 --dtype bf16 >decode.txt 2>log.txt || { cat log.txt; die "bench decode in bf16"; }
 grep -q '^copy in this run' decode.txt || { cat decode.txt; die "no copy"; }
 
+# What CUDA kernels need of a GPU, where this build has them.
+if ldd "$TTT" | grep -q libtorch_cuda; then
+  "$TTT" bench op ttt_linear --plan >plan.txt 2>log.txt || { cat log.txt; die "bench op --plan"; }
+  grep -Eq '^backward bf16 64 +128 .* [0-9]+ +0 +[1-9][0-9]* +[0-9]+ % +\| +[0-9]+ +0 +[1-9]' plan.txt && grep -q 'too large' plan.txt ||
+    { cat plan.txt; die "no plan of the backward kernel"; }
+  "$TTT" bench op ttt_linear --plan --json >plan.json 2>log.txt || { cat log.txt; die "bench op --plan --json"; }
+  object plan.json threads shared_bytes registers blocks_per_multiprocessor occupancy
+  refused "attention has no CUDA kernels of this project" "$TTT" bench op attention --plan
+else
+  refused "it was built without nvcc" "$TTT" bench op ttt_linear --plan
+fi
+refused "did you mean 'ttt_linear'?" "$TTT" bench op ttt_liner --plan
+
 refused "did you mean 'model'?" "$TTT" bench modle tiny.yaml
 refused "did you mean 'decode'?" "$TTT" bench decod tiny.yaml
 refused "--prompts" "$TTT" bench decode tiny.yaml --prompts 0

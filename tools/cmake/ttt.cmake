@@ -45,11 +45,14 @@ target_link_libraries(ttt_torch_pch PRIVATE ttt_options ttt_torch)
 target_precompile_headers(ttt_torch_pch PRIVATE <ATen/ATen.h> <torch/csrc/autograd/custom_function.h> <torch/nn/module.h>
                            <torch/types.h> <torch/utils.h>)
 
-# ttt_library(NAME [TORCH] LINK libs...): the static library ttt_NAME from every .cpp under src/NAME.
-# TORCH: its files may include torch, through the precompiled header.
+# ttt_library(NAME [TORCH] [EXCLUDE pattern] LINK libs...): the static library ttt_NAME from every .cpp under src/NAME.
+# TORCH: its files may include torch, through the precompiled header. EXCLUDE: leaves out files whose path matches.
 function(ttt_library name)
-  cmake_parse_arguments(ARG "TORCH" "" "LINK" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH" "EXCLUDE" "LINK" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
+  if(ARG_EXCLUDE)
+    list(FILTER sources EXCLUDE REGEX ${ARG_EXCLUDE})
+  endif()
   if(sources)
     add_library(ttt_${name} STATIC ${sources})
     target_link_libraries(ttt_${name} PUBLIC ttt_options ${ARG_LINK})

@@ -38,9 +38,10 @@ function(ttt_cuda_kernels)
   add_custom_command(
     OUTPUT ${table} DEPENDS ${objects} ${CMAKE_SOURCE_DIR}/tools/ptxas_table.sh
     COMMAND bash -c "'${CMAKE_SOURCE_DIR}/tools/ptxas_table.sh' \"$@\" >'${table}'" ptxas_table ${logs} VERBATIM)
-  add_library(ttt_cuda_gpu STATIC ${objects} ${table})
+  add_library(ttt_cuda_gpu STATIC ${objects} ${table} ${CMAKE_SOURCE_DIR}/src/kernels/cuda/gpu/kernel_resources.cpp)
   set_source_files_properties(${objects} PROPERTIES EXTERNAL_OBJECT ON GENERATED ON)
   target_link_libraries(ttt_cuda_gpu PUBLIC ttt_kernels)
+  target_include_directories(ttt_cuda_gpu SYSTEM PRIVATE ${cuda_bin}/../include)
   find_library(TTT_CUDART cudart HINTS ${cuda_bin}/../lib64 ${cuda_bin}/../lib)
   if(TTT_CUDA_ENABLED)
     target_link_libraries(ttt_cuda_gpu PUBLIC ${TTT_CUDART})

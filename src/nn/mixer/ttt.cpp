@@ -113,16 +113,20 @@ torch::Tensor TttMixer::forward(const torch::Tensor& x_BTD, const ForwardContext
 
   const auto place = decoding ? decoding->inner.num_open : 0;  // of the first token in its mini-batch
   const at::ScalarType wide = wide_type(x_BTD.scalar_type());  // of the inner loop
+  const bool bf16 = x_BTD.scalar_type() == at::kBFloat16;
+  const TttShape shape{x_BTD.size(0), num_heads_,          x_BTD.size(1),  head_dim_,
+                       mini_batch_,   x_BTD.scalar_type(), x_BTD.device(), bf16};
+  const at::ScalarType tokens = bf16 && decoding == nullptr && ttt_takes_bf16(kind_, shape) ? at::kBFloat16 : wide;
   TttInputs inputs;
-  inputs.q_BHTK = rope_split_heads(q_BTD, num_heads_, rope_table_, place, wide);
-  inputs.k_BHTK = rope_split_heads(k_BTD, num_heads_, rope_table_, place, wide);
-  inputs.v_BHTK = split_heads(v_proj_->forward(x_BTD).to(wide), num_heads_);
+  inputs.q_BHTK = rope_split_heads(q_BTD, num_heads_, rope_table_, place, tokens);
+  inputs.k_BHTK = rope_split_heads(k_BTD, num_heads_, rope_table_, place, tokens);
+  inputs.v_BHTK = split_heads(v_proj_->forward(x_BTD).to(tokens), num_heads_);
   inputs.sigma_BHT = inner_learning_rate(x_BTD, context.ttt_lr_mult);
   const torch::Tensor one_over_C = at::arange(1, mini_batch_ + 1, x_BTD.options().dtype(wide)).reciprocal();
   inputs.scale_C = (one_over_C + token_scale_delta_C_).clamp_min(0);
   inputs.gain_HK = ttt_norm_weight_HK_;
   inputs.bias_HK = ttt_norm_bias_HK_;
-  inputs.bf16_products = x_BTD.scalar_type() == at::kBFloat16;
+  inputs.bf16_products = bf16;
 
   if (context.stats != nullptr && decoding == nullptr)
     context.stats->push_back(statistics(inputs, k_BTD, context.layer));
@@ -137,12 +141,14 @@ InnerLoopStats TttMixer::statistics(const TttInputs& inputs, const torch::Tensor
   const torch::NoGradGuard no_grad;
   InnerLoopStats stats;
   stats.layer = layer;
-  const TttStats inner = ttt_statistics(kind_, inputs, initial_weights(), mini_batch_);
+  TttInputs wide = inputs;
+  for (torch::Tensor* x : {&wide.q_BHTK, &wide.k_BHTK, &wide.v_BHTK}) *x = x->to(wide_type(x->scalar_type()));
+  const TttStats inner = ttt_statistics(kind_, wide, initial_weights(), mini_batch_);
   stats.loss_w0 = inner.loss_w0;
   stats.loss_before = inner.loss_before;
   stats.loss_after = inner.loss_after;
   stats.weight_change = inner.weight_change;
-  const torch::Tensor target_BHTK = inputs.v_BHTK - split_heads(k_before_rope_BTD, num_heads_);
+  const torch::Tensor target_BHTK = wide.v_BHTK - split_heads(k_before_rope_BTD, num_heads_);
   const torch::Tensor deviation = target_BHTK - target_BHTK.mean(2, /*keepdim=*/true);
   const torch::Tensor first_of_each = deviation.slice(2, 0, std::nullopt, mini_batch_);
   stats.target_variance = first_of_each.square().mean({0, 1, 3}).to(torch::kFloat);

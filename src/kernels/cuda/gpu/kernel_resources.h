@@ -1,4 +1,5 @@
 // What the assembler gave every CUDA kernel of this build, and how many blocks of it a GPU's multiprocessor can hold.
+// Only in builds with nvcc.
 #pragma once
 
 #include <string>
@@ -21,20 +22,10 @@ const std::vector<KernelResources>& kernel_resources();
 const KernelResources* find_resources(const std::vector<KernelResources>& table, const KernelPlan& plan,
                                       const std::string& architecture);
 
-struct Gpu {
-  const char* name;          // "A100"
-  const char* architecture;  // "sm_80"
-};
-// The GPUs whose occupancy is shown.
-const std::vector<Gpu>& known_gpus();
+// Blocks of `threads` threads that a multiprocessor holds at a time, by NVIDIA's occupancy calculator; 0: a block needs
+// more than there is. Architectures: sm_80 (A100) and sm_90a (H100, H200).
+int blocks_on_multiprocessor(const std::string& architecture, int threads, int registers, int shared_bytes);
 
-// Blocks of a kernel that a multiprocessor of the GPU holds at a time, and their warps of its largest number; 0: more
-// than it has.
-struct Occupancy {
-  int blocks = 0;
-  int warps = 0;
-  int most_warps = 64;
-};
-Occupancy occupancy(const Gpu& gpu, const KernelPlan& plan, int registers);
+inline constexpr int kMostWarps = 64;  // on a multiprocessor of either architecture
 
 }  // namespace ttt::kernels::cuda
