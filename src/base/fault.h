@@ -2,6 +2,7 @@
 // them: KIND@STEP, or KIND@STEP:RANK for one rank of a job, separated by commas; "nan_gradient@7,stop@9:1". Nothing
 // sets it but tests.
 //   nan_gradient  the step's gradient is not a number
+//   out_of_memory the step finds no memory
 //   stop          the process stops itself (SIGSTOP) before the step, and waits there for what is done to it
 #pragma once
 

@@ -21,6 +21,7 @@
 #include "train/data_parallel.h"
 #include "train/ledger.h"
 #include "train/loss_weights.h"
+#include "train/out_of_memory.h"
 #include "train/progress.h"
 #include "train/validation.h"
 
@@ -76,6 +77,9 @@ ExitCode Trainer::run() {
       progress.update(result.step, result.loss, result.seconds, is_due(result.step, config_.train.log_every));
     } catch (const BadStep& bad) {
       recover(bad);
+    } catch (const c10::Error& error) {
+      if (!is_out_of_memory(error)) throw;
+      fail(out_of_memory_text(error, state_.step + 1, config_));
     }
     saving_.check();
     profile_->end(state_.step);
@@ -107,17 +111,28 @@ StepResult Trainer::step() {
   if (fault_is_due("stop", result.step, rank())) std::raise(SIGSTOP);
   watchdog_.enter(result.step, "reading the step's data");
   const PassedOver::Next next = state_.passed_over.next(state_.cursor, config_.sequences_per_step());
-  const Batch batch = next_batch(next.positions);
+  const Batch batch = batches_->take(next.positions);
+  if (result.step < config_.train.steps)
+    batches_->start(state_.passed_over.next(next.cursor, config_.sequences_per_step()).positions);
   const std::optional<std::int32_t> bos_id = train_data_.front().data.bos_id();  // of every set
   StepTotals totals{config_.sequences_per_step(), count_scored(batch.targets_BT, bos_id)};
   if (reducer_) totals.scored = static_cast<std::int64_t>(options_.ranks->sum({static_cast<double>(totals.scored)})[0]);
-  const torch::Tensor weights_BT = loss_weights(batch.targets_BT, bos_id, config_.train.loss_average, totals);
+  const bool pinned = device_.is_cuda();
+  const torch::Tensor weights_on_cpu = loss_weights(batch.targets_BT, bos_id, config_.train.loss_average, totals);
+  const auto to_device = [&](const torch::Tensor& x) { return x.to(device_, /*non_blocking=*/pinned); };
+  const torch::Tensor inputs_BT = to_device(batch.inputs_BT), targets_BT = to_device(batch.targets_BT),
+                      weights_BT = to_device(pinned ? weights_on_cpu.pin_memory() : weights_on_cpu);
   reducer_ ? reducer_->zero_gradients() : optimizer_->zero_gradients();
   const InjectedFault fault("nan_gradient", result.step, rank(), parameters_.front().second);
-  const std::int64_t sequences = batch.inputs_BT.size(0);
+  if (fault_is_due("out_of_memory", result.step, rank()))
+    TORCH_CHECK_WITH(OutOfMemoryError, false,
+                     "CUDA out of memory. Tried to allocate 1.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which "
+                     "0.50 GiB is free. Including non-PyTorch memory, this process has 78.61 GiB memory in use.");
+  const std::int64_t sequences = inputs_BT.size(0);
+  torch::Tensor loss_sum = torch::zeros({}, torch::TensorOptions(torch::kDouble).device(device_));
   for (std::int64_t first = 0; first < sequences; first += config_.micro_batch()) {
     const auto part = [&](const torch::Tensor& all_BT) {
-      return all_BT.slice(0, first, std::min(first + config_.micro_batch(), sequences)).to(device_);
+      return all_BT.slice(0, first, std::min(first + config_.micro_batch(), sequences));
     };
     watchdog_.enter(result.step, "the forward and backward pass of a micro-batch");
     ForwardContext context;
@@ -131,14 +146,15 @@ StepResult Trainer::step() {
     }
     const auto forward = [&] {
       RECORD_USER_SCOPE("forward");
-      const torch::Tensor token_loss_bT = model_->token_loss(part(batch.inputs_BT), part(batch.targets_BT), context);
+      const torch::Tensor token_loss_bT = model_->token_loss(part(inputs_BT), part(targets_BT), context);
       return (token_loss_bT * part(weights_BT)).sum();
     };
     const torch::Tensor loss = forward();
     RECORD_USER_SCOPE("backward");
     reducer_ ? reducer_->backward(loss, first + config_.micro_batch() >= sequences) : loss.backward();
-    result.loss += loss.item<double>();
+    loss_sum += loss.detach().to(torch::kDouble);
   }
+  result.loss = loss_sum.item<double>();  // the step's first wait for a GPU
   watchdog_.enter(result.step, "the sum over gradients, the optimizer");
   if (reducer_) {
     const std::vector<double> sums = options_.ranks->sum({result.loss, reducer_->own_squares()});
@@ -178,8 +194,8 @@ StepResult Trainer::step() {
   return result;
 }
 
-// This rank's sequences of the step: an equal share each, in order of ranks.
-Batch Trainer::next_batch(const std::vector<std::int64_t>& positions) const {
+// This rank's sequences of a step: an equal share each, in order of ranks.
+Batch Trainer::read_batch(const std::vector<std::int64_t>& positions) const {
   const std::int64_t ranks = options_.ranks != nullptr ? options_.ranks->size() : 1;
   const std::int64_t share = static_cast<std::int64_t>(positions.size()) / ranks, first = rank() * share;
   std::vector<MixtureOrder::Sample> samples;

@@ -27,6 +27,7 @@
 #include "model/language_model.h"
 #include "optim/adamw.h"
 #include "optim/schedule.h"
+#include "train/batch_prefetch.h"
 #include "train/inner_loop_watch.h"
 #include "train/metrics.h"
 #include "train/resume.h"
@@ -91,7 +92,7 @@ class Trainer {
   void resume(const ResumePoint& point);
   void start_from(const fs::path& directory);
   void announce() const;
-  Batch next_batch(const std::vector<std::int64_t>& positions) const;
+  Batch read_batch(const std::vector<std::int64_t>& positions) const;
   // Skips the step or rolls the run back; throws when neither may be done any more.
   void recover(const BadStep& bad);
   void skip_step(const BadStep& bad);
@@ -120,6 +121,7 @@ class Trainer {
   std::vector<MixtureSource> train_data_, valid_data_;
   std::int64_t eval_samples_;  // of each validation set, however many ranks share them
   std::optional<MixtureOrder> order_;
+  std::unique_ptr<BatchPrefetch> batches_;
   std::string tokenizer_;  // bytes of tokenizer.model
   std::shared_ptr<LanguageModel> model_;
   NamedParameters parameters_;

@@ -119,6 +119,8 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   for (const MixtureSource& source : train_data_)
     sources.push_back({source.name, source.data.num_samples(config_.train.context), source.weight});
   order_.emplace(sources, config_.data.order == DataOrder::kShuffled, seed);
+  batches_ = std::make_unique<BatchPrefetch>(
+      [this](const std::vector<std::int64_t>& positions) { return read_batch(positions); }, device_.is_cuda());
   state_.seed = config_.train.seed;
   state_.data = mixture_fingerprint(train_data_);
   if (newest) {

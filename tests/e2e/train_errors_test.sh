@@ -144,6 +144,22 @@ damage "$newest/model.safetensors"
 refused "model.safetensors" "init_from=$newest" output_dir=fresh
 repair "$newest/model.safetensors"
 
+# --- no memory: what to change, and the run is where it was ---
+free="GPU 0 has a total capacity of 79.11 GiB of which 0.50 GiB is free"
+# out_of_memory TEXT [key=value ...]
+out_of_memory() {
+  local text=$1 got=0
+  shift
+  TTT_FAULT=out_of_memory@10 "$TTT" train run.yaml --quiet train.steps=12 "$@" >out.txt 2>errors.txt </dev/null || got=$?
+  [ "$got" -eq 1 ] || { fail "exit code $got without memory"; cat errors.txt >&2; }
+  grep '^error: ' errors.txt | grep -qF -- "out of memory in step 10, in micro-batches of $text, and start the same command again" ||
+    { fail "no '$text'"; cat errors.txt >&2; }
+}
+out_of_memory "2 x 64 tokens (CUDA out of memory. Tried to allocate 1.00 GiB. $free); set train.micro_batch to 1, which changes results by rounding alone, or train.recompute to true"
+out_of_memory "1 x 64 tokens (CUDA out of memory. Tried to allocate 1.00 GiB. $free); set train.recompute to true" train.micro_batch=1
+out_of_memory "1 x 64 tokens (CUDA out of memory. Tried to allocate 1.00 GiB. $free); take a shorter train.context or a smaller model, or more processes with dist.zero: 1" \
+  train.micro_batch=1 train.recompute=true
+
 # After all of this the run still goes on.
 "$TTT" train run.yaml train.steps=12 >out.txt 2>&1 || { cat out.txt; fail "the run does not go on"; }
 [ -d run/checkpoints/step_00000012 ] || fail "no checkpoint of step 12"
