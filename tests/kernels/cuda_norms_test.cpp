@@ -14,12 +14,12 @@ constexpr float kEps = 1e-6f;
 
 template <class Element>
 struct RmsNorm {
-  const std::size_t rows, width, parts = row_blocks(rows);
+  const std::int64_t rows, width, parts = row_blocks(rows);
   const bool residual;
   Tensor<float> x, weight, x_new, scale, d_residual, dx, dweight;
   Tensor<Element> delta, y, dy, d_delta;
 
-  RmsNorm(std::size_t N, std::size_t D, bool with_residual, bool aligned)
+  RmsNorm(std::int64_t N, std::int64_t D, bool with_residual, bool aligned)
       : rows(N),
         width(D),
         residual(with_residual),
@@ -37,13 +37,15 @@ struct RmsNorm {
     x.randomise(1), weight.randomise(2, 1, 0.2), d_residual.randomise(3), delta.randomise(4), dy.randomise(5);
   }
   RmsNormForward<Element> forward() {
-    RmsNormForward<Element> p{.rows = static_cast<std::int64_t>(rows), .width = static_cast<std::int64_t>(width)};
+    RmsNormForward<Element> p;
+    p.rows = rows, p.width = width;
     p.x = x.data(), p.weight = weight.data(), p.eps = kEps, p.y = y.data(), p.scale = scale.data();
     if (residual) p.delta = delta.data(), p.x_new = x_new.data();
     return p;
   }
   RmsNormBackward<Element> backward() {
-    RmsNormBackward<Element> p{.rows = static_cast<std::int64_t>(rows), .width = static_cast<std::int64_t>(width)};
+    RmsNormBackward<Element> p;
+    p.rows = rows, p.width = width;
     p.dy = dy.data(), p.x = (residual ? x_new : x).data(), p.weight = weight.data(), p.scale = scale.data();
     p.dx = dx.data(), p.dweight = dweight.data();
     if (residual) p.d_residual = d_residual.data(), p.d_delta = d_delta.data();
@@ -52,20 +54,20 @@ struct RmsNorm {
   void expect_right() const {
     std::vector<double> sum(rows * width), right_y(rows * width), right_dx(rows * width), right_scale(rows),
         right_dweight(width, 0);
-    for (std::size_t r = 0; r < rows; ++r) {
-      const std::size_t at = r * width;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const std::int64_t at = r * width;
       double squares = 0, mean = 0;
-      for (std::size_t i = at; i < at + width; ++i) {
+      for (std::int64_t i = at; i < at + width; ++i) {
         sum[i] = x[i] + (residual ? delta[i] : 0);
         squares += sum[i] * sum[i];
       }
       const double s = right_scale[r] = 1 / std::sqrt(squares / static_cast<double>(width) + kEps);
-      for (std::size_t i = at; i < at + width; ++i) {
+      for (std::int64_t i = at; i < at + width; ++i) {
         right_y[i] = sum[i] * s * weight[i - at];
         right_dweight[i - at] += dy[i] * sum[i] * s;
         mean += dy[i] * weight[i - at] * sum[i] * s / static_cast<double>(width);
       }
-      for (std::size_t i = at; i < at + width; ++i)
+      for (std::int64_t i = at; i < at + width; ++i)
         right_dx[i] = (residual ? d_residual[i] : 0) + s * (dy[i] * weight[i - at] - sum[i] * s * mean);
     }
     EXPECT_LE(relative_error(y, right_y), kRowTolerance<Element>);
@@ -91,7 +93,7 @@ TYPED_TEST_SUITE(CudaRmsNorm, Elements);
 
 TYPED_TEST(CudaRmsNorm, AgreesWithPlainLoops) {
   struct Case {
-    std::size_t rows, width;
+    std::int64_t rows, width;
     bool residual, aligned;
   };
   for (const Case& c : {Case{11, 768, true, true},
@@ -131,7 +133,7 @@ TYPED_TEST(CudaRmsNorm, HasNoRaces) {
   expect_no_races([](LaneOrder order) {
     RmsNorm<TypeParam> norm(9, 900, true, true);
     run<RmsNormForwardBlock<TypeParam, 128, 2>>(norm.forward(), 9, order);
-    run<RmsNormBackwardBlock<TypeParam, 128, 2>>(norm.backward(), static_cast<std::int64_t>(norm.parts), order);
+    run<RmsNormBackwardBlock<TypeParam, 128, 2>>(norm.backward(), norm.parts, order);
     return norm.results();
   });
 }
@@ -148,14 +150,14 @@ enum class HeadOrder { kHeadsOutside, kTokensOutside };  // memory of [B,H,T,K] 
 
 template <class Element, class Source>
 struct LayerNormGate {
-  const std::size_t B, H, T, K, N = B * T, D = H * K, parts = row_blocks(N);
+  const std::int64_t B, H, T, K, N = B * T, D = H * K, parts = row_blocks(N);
   const HeadOrder order;
   const bool gated;
   Tensor<Source> o, d_o;
   Tensor<float> weight, bias, mean, scale, dweight, dbias;
   Tensor<Element> gate, y, dy, dgate;
 
-  LayerNormGate(std::size_t batch, std::size_t heads, std::size_t time, std::size_t head_dim, HeadOrder head_order,
+  LayerNormGate(std::int64_t batch, std::int64_t heads, std::int64_t time, std::int64_t head_dim, HeadOrder head_order,
                 bool with_gate, bool aligned)
       : B(batch),
         H(heads),
@@ -177,21 +179,20 @@ struct LayerNormGate {
         dgate(N * D) {
     o.randomise(1, 2, 1), weight.randomise(2, 1, 0.2), bias.randomise(3), gate.randomise(4, 0, 2), dy.randomise(5);
   }
-  template <class T>
-  HeadRows<T> heads_of(T* data) const {
-    const auto step = [](std::size_t x) { return static_cast<std::int64_t>(x); };
-    return order == HeadOrder::kHeadsOutside ? HeadRows<T>{data, step(D * this->T), step(this->T * K), step(K)}
-                                             : HeadRows<T>{data, step(D * this->T), step(K), step(D)};
+  template <class Value>
+  HeadRows<Value> heads_of(Value* data) const {
+    return order == HeadOrder::kHeadsOutside ? HeadRows<Value>{data, D * T, T * K, K}
+                                             : HeadRows<Value>{data, D * T, K, D};
   }
   // Where column i of token n lies in o.
-  std::size_t place(std::size_t n, std::size_t i) const {
-    const std::size_t b = n / T, t = n % T, h = i / K, k = i % K;
+  std::int64_t place(std::int64_t n, std::int64_t i) const {
+    const std::int64_t b = n / T, t = n % T, h = i / K, k = i % K;
     return order == HeadOrder::kHeadsOutside ? ((b * H + h) * T + t) * K + k : n * D + i;
   }
   template <class Arguments>
   Arguments shared() {
     Arguments p;
-    p.sequences = static_cast<std::int64_t>(B), p.time = static_cast<std::int64_t>(T);
+    p.sequences = B, p.time = T;
     p.heads = static_cast<int>(H), p.head_dim = static_cast<int>(K);
     p.o = heads_of<const Source>(o.data()), p.weight = weight.data(), p.bias = bias.data();
     if (gated) p.gate = gate.data();
@@ -213,14 +214,14 @@ struct LayerNormGate {
     const double width = static_cast<double>(D);
     std::vector<double> right_y(N * D), right_do(N * D), right_dgate(N * D), right_dweight(D, 0), right_dbias(D, 0),
         right_mean(N), right_scale(N), xh(D), dxh(D);
-    for (std::size_t n = 0; n < N; ++n) {
+    for (std::int64_t n = 0; n < N; ++n) {
       double sum = 0, squares = 0, mean_d = 0, mean_dot = 0;
-      for (std::size_t i = 0; i < D; ++i) sum += o[place(n, i)];
+      for (std::int64_t i = 0; i < D; ++i) sum += o[place(n, i)];
       const double m = right_mean[n] = sum / width;
-      for (std::size_t i = 0; i < D; ++i) squares += std::pow(o[place(n, i)] - m, 2);
+      for (std::int64_t i = 0; i < D; ++i) squares += std::pow(o[place(n, i)] - m, 2);
       const double s = right_scale[n] = 1 / std::sqrt(squares / width + kEps);
-      for (std::size_t i = 0; i < D; ++i) {
-        const std::size_t at = n * D + i;
+      for (std::int64_t i = 0; i < D; ++i) {
+        const std::int64_t at = n * D + i;
         xh[i] = (o[place(n, i)] - m) * s;
         const double normed = xh[i] * weight[i] + bias[i];
         double factor = 1, d = dy[at];
@@ -235,7 +236,7 @@ struct LayerNormGate {
         dxh[i] = d * weight[i];
         mean_d += dxh[i] / width, mean_dot += dxh[i] * xh[i] / width;
       }
-      for (std::size_t i = 0; i < D; ++i) right_do[place(n, i)] = s * (dxh[i] - mean_d - xh[i] * mean_dot);
+      for (std::int64_t i = 0; i < D; ++i) right_do[place(n, i)] = s * (dxh[i] - mean_d - xh[i] * mean_dot);
     }
     EXPECT_LE(relative_error(y, right_y), kRowTolerance<Element>);
     EXPECT_LE(relative_error(mean, right_mean), kRowTolerance<float>);
@@ -271,7 +272,7 @@ using LayerNormGateOf = LayerNormGate<typename T::Element, typename T::Source>;
 TYPED_TEST(CudaLayerNormGate, AgreesWithPlainLoops) {
   const auto heads = HeadOrder::kHeadsOutside, tokens = HeadOrder::kTokensOutside;
   struct Case {
-    std::size_t B, H, T, K;
+    std::int64_t B, H, T, K;
     HeadOrder order;
     bool gated, aligned;
   };
@@ -297,7 +298,7 @@ TYPED_TEST(CudaLayerNormGate, HasNoRaces) {
     using E = typename TypeParam::Element;
     using S = typename TypeParam::Source;
     run<LayerNormGateForwardBlock<E, S, 128, 2>>(norm.forward(), 9, order);
-    run<LayerNormGateBackwardBlock<E, S, 128, 2>>(norm.backward(), static_cast<std::int64_t>(norm.parts), order);
+    run<LayerNormGateBackwardBlock<E, S, 128, 2>>(norm.backward(), norm.parts, order);
     return norm.results();
   });
 }

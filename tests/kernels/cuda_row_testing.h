@@ -49,7 +49,11 @@ class Tensor {
       data()[i] = static_cast<T>(x);
     }
   }
-  double operator[](std::size_t i) const { return float_of(const_cast<Tensor*>(this)->data()[i]); }
+  double operator[](std::size_t i) const {
+    const T x = const_cast<Tensor*>(this)->data()[i];
+    if constexpr (sizeof(T) == 2) return float_of(x);
+    return static_cast<double>(x);
+  }
   std::size_t size() const { return size_; }
   T* data() { return memory_.data() + before_; }
   std::vector<double> values() const {
