@@ -97,6 +97,9 @@ void wait_for_copies() {
 inline float inverse_sqrt(float x) {
   return 1 / std::sqrt(x);
 }
+inline float square_root(float x) {
+  return std::sqrt(x);
+}
 // e^x, to about 2 + |x| units in the last place.
 inline float exponential(float x) {
   return std::exp(x);

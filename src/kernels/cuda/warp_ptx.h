@@ -89,6 +89,9 @@ TTT_DEVICE void wait_for_copies() {
 TTT_DEVICE float inverse_sqrt(float x) {
   return rsqrtf(x);
 }
+TTT_DEVICE float square_root(float x) {
+  return __fsqrt_rn(x);
+}
 TTT_DEVICE float exponential(float x) {
   return __expf(x);
 }

@@ -1,0 +1,210 @@
+// What the kernels that are bound by memory share: vectors of values from and to global memory, a thread's part of a
+// row, and sums over a block.
+#pragma once
+
+#include "kernels/cuda/warp.h"
+
+namespace ttt::kernels::cuda {
+
+// --- values in memory ---
+
+TTT_DEVICE float value_of(float x) {
+  return x;
+}
+TTT_DEVICE float value_of(std::uint16_t x) {
+  return low_bf16(x);
+}
+TTT_DEVICE void set(float* p, float x) {
+  *p = x;
+}
+TTT_DEVICE void set(std::uint16_t* p, float x) {
+  *p = static_cast<std::uint16_t>(pack_bf16(x, 0));
+}
+
+// One access of memory, at an address that is a multiple of its size.
+template <class T, int kCount>
+struct [[gnu::may_alias]] alignas(sizeof(T) * kCount) Access {
+  T at[kCount];
+};
+
+template <int kCount>
+TTT_DEVICE void load(const float* p, float* x) {
+  TTT_UNROLL
+  for (int i = 0; i < kCount; i += 4) {
+    const Access<float, 4> vector = *reinterpret_cast<const Access<float, 4>*>(p + i);
+    TTT_UNROLL
+    for (int j = 0; j < 4; ++j) x[i + j] = vector.at[j];
+  }
+}
+template <int kCount>
+TTT_DEVICE void load(const std::uint16_t* p, float* x) {
+  const auto vector = *reinterpret_cast<const Access<std::uint32_t, kCount / 2>*>(p);
+  TTT_UNROLL
+  for (int i = 0; i < kCount; i += 2) x[i] = low_bf16(vector.at[i / 2]), x[i + 1] = high_bf16(vector.at[i / 2]);
+}
+template <int kCount>
+TTT_DEVICE void store(float* p, const float* x) {
+  TTT_UNROLL
+  for (int i = 0; i < kCount; i += 4)
+    *reinterpret_cast<Access<float, 4>*>(p + i) = {{x[i], x[i + 1], x[i + 2], x[i + 3]}};
+}
+template <int kCount>
+TTT_DEVICE void store(std::uint16_t* p, const float* x) {
+  Access<std::uint32_t, kCount / 2> vector;
+  TTT_UNROLL
+  for (int i = 0; i < kCount; i += 2) vector.at[i / 2] = pack_bf16(x[i], x[i + 1]);
+  *reinterpret_cast<Access<std::uint32_t, kCount / 2>*>(p) = vector;
+}
+
+// kCount values from column `first` on of a row of `width`. kWhole: they are all within the row and lie aligned;
+// otherwise one by one, and outside of the row `outside`.
+template <bool kWhole, int kCount, class T>
+TTT_DEVICE void load_some(const T* row, std::int64_t first, std::int64_t width, float* x, float outside = 0) {
+  if constexpr (kWhole) {
+    load<kCount>(row + first, x);
+  } else {
+    TTT_UNROLL
+    for (int i = 0; i < kCount; ++i) x[i] = first + i >= 0 && first + i < width ? value_of(row[first + i]) : outside;
+  }
+}
+template <bool kWhole, int kCount, class T>
+TTT_DEVICE void store_some(T* row, std::int64_t first, std::int64_t width, const float* x) {
+  if constexpr (kWhole) {
+    store<kCount>(row + first, x);
+  } else {
+    TTT_UNROLL
+    for (int i = 0; i < kCount; ++i) {
+      if (first + i >= 0 && first + i < width) set(row + first + i, x[i]);
+    }
+  }
+}
+
+// Whether all pointers (null ones too) are multiples of 16 bytes.
+template <class... T>
+TTT_DEVICE bool aligned(const T*... p) {
+  return (... | reinterpret_cast<std::uintptr_t>(p)) % 16 == 0;
+}
+
+// --- rows in registers ---
+
+// The places of a row's columns.
+struct SideBySide {
+  TTT_DEVICE int operator()(int column) const { return column; }
+};
+
+// A thread's part of a row of `width` values: kVectors times four neighbours, such that the threads' vectors lie side
+// by side. Columns beyond the row are 0. kWhole: rows are whole vectors, aligned.
+template <int kThreads, int kVectors, bool kWhole>
+struct RowPart {
+  static constexpr int kValues = 4 * kVectors;
+  int width;
+
+  // Of the first of a vector's values; whether value k is one of the row.
+  TTT_DEVICE static int column(int vector) { return 4 * (vector * kThreads + thread_in_block()); }
+  TTT_DEVICE bool within(int k) const { return column(k / 4) + (kWhole ? 0 : k % 4) < width; }
+
+  // A vector of `row`. place(column): where a column lies, from `row` on; a vector's columns side by side where kWhole.
+  template <class T, class Place>
+  TTT_DEVICE void load_vector(const T* row, int vector, float* x, const Place& place) const {
+    const int first = column(vector);
+    if (kWhole && first < width) {
+      cuda::load<4>(row + place(first), x);
+    } else {
+      TTT_UNROLL
+      for (int i = 0; i < 4; ++i) x[i] = !kWhole && first + i < width ? value_of(row[place(first + i)]) : 0;
+    }
+  }
+  template <class T, class Place>
+  TTT_DEVICE void store_vector(T* row, int vector, const float* x, const Place& place) const {
+    const int first = column(vector);
+    if constexpr (kWhole) {
+      if (first < width) cuda::store<4>(row + place(first), x);
+    } else {
+      TTT_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        if (first + i < width) set(row + place(first + i), x[i]);
+      }
+    }
+  }
+  template <class T>
+  TTT_DEVICE void load_vector(const T* row, int vector, float* x) const {
+    load_vector(row, vector, x, SideBySide());
+  }
+
+  template <class T, class Place = SideBySide>
+  TTT_DEVICE void load(const T* row, float (&x)[kValues], const Place& place = {}) const {
+    TTT_UNROLL
+    for (int v = 0; v < kVectors; ++v) load_vector(row, v, x + 4 * v, place);
+  }
+  template <class T, class Place = SideBySide>
+  TTT_DEVICE void store(T* row, const float (&x)[kValues], const Place& place = {}) const {
+    TTT_UNROLL
+    for (int v = 0; v < kVectors; ++v) store_vector(row, v, x + 4 * v, place);
+  }
+};
+
+// The rows [first, last) of a block that sums over its rows.
+struct RowRange {
+  std::int64_t first, last;
+};
+TTT_DEVICE RowRange rows_of_block(std::int64_t rows) {
+  return {rows * block_in_grid() / blocks_in_grid(), rows * (block_in_grid() + 1) / blocks_in_grid()};
+}
+
+// --- over a block ---
+
+// Sums and maxima over all threads of a block, the same bits at each of them: over a warp by shuffles, then over the
+// warps through shared memory. Two buffers in turn, so that one barrier is enough: who writes a buffer again has passed
+// the barrier at which all had read it.
+template <int kThreads, int kMost>
+class BlockExchange {
+ public:
+  static constexpr int kWarps = kThreads / 32;
+  static constexpr int kBytes = 2 * kWarps * kMost * 4;
+  static_assert((kWarps & (kWarps - 1)) == 0);
+
+  TTT_DEVICE explicit BlockExchange(char* memory) : memory_(reinterpret_cast<float*>(memory)) {}
+
+  template <int n>
+  TTT_DEVICE void sum(float (&x)[n]) {
+    combine(x, [](float a, float b) { return a + b; });
+  }
+  TTT_DEVICE float largest(float x) {
+    float values[1] = {x};
+    combine(values, [](float a, float b) { return a > b ? a : b; });
+    return values[0];
+  }
+
+ private:
+  template <int n, class Operation>
+  TTT_DEVICE void combine(float (&x)[n], const Operation& operation) {
+    static_assert(n <= kMost);
+    float* buffer = memory_ + turn_ * (kWarps * kMost);
+    turn_ ^= 1;
+    TTT_UNROLL
+    for (int k = 0; k < n; ++k) {
+      TTT_UNROLL
+      for (int mask = 16; mask > 0; mask /= 2) x[k] = operation(x[k], shuffle_xor(x[k], mask));
+      if (thread_in_block() % 32 == 0) buffer[thread_in_block() / 32 * kMost + k] = x[k];
+    }
+    sync_block();
+    TTT_UNROLL
+    for (int k = 0; k < n; ++k) {
+      x[k] = buffer[thread_in_block() % kWarps * kMost + k];
+      TTT_UNROLL
+      for (int mask = kWarps / 2; mask > 0; mask /= 2) x[k] = operation(x[k], shuffle_xor(x[k], mask));
+    }
+  }
+
+  float* memory_;
+  int turn_ = 0;
+};
+
+// --- functions ---
+
+// 1 / (1 + e^-x)
+TTT_DEVICE float sigmoid(float x) {
+  return reciprocal(1 + exponential(-x));
+}
+
+}  // namespace ttt::kernels::cuda

@@ -1,0 +1,177 @@
+// The optimizer's CUDA kernels, run by emulated lanes, against plain loops in double.
+#include "kernels/cuda/adamw.h"
+
+#include <memory>
+
+#include "kernels/cuda_row_testing.h"
+
+namespace ttt::kernels::cuda {
+namespace {
+
+constexpr double kBeta1 = 0.9, kBeta2 = 0.95, kEps = 1e-8;
+
+TEST(CudaAdamW, ChunksCoverEveryTensor) {
+  const std::vector<std::int64_t> sizes = {5, 0, 32768, 70000, 1};
+  std::vector<std::int64_t> covered(sizes.size(), 0);
+  for (const TensorChunk& chunk : chunks_of(sizes)) {
+    EXPECT_GT(chunk.count, 0);
+    EXPECT_LE(chunk.count, 32768);
+    EXPECT_EQ(chunk.first % 32768, 0);
+    EXPECT_EQ(chunk.first, covered[chunk.tensor]);
+    covered[chunk.tensor] += chunk.count;
+  }
+  EXPECT_EQ(covered, sizes);
+}
+
+// Tensors of two groups, aligned and not, with a bf16 copy and without, and the same in double.
+template <class Element>
+struct Optimizer {
+  struct One {
+    Tensor<float> parameter, exp_avg, exp_avg_sq;
+    Tensor<std::uint16_t> copy;
+    Tensor<Element> gradient;
+    std::vector<double> p, m, v;  // as they should be
+    int group;
+    One(std::size_t size, bool aligned, int of_group)
+        : parameter(size, aligned),
+          exp_avg(size),
+          exp_avg_sq(size),
+          copy(size),
+          gradient(size, aligned),
+          m(size, 0),
+          v(size, 0),
+          group(of_group) {}
+  };
+  std::vector<std::unique_ptr<One>> all;
+  std::vector<const Element*> gradients;
+  std::vector<AdamWTensor> tensors;
+  std::vector<AdamWGroup> groups = {{1e-2f, 0.1f}, {3e-3f, 0}};
+  std::vector<TensorChunk> chunks;
+  std::vector<float> squares;
+  BiasCorrections corrections;
+  ClippedNorm clipped;
+  int updates = 0;
+
+  Optimizer() {
+    std::vector<std::int64_t> sizes;
+    for (const auto& [size, aligned] : {std::pair{33000, true}, {1, true}, {1027, true}, {515, false}, {4, true}}) {
+      const int i = static_cast<int>(all.size());
+      One& one = *all.emplace_back(std::make_unique<One>(size, aligned, i % 2));
+      one.parameter.randomise(10 + i), one.exp_avg.randomise(0, 0, 0), one.exp_avg_sq.randomise(0, 0, 0);
+      one.p = one.parameter.values();
+      gradients.push_back(one.gradient.data());
+      tensors.push_back({one.parameter.data(), one.exp_avg.data(), one.exp_avg_sq.data(),
+                         i != 1 ? one.copy.data() : nullptr, one.group});
+      sizes.push_back(size);
+    }
+    chunks = chunks_of(sizes);
+    squares.resize(chunks.size());
+  }
+  GradientSquares<Element> sum_squares() {
+    return {gradients.data(), chunks.data(), static_cast<std::int64_t>(chunks.size()), squares.data()};
+  }
+  GradientNorm sum_norm(double max_norm) {
+    return {squares.data(), static_cast<std::int64_t>(squares.size()), static_cast<float>(max_norm), &clipped};
+  }
+  AdamWUpdate<Element> update() {
+    return {gradients.data(), tensors.data(), groups.data(), chunks.data(), static_cast<std::int64_t>(chunks.size()),
+            &corrections,     &clipped,       kBeta1,        kBeta2,        kEps};
+  }
+  // New gradients for the next step, of which the double's part is done here. Returns their norm.
+  double begin_step(double max_norm) {
+    ++updates;
+    double total = 0;
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      all[i]->gradient.randomise(static_cast<unsigned>(100 * updates + i));
+      for (const double g : all[i]->gradient.values()) total += g * g;
+    }
+    const double norm = std::sqrt(total), factor = max_norm > 0 && norm > max_norm ? max_norm / norm : 1;
+    const double correction1 = 1 - std::pow(kBeta1, updates), correction2 = 1 - std::pow(kBeta2, updates);
+    corrections = {static_cast<float>(correction1), static_cast<float>(std::sqrt(correction2))};
+    for (const auto& one : all) {
+      const double lr = groups[one->group].lr, weight_decay = groups[one->group].weight_decay;
+      for (std::size_t k = 0; k < one->p.size(); ++k) {
+        const double g = factor * one->gradient[k];
+        double &p = one->p[k], &m = one->m[k], &v = one->v[k];
+        m = kBeta1 * m + (1 - kBeta1) * g;
+        v = kBeta2 * v + (1 - kBeta2) * g * g;
+        p -= lr * (m / correction1 / (std::sqrt(v / correction2) + kEps) + weight_decay * p);
+      }
+    }
+    return norm;
+  }
+  void expect_right() const {
+    for (const auto& one : all) {
+      EXPECT_LE(relative_error(one->parameter, one->p), kRowTolerance<float>);
+      EXPECT_LE(relative_error(one->exp_avg, one->m), kRowTolerance<float>);
+      EXPECT_LE(relative_error(one->exp_avg_sq, one->v), kRowTolerance<float>);
+      if (&one == &all[1]) {
+        EXPECT_TRUE(std::isnan(one->copy[0]));
+      } else {
+        EXPECT_LE(relative_error(one->copy, one->p), kRowTolerance<std::uint16_t>);
+      }
+    }
+  }
+};
+
+template <class Element>
+class CudaAdamWOf : public ::testing::Test {};
+using Elements = ::testing::Types<std::uint16_t, float>;
+TYPED_TEST_SUITE(CudaAdamWOf, Elements);
+
+TYPED_TEST(CudaAdamWOf, StepsAgreeWithPlainLoops) {
+  Optimizer<TypeParam> optimizer;
+  for (const double max_norm : {1.0, 0.0, 1e9}) {
+    const double norm = optimizer.begin_step(max_norm);
+    launch(optimizer.sum_squares());
+    launch(optimizer.sum_norm(max_norm));
+    EXPECT_NEAR(optimizer.clipped.norm, norm, 1e-6 * norm);
+    EXPECT_NEAR(optimizer.clipped.factor, max_norm == 1 ? 1 / norm : 1, 1e-6 / norm);
+    launch(optimizer.update());
+    optimizer.expect_right();
+  }
+}
+
+TYPED_TEST(CudaAdamWOf, WithoutANormGradientsAreTakenAsTheyAre) {
+  Optimizer<TypeParam> optimizer;
+  optimizer.begin_step(0);
+  auto update = optimizer.update();
+  update.norm = nullptr;
+  launch(update);
+  optimizer.expect_right();
+}
+
+TYPED_TEST(CudaAdamWOf, HasNoRaces) {
+  expect_no_races([](LaneOrder order) {
+    Optimizer<TypeParam> optimizer;
+    optimizer.begin_step(1);
+    const auto blocks = static_cast<std::int64_t>(optimizer.chunks.size());
+    run<GradientSquaresBlock<TypeParam>>(optimizer.sum_squares(), blocks, order);
+    run<GradientNormBlock>(optimizer.sum_norm(1), 1, order);
+    run<AdamWUpdateBlock<TypeParam>>(optimizer.update(), blocks, order);
+    std::vector<double> results = {optimizer.clipped.norm, optimizer.clipped.factor};
+    for (const auto& one : optimizer.all) append(results, one->parameter.values());
+    return results;
+  });
+}
+
+// More sums than threads, of very different sizes: fp64 keeps them all.
+TEST(CudaAdamW, TheNormOfManySums) {
+  std::vector<float> squares(3000, 1e-3f);
+  squares[1234] = 1e6f;
+  ClippedNorm clipped;
+  launch(GradientNorm{squares.data(), 3000, 10, &clipped});
+  EXPECT_NEAR(clipped.norm, std::sqrt(1e6 + 2.999), 1e-4);
+  EXPECT_NEAR(clipped.factor, 10 / std::sqrt(1e6 + 2.999), 1e-8);
+}
+
+TEST(CudaAdamW, ANormThatIsNoNumberShowsAndScalesNothing) {
+  const std::vector<float> squares = {1, NAN, 1};
+  ClippedNorm clipped;
+  launch(GradientNorm{squares.data(), 3, 10, &clipped});
+  EXPECT_TRUE(std::isnan(clipped.norm));
+  EXPECT_EQ(clipped.factor, 1);
+}
+
+}  // namespace
+}  // namespace ttt::kernels::cuda
