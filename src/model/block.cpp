@@ -35,11 +35,13 @@ torch::Tensor Block::compute(const torch::Tensor& x_BTD, const ForwardContext& c
               return pre_conv_->forward(part_BTD, state ? &state->pre_conv_window_BWD : nullptr);
             });
   }
-  y_BTD = y_BTD + by_segments(mixer_norm_->forward(y_BTD), context,
-                              [&](const torch::Tensor& part_BTD, const ForwardContext& part_context) {
-                                return mixer_->forward(part_BTD, part_context, state ? state->mixer.get() : nullptr);
-                              });
-  return mlp_ ? y_BTD + mlp_->forward(mlp_norm_->forward(y_BTD)) : y_BTD;
+  const torch::Tensor mixed_BTD = by_segments(
+      mixer_norm_->forward(y_BTD), context, [&](const torch::Tensor& part_BTD, const ForwardContext& part_context) {
+        return mixer_->forward(part_BTD, part_context, state ? state->mixer.get() : nullptr);
+      });
+  if (!mlp_) return y_BTD + mixed_BTD;
+  const NormedSum mixed = mlp_norm_->forward(y_BTD, mixed_BTD);
+  return mixed.sum + mlp_->forward(mixed.y);
 }
 
 ModelState::BlockState Block::initial_state(std::int64_t batch) const {

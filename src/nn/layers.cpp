@@ -22,6 +22,10 @@ torch::Tensor RmsNorm::forward(const torch::Tensor& x) const {
   return rms_norm(x, weight, eps_, output_type_);
 }
 
+NormedSum RmsNorm::forward(const torch::Tensor& x, const torch::Tensor& delta) const {
+  return add_rms_norm(x, delta, weight, eps_, output_type_);
+}
+
 CausalConv::CausalConv(std::int64_t width)
     : Weight(at::IntArrayRef({width, 1, kConvWidth})), bias(register_parameter("bias", torch::empty(width))) {}
 

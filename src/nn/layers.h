@@ -6,6 +6,7 @@
 
 #include <torch/nn/module.h>
 #include <torch/types.h>
+#include "ops/rms_norm.h"
 
 #include <cstdint>
 #include <memory>
@@ -41,6 +42,7 @@ class RmsNorm : public Weight {
  public:
   RmsNorm(std::int64_t width, double eps) : Weight(at::IntArrayRef({width})), eps_(eps) {}
   torch::Tensor forward(const torch::Tensor& x) const;
+  NormedSum forward(const torch::Tensor& x, const torch::Tensor& delta) const;  // of x + delta
   void set_output_type(std::optional<at::ScalarType> type) { output_type_ = type; }
 
  private:

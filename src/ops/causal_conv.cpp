@@ -9,7 +9,9 @@
 #include "base/error.h"
 #include "kernels/cpu/rows.h"
 #include "ops/parallel.h"
+#include "ops/row_cuda.h"
 #include "ops/row_dispatch.h"
+#include "ops/sequence_cuda.h"
 
 namespace ttt {
 namespace {
@@ -47,6 +49,11 @@ struct CausalConvFunction : torch::autograd::Function<CausalConvFunction> {
     const auto B = x_BTD.size(0), time = x_BTD.size(1), D = x_BTD.size(2);
     const at::Tensor weight_WD = weight_D1W.squeeze(1).t().contiguous();
     const at::Tensor y_BTD = at::empty_like(x_BTD);
+    context->save_for_backward({x_BTD, weight_WD, window_BWD});
+    if (cuda_takes(x_BTD, x_BTD.scalar_type())) {
+      on_cuda::causal_conv(x_BTD, {weight_WD, bias_D}, window_BWD, y_BTD);
+      return y_BTD;
+    }
     dispatch_rows(x_BTD.scalar_type(), [&](auto types) {
       using T = typename decltype(types)::T;
       using S = typename decltype(types)::S;
@@ -58,7 +65,6 @@ struct CausalConvFunction : torch::autograd::Function<CausalConvFunction> {
           rows::conv<T, S>(D, taps(row / time, row % time).data(), weight_ptr, bias_ptr, y_ptr + row * D);
       });
     });
-    context->save_for_backward({x_BTD, weight_WD, window_BWD});
     return y_BTD;
   }
 
@@ -67,8 +73,13 @@ struct CausalConvFunction : torch::autograd::Function<CausalConvFunction> {
     const at::Tensor &x_BTD = saved[0], &weight_WD = saved[1], &window_BWD = saved[2];
     const at::Tensor dy_BTD = grads[0].contiguous();
     const auto B = x_BTD.size(0), time = x_BTD.size(1), D = x_BTD.size(2);
+    const at::Tensor dx_BTD = at::empty_like(x_BTD);
+    if (cuda_takes(x_BTD, x_BTD.scalar_type())) {
+      const auto d = on_cuda::causal_conv_backward(dy_BTD, x_BTD, weight_WD, window_BWD, dx_BTD);
+      return {dx_BTD, d.weight_WD.t().unsqueeze(1).contiguous(), d.bias_D, at::Tensor()};
+    }
     const auto ranges = range_count(B * time, grain_rows(D));
-    const at::Tensor zeros_D = at::zeros({D}, x_BTD.options()), dx_BTD = at::empty_like(x_BTD);
+    const at::Tensor zeros_D = at::zeros({D}, x_BTD.options());
     const at::Tensor d_weight_RWD = at::zeros({ranges, kConvWidth, D}, weight_WD.options());
     const at::Tensor d_bias_RD = at::zeros({ranges, D}, weight_WD.options());
     dispatch_rows(x_BTD.scalar_type(), [&](auto types) {
@@ -112,7 +123,8 @@ at::Tensor causal_conv(const at::Tensor& x_BTD, const at::Tensor& weight_D1W, co
                        const at::Tensor& window_BWD) {
   TTT_CHECK(x_BTD.dim() == 3 && weight_D1W.sizes() == at::IntArrayRef({x_BTD.size(2), 1, kConvWidth}), "x ",
             x_BTD.sizes(), ", weight ", weight_D1W.sizes());
-  if (!rows_take(x_BTD)) return causal_conv_composed(x_BTD, weight_D1W, bias_D, window_BWD);
+  if (!rows_take(x_BTD) && !cuda_takes(x_BTD, x_BTD.scalar_type()))
+    return causal_conv_composed(x_BTD, weight_D1W, bias_D, window_BWD);
   return CausalConvFunction::apply(x_BTD.contiguous(), weight_D1W, bias_D, window_or_zeros(x_BTD, window_BWD));
 }
 

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "kernels/cpu/rows.h"
 #include "ops/parallel.h"
+#include "ops/row_cuda.h"
 #include "ops/row_dispatch.h"
 
 namespace ttt {
@@ -21,6 +22,8 @@ constexpr std::int64_t kChunkBytes = std::int64_t{32} << 20;
 
 // loss and log-sum of each row of logits.
 void losses_of(const at::Tensor& logits_nV, const at::Tensor& targets_n, at::Tensor loss_n, at::Tensor log_sum_n) {
+  if (cuda_takes(logits_nV, logits_nV.scalar_type()))
+    return on_cuda::cross_entropy(logits_nV, targets_n, loss_n, log_sum_n);
   if (!rows_take(logits_nV)) {
     log_sum_n.copy_(at::logsumexp(logits_nV.to(log_sum_n.scalar_type()), {1}));
     loss_n.copy_(log_sum_n - logits_nV.gather(1, targets_n.unsqueeze(1)).squeeze(1));
@@ -45,6 +48,8 @@ void losses_of(const at::Tensor& logits_nV, const at::Tensor& targets_n, at::Ten
 // logits become dlogits = g (softmax - onehot), in place.
 void gradients_of(at::Tensor logits_nV, const at::Tensor& targets_n, const at::Tensor& log_sum_n,
                   const at::Tensor& grad_n) {
+  if (cuda_takes(logits_nV, logits_nV.scalar_type()))
+    return on_cuda::cross_entropy_gradient(logits_nV, targets_n, log_sum_n, grad_n);
   if (!rows_take(logits_nV)) {
     const at::Tensor grad_n1 = grad_n.unsqueeze(1);
     at::Tensor d_logits_nV = (logits_nV - log_sum_n.unsqueeze(1)).exp_().mul_(grad_n1);

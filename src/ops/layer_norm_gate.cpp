@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "kernels/cpu/rows.h"
 #include "ops/parallel.h"
+#include "ops/row_cuda.h"
 #include "ops/row_dispatch.h"
 
 namespace ttt {
@@ -39,7 +40,13 @@ struct LayerNormGateFunction : torch::autograd::Function<LayerNormGateFunction> 
     const auto B = o_BHTK.size(0), H = o_BHTK.size(1), time = o_BHTK.size(2), K = o_BHTK.size(3), D = H * K;
     const at::Tensor y_BTD = at::empty({B, time, D}, o_BHTK.options().dtype(to));
     const Places places(o_BHTK);
-    const at::Tensor mean_N = at::empty({B * time}, o_BHTK.options()), scale_N = at::empty_like(mean_N);
+    const at::Tensor mean_N = at::empty({B * time}, weight_D.options().requires_grad(false));
+    const at::Tensor scale_N = at::empty_like(mean_N);
+    context->save_for_backward({o_BHTK, weight_D, bias_D, gate_BTD, mean_N, scale_N});
+    if (cuda_takes(o_BHTK, to)) {
+      on_cuda::layer_norm_gate(o_BHTK, weight_D, bias_D, gate_BTD, kPostNormEps, y_BTD, mean_N, scale_N);
+      return y_BTD;
+    }
     dispatch_rows(to, [&](auto types) {
       using T = typename decltype(types)::T;
       using S = typename decltype(types)::S;
@@ -54,7 +61,6 @@ struct LayerNormGateFunction : torch::autograd::Function<LayerNormGateFunction> 
                                       y_ptr + row * D, mean_ptr + row, scale_ptr + row);
       });
     });
-    context->save_for_backward({o_BHTK, weight_D, bias_D, gate_BTD, mean_N, scale_N});
     return y_BTD;
   }
 
@@ -65,11 +71,16 @@ struct LayerNormGateFunction : torch::autograd::Function<LayerNormGateFunction> 
     const at::Tensor dy_BTD = grads[0].contiguous();
     const Places places(o_BHTK);
     const auto B = o_BHTK.size(0), H = o_BHTK.size(1), time = o_BHTK.size(2), K = o_BHTK.size(3), D = H * K;
-    const auto ranges = range_count(B * time, grain_rows(4 * D));
     const at::Tensor d_o_BHTK = at::empty_strided(o_BHTK.sizes(), o_BHTK.strides(), o_BHTK.options());
+    const at::Tensor d_gate_BTD = gate_BTD.defined() ? at::empty_like(gate_BTD) : at::Tensor();
+    if (cuda_takes(o_BHTK, dy_BTD.scalar_type())) {
+      const on_cuda::NormGradients d = on_cuda::layer_norm_gate_backward(dy_BTD, o_BHTK, weight_D, bias_D, gate_BTD,
+                                                                         mean_N, scale_N, d_o_BHTK, d_gate_BTD);
+      return {d_o_BHTK, d.weight_D, d.bias_D, d_gate_BTD, at::Tensor()};
+    }
+    const auto ranges = range_count(B * time, grain_rows(4 * D));
     const at::Tensor d_weight_RD = at::zeros({ranges, D}, o_BHTK.options());
     const at::Tensor d_bias_RD = at::zeros_like(d_weight_RD);
-    const at::Tensor d_gate_BTD = gate_BTD.defined() ? at::empty_like(gate_BTD) : at::Tensor();
     dispatch_rows(dy_BTD.scalar_type(), [&](auto types) {
       using T = typename decltype(types)::T;
       using S = typename decltype(types)::S;
@@ -114,10 +125,13 @@ at::Tensor layer_norm_gate(const at::Tensor& o_BHTK, const at::Tensor& weight_D,
   TTT_CHECK(o_BHTK.dim() == 4 && o_BHTK.size(1) * o_BHTK.size(3) == weight_D.size(0), "o ", o_BHTK.sizes(), ", weight ",
             weight_D.sizes());
   const at::ScalarType type = type_of(o_BHTK, gate_BTD, to);
-  if (!rows_take(o_BHTK, type)) return layer_norm_gate_composed(o_BHTK, weight_D, bias_D, gate_BTD, to);
+  const bool on_gpu = cuda_takes(o_BHTK, type);
+  if (!rows_take(o_BHTK, type) && !on_gpu) return layer_norm_gate_composed(o_BHTK, weight_D, bias_D, gate_BTD, to);
   std::optional<at::Tensor> gate;
   if (gate_BTD.defined()) gate = gate_BTD.to(type).contiguous();
-  return LayerNormGateFunction::apply(dense_heads(o_BHTK.to(wide_type(type))), weight_D, bias_D, gate, type);
+  // On a GPU o may be bf16 as well.
+  const at::Tensor o = on_gpu && o_BHTK.scalar_type() == at::kBFloat16 ? o_BHTK : o_BHTK.to(wide_type(type));
+  return LayerNormGateFunction::apply(dense_heads(o), weight_D, bias_D, gate, type);
 }
 
 }  // namespace ttt

@@ -14,6 +14,14 @@ constexpr double kRmsNormEps = 1e-6;
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight_D, double eps = kRmsNormEps,
                     std::optional<at::ScalarType> to = std::nullopt);
 
+// x + delta, and its norm: of a residual stream x [..., D] and what a layer adds to it, in one pass on a GPU.
+struct NormedSum {
+  at::Tensor sum;  // of x's type
+  at::Tensor y;    // of type `to`
+};
+NormedSum add_rms_norm(const at::Tensor& x, const at::Tensor& delta, const at::Tensor& weight_D,
+                       double eps = kRmsNormEps, std::optional<at::ScalarType> to = std::nullopt);
+
 // The same as ATen calls, on any device: what the fused loops of the CPU are tested against.
 at::Tensor rms_norm_composed(const at::Tensor& x, const at::Tensor& weight_D, double eps = kRmsNormEps,
                              std::optional<at::ScalarType> to = std::nullopt);

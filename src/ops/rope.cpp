@@ -7,7 +7,9 @@
 #include "base/error.h"
 #include "kernels/cpu/rows.h"
 #include "ops/parallel.h"
+#include "ops/row_cuda.h"
 #include "ops/row_dispatch.h"
+#include "ops/sequence_cuda.h"
 
 namespace ttt {
 namespace {
@@ -64,7 +66,11 @@ struct RopeFunction : torch::autograd::Function<RopeFunction> {
     const auto B = x_BTD.size(0), T = x_BTD.size(1), K = x_BTD.size(2) / H;
     const at::Tensor y_BHTK = at::empty({B, H, T, K}, x_BTD.options().dtype(to));
     context->saved_data["type"] = static_cast<std::int64_t>(x_BTD.scalar_type());
-    rotate_heads(x_BTD, y_BHTK, B, T, H, K, {cos_PK, sin_PK}, offset, 1);
+    if (cuda_takes(x_BTD, x_BTD.scalar_type())) {
+      on_cuda::rope(x_BTD, {cos_PK, sin_PK}, offset, y_BHTK);
+    } else {
+      rotate_heads(x_BTD, y_BHTK, B, T, H, K, {cos_PK, sin_PK}, offset, 1);
+    }
     context->save_for_backward({cos_PK, sin_PK});
     context->saved_data["offset"] = offset;
     return y_BHTK;
@@ -76,7 +82,13 @@ struct RopeFunction : torch::autograd::Function<RopeFunction> {
     const auto B = dy_BHTK.size(0), H = dy_BHTK.size(1), T = dy_BHTK.size(2), K = dy_BHTK.size(3);
     const auto type = static_cast<at::ScalarType>(context->saved_data["type"].toInt());
     const at::Tensor dx_BTD = at::empty({B, T, H * K}, dy_BHTK.options().dtype(type));
-    rotate_heads(dy_BHTK, dx_BTD, B, T, H, K, {saved[0], saved[1]}, context->saved_data["offset"].toInt(), -1);
+    const RopeTable table{saved[0], saved[1]};
+    const auto offset = context->saved_data["offset"].toInt();
+    if (cuda_takes(dx_BTD, type)) {
+      on_cuda::rope_backward(dy_BHTK, table, offset, dx_BTD);
+    } else {
+      rotate_heads(dy_BHTK, dx_BTD, B, T, H, K, table, offset, -1);
+    }
     return {dx_BTD, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
@@ -110,7 +122,8 @@ at::Tensor rope_split_heads(const at::Tensor& x_BTD, std::int64_t num_heads, con
                             std::int64_t offset, std::optional<at::ScalarType> to) {
   TTT_CHECK(x_BTD.dim() == 3 && x_BTD.size(2) == num_heads * table.cos_PK.size(1), "x ", x_BTD.sizes(), ", ", num_heads,
             " heads, table ", table.cos_PK.sizes());
-  if (!rows_take(x_BTD)) return rope_split_heads_composed(x_BTD.contiguous(), num_heads, table, offset, to);
+  if (!rows_take(x_BTD) && !cuda_takes(x_BTD, x_BTD.scalar_type()))
+    return rope_split_heads_composed(x_BTD.contiguous(), num_heads, table, offset, to);
   return RopeFunction::apply(x_BTD.contiguous(), num_heads, table.cos_PK, table.sin_PK, offset,
                              to.value_or(x_BTD.scalar_type()));
 }

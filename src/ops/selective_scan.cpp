@@ -10,7 +10,9 @@
 #include "base/error.h"
 #include "kernels/cpu/selective_scan.h"
 #include "ops/parallel.h"
+#include "ops/row_cuda.h"
 #include "ops/row_dispatch.h"
+#include "ops/sequence_cuda.h"
 
 namespace ttt {
 namespace {
@@ -58,9 +60,12 @@ ScanInputs contiguous(const ScanInputs& in) {
           in.B_BTN.contiguous(), in.C_BTN.contiguous(),  in.D_E.contiguous()};
 }
 
-// The states are not for bf16: only fp32 and fp64.
+// The states are not for bf16: fp32, and fp64 on the CPU.
+bool cuda_kernels_take(const at::Tensor& x) {
+  return x.scalar_type() == at::kFloat && cuda_takes(x, at::kFloat);
+}
 bool loops_take(const at::Tensor& x) {
-  return rows_take(x) && x.scalar_type() != at::kBFloat16;
+  return (rows_take(x) && x.scalar_type() != at::kBFloat16) || cuda_kernels_take(x);
 }
 
 // y; h [B,N,E] is advanced; starts [B,S,N,E], when defined, gets the states before each chunk.
@@ -88,6 +93,12 @@ struct SelectiveScanFunction : torch::autograd::Function<SelectiveScanFunction> 
     const ScanInputs in = contiguous({x_BTE, dt_BTE, A_EN, B_BTN, C_BTN, D_E});
     const Sizes sizes(x_BTE);
     const at::Tensor A_NE = A_EN.t().contiguous();
+    if (cuda_kernels_take(x_BTE)) {
+      at::Tensor starts;
+      const at::Tensor y_BTE = on_cuda::selective_scan(in, A_NE, {}, &starts);
+      context->save_for_backward({in.x_BTE, in.dt_BTE, A_NE, in.B_BTN, in.C_BTN, in.D_E, starts});
+      return y_BTE;
+    }
     const at::Tensor h_BNE = at::zeros({sizes.batch, kScanStates, sizes.channels}, x_BTE.options());
     const at::Tensor starts_BSNE = at::empty({sizes.batch, sizes.chunks, kScanStates, sizes.channels}, x_BTE.options());
     const at::Tensor y_BTE = run(in, A_NE, h_BNE, starts_BSNE);
@@ -101,6 +112,10 @@ struct SelectiveScanFunction : torch::autograd::Function<SelectiveScanFunction> 
     const ScanInputs in = {saved[0], saved[1], at::Tensor(), saved[3], saved[4], saved[5]};
     const Sizes sizes(in.x_BTE);
     const at::Tensor dy_BTE = grads[0].contiguous();
+    if (cuda_kernels_take(in.x_BTE)) {
+      const auto d = on_cuda::selective_scan_backward(in, A_NE, saved[6], dy_BTE);
+      return {d.x_BTE, d.dt_BTE, d.A_NE.t(), d.B_BTN, d.C_BTN, d.D_E};
+    }
     const auto options = in.x_BTE.options();
     const at::Tensor dx_BTE = at::empty_like(in.x_BTE), d_dt_BTE = at::empty_like(in.x_BTE);
     const at::Tensor dA_BNE = at::empty({sizes.batch, kScanStates, sizes.channels}, options);
@@ -163,6 +178,8 @@ at::Tensor selective_scan_advance(const ScanInputs& in, at::Tensor& h_BNE) {
   const torch::NoGradGuard no_grad;
   check(in);
   if (!loops_take(in.x_BTE)) return selective_scan_composed(in, &h_BNE);
+  if (cuda_kernels_take(in.x_BTE))
+    return on_cuda::selective_scan(contiguous(in), in.A_EN.t().contiguous(), h_BNE, nullptr);
   return run(contiguous(in), in.A_EN.t().contiguous(), h_BNE, {});
 }
 

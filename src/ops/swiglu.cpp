@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "kernels/cpu/rows.h"
 #include "ops/parallel.h"
+#include "ops/row_cuda.h"
 #include "ops/row_dispatch.h"
 
 namespace ttt {
@@ -20,6 +21,11 @@ constexpr std::int64_t kGrain = kGrainValues / 4;  // an exponential a value
 struct SwigluFunction : torch::autograd::Function<SwigluFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& gate, const at::Tensor& up) {
     const at::Tensor y = at::empty_like(gate);
+    context->save_for_backward({gate, up});
+    if (cuda_takes(gate, gate.scalar_type())) {
+      on_cuda::swiglu(gate, up, y);
+      return y;
+    }
     dispatch_rows(gate.scalar_type(), [&](auto types) {
       using T = typename decltype(types)::T;
       using S = typename decltype(types)::S;
@@ -29,7 +35,6 @@ struct SwigluFunction : torch::autograd::Function<SwigluFunction> {
         rows::swiglu<T, S>(end - begin, gate_ptr + begin, up_ptr + begin, y_ptr + begin);
       });
     });
-    context->save_for_backward({gate, up});
     return y;
   }
 
@@ -38,6 +43,10 @@ struct SwigluFunction : torch::autograd::Function<SwigluFunction> {
     const at::Tensor &gate = saved[0], &up = saved[1];
     const at::Tensor dy = grads[0].contiguous();
     const at::Tensor d_gate = at::empty_like(gate), d_up = at::empty_like(up);
+    if (cuda_takes(gate, gate.scalar_type())) {
+      on_cuda::swiglu_backward(dy, gate, up, d_gate, d_up);
+      return {d_gate, d_up};
+    }
     dispatch_rows(gate.scalar_type(), [&](auto types) {
       using T = typename decltype(types)::T;
       using S = typename decltype(types)::S;
@@ -60,7 +69,7 @@ at::Tensor swiglu_composed(const at::Tensor& gate, const at::Tensor& up) {
 
 at::Tensor swiglu(const at::Tensor& gate, const at::Tensor& up) {
   TTT_CHECK(gate.sizes() == up.sizes(), "gate ", gate.sizes(), ", up ", up.sizes());
-  if (!rows_take(gate)) return swiglu_composed(gate, up);
+  if (!rows_take(gate) && !cuda_takes(gate, gate.scalar_type())) return swiglu_composed(gate, up);
   return SwigluFunction::apply(gate.contiguous(), up.to(gate.scalar_type()).contiguous());
 }
 

@@ -5,12 +5,8 @@
 // every segment's end.
 //
 // Shapes: B batch, H heads, P = B*H, T time, K head size, C mini-batch.
-#include <ATen/ATen.h>
-
 #include "base/error.h"
-#include "kernels/cuda/ttt_args.h"
-#include "ops/cuda_target.h"
-#include "ops/ttt_kernels.h"
+#include "ops/ttt_cuda_call.h"
 
 namespace ttt {
 namespace {
@@ -18,7 +14,7 @@ namespace {
 namespace cuda = kernels::cuda;
 
 // Mini-batches between two states that the backward pass starts from; in between it steps back.
-constexpr std::int64_t kLinearSegment = 16;
+constexpr std::int64_t kLinearSegment = 16, kMlpSegment = 32;
 
 // The shared memory of the largest block that an op's kernels of that type and head size have; 0: there is none.
 int shared_bytes_of(const cuda::KernelTable& table, const std::string& op, const std::string& variant) {
@@ -44,81 +40,19 @@ std::string unsupported(TttKind kind, const TttShape& shape) {
   return "";
 }
 
-// Rows that the kernels can copy by 16 bytes.
-at::Tensor with_rows(const at::Tensor& x) {
-  const auto step = 16 / x.element_size();
-  bool aligned = x.stride(3) == 1 && reinterpret_cast<std::uintptr_t>(x.const_data_ptr()) % 16 == 0;
-  for (int dim = 0; dim < 3; ++dim) aligned = aligned && (x.size(dim) == 1 || x.stride(dim) % step == 0);
-  return aligned ? x : x.clone(at::MemoryFormat::Contiguous);
-}
-
-// [B,H,T] or [B,H,T,K] as rows of heads.
-template <class T>
-cuda::HeadRows<T> rows(const at::Tensor& x) {
-  return {static_cast<T*>(x.data_ptr()), x.stride(0), x.stride(1), x.stride(2)};
-}
-
-float* floats(const at::Tensor& x) {
-  return x.defined() ? x.mutable_data_ptr<float>() : nullptr;
-}
-
-// The tensors of a call as the kernels take them.
-template <class Element>
-class Call {
- public:
-  Call(const TttInputs& inputs, const TttWeights& initial)
-      : B(inputs.q_BHTK.size(0)),
-        H(inputs.q_BHTK.size(1)),
-        T(inputs.q_BHTK.size(2)),
-        K(inputs.q_BHTK.size(3)),
-        q_(with_rows(inputs.q_BHTK)),
-        k_(with_rows(inputs.k_BHTK)),
-        v_(with_rows(inputs.v_BHTK)),
-        sigma_(inputs.sigma_BHT),
-        scale_(inputs.scale_C.contiguous()),
-        gain_(inputs.gain_HK.contiguous()),
-        bias_(inputs.bias_HK.contiguous()),
-        w1(initial.w1.contiguous()),
-        b1(initial.b1.contiguous()) {}
-
-  cuda::TttInputs<Element> inputs() const {
-    cuda::TttInputs<Element> in;
-    in.sequences = B, in.heads = static_cast<int>(H), in.time = T, in.head_dim = static_cast<int>(K);
-    in.q = rows<const Element>(q_), in.k = rows<const Element>(k_), in.v = rows<const Element>(v_);
-    in.sigma = rows<const float>(sigma_);
-    in.scale = floats(scale_), in.gain = floats(gain_), in.bias = floats(bias_);
-    return in;
-  }
-  // [B,H,T,K] over memory of [B,T,H,K].
-  at::Tensor empty_rows() const { return at::empty({B, T, H, K}, elements()).transpose(1, 2); }
-  at::Tensor empty(at::IntArrayRef sizes) const { return at::empty(sizes, elements()); }
-  at::Tensor empty_floats(at::IntArrayRef sizes) const { return at::empty(sizes, elements().dtype(at::kFloat)); }
-
-  at::Device device() const { return q_.device(); }
-  std::int64_t whole_mini_batches() const { return T / cuda::kMiniBatch; }
-  std::int64_t segments(std::int64_t segment) const { return (whole_mini_batches() + segment - 1) / segment; }
-
-  const std::int64_t B, H, T, K;
-
- private:
-  at::TensorOptions elements() const { return q_.options().requires_grad(false); }
-
-  at::Tensor q_, k_, v_, sigma_, scale_, gain_, bias_;
-
- public:
-  const at::Tensor w1, b1;
-};
-
 template <class Element>
 at::Tensor linear_forward(const TttInputs& inputs, const TttWeights& initial, TttSaved* saved) {
-  const Call<Element> call(inputs, initial);
+  const CudaTttCall<Element> call(inputs);
+  const TttWeights w = contiguous(initial);
   const at::Tensor o = call.empty_rows();
   cuda::TttLinearForward<Element> p;
-  p.in = call.inputs(), p.w = floats(call.w1), p.b = floats(call.b1), p.o = rows<Element>(o);
+  p.in = call.inputs(), p.w = data_of<const float>(w.w1), p.b = data_of<const float>(w.b1);
+  p.o = head_rows<Element>(o);
   if (saved != nullptr) {
     const at::Tensor g = call.empty({call.B, call.H, call.T, call.K});
-    const at::Tensor states = call.empty_floats({call.B, call.H, call.segments(kLinearSegment), (call.K + 1) * call.K});
-    p.g = static_cast<Element*>(g.data_ptr()), p.states = floats(states), p.segment = kLinearSegment;
+    const at::Tensor states =
+        call.empty_floats({call.B, call.H, call.segments(kLinearSegment), (call.K + 1) * call.K});
+    p.g = data_of<Element>(g), p.states = data_of<float>(states), p.segment = kLinearSegment;
     *saved = {g, states};
   }
   launch_cuda(call.device(), p);
@@ -126,43 +60,123 @@ at::Tensor linear_forward(const TttInputs& inputs, const TttWeights& initial, Tt
 }
 
 template <class Element>
+at::Tensor mlp_forward(const TttInputs& inputs, const TttWeights& initial, TttSaved* saved) {
+  const CudaTttCall<Element> call(inputs);
+  const TttWeights w = contiguous(initial);
+  const auto K = call.K, M = 4 * K;
+  const at::Tensor o = call.empty_rows();
+  const at::Tensor scratch =
+      call.empty_floats({call.B, call.H, cuda::ttt_mlp_forward_scratch<Element>(static_cast<int>(K))});
+  cuda::TttMlpForward<Element> p;
+  p.in = call.inputs(), p.w = weights_of<const float>(w), p.o = head_rows<Element>(o);
+  p.scratch = data_of<float>(scratch);
+  if (saved != nullptr) {
+    const at::Tensor g2 = call.empty({call.B, call.H, call.T, K});
+    const at::Tensor z1 = call.empty({call.B, call.H, call.mini_batches(), cuda::kMiniBatch * M});
+    const at::Tensor states = call.empty_floats({call.B, call.H, call.segments(kMlpSegment), 2 * K * M + M + K});
+    p.g2 = data_of<Element>(g2), p.z1 = data_of<Element>(z1);
+    p.states = data_of<float>(states), p.segment = kMlpSegment;
+    *saved = {g2, z1, states};
+  }
+  launch_cuda(call.device(), p);
+  return o;
+}
+
+// Gradients of a call, allocated; of the parameters those of each sequence, which summed() adds up, always in the same
+// order.
+template <class Element>
+struct Gradients {
+  at::Tensor d_o, dq, dk, dv, dsigma, dscale, dgain, dbias;
+  TttWeights dw;
+
+  Gradients(const CudaTttCall<Element>& call, const at::Tensor& grad_o, const TttWeights& initial)
+      : d_o(rows_of_16_bytes(grad_o)),
+        dq(call.empty_rows()),
+        dk(call.empty_rows()),
+        dv(call.empty_rows()),
+        dsigma(call.empty_floats({call.B, call.H, call.T})),
+        dscale(call.empty_floats({call.B, call.H, cuda::kMiniBatch})),
+        dgain(call.empty_floats({call.B, call.H, call.K})),
+        dbias(call.empty_floats({call.B, call.H, call.K})) {
+    const auto of_sequences = [&](const at::Tensor& x) {
+      return x.defined() ? call.empty_floats({call.B, x.size(0), x.size(1), x.size(2)}) : at::Tensor();
+    };
+    dw = {of_sequences(initial.w1), of_sequences(initial.b1), of_sequences(initial.w2), of_sequences(initial.b2)};
+  }
+  template <class Arguments>
+  void set(Arguments& p) const {
+    p.d_o = head_rows<const Element>(d_o);
+    p.dq = head_rows<Element>(dq), p.dk = head_rows<Element>(dk), p.dv = head_rows<Element>(dv);
+    p.dsigma = data_of<float>(dsigma), p.dscale = data_of<float>(dscale);
+    p.dgain = data_of<float>(dgain), p.dbias = data_of<float>(dbias);
+  }
+  TttGradients summed() const {
+    const auto over_sequences = [](const at::Tensor& x) { return x.defined() ? x.sum(0) : at::Tensor(); };
+    TttGradients grad;
+    grad.inputs = {dq, dk, dv, dsigma, dscale.flatten(0, 1).sum(0), dgain.sum(0), dbias.sum(0)};
+    grad.initial = {over_sequences(dw.w1), over_sequences(dw.b1), over_sequences(dw.w2), over_sequences(dw.b2)};
+    return grad;
+  }
+};
+
+template <class Element>
 TttGradients linear_backward(const at::Tensor& grad_o, const TttInputs& inputs, const TttWeights& initial,
                              const TttSaved& saved) {
-  const Call<Element> call(inputs, initial);
-  const auto B = call.B, H = call.H, K = call.K;
-  const at::Tensor d_o = with_rows(grad_o), dq = call.empty_rows(), dk = call.empty_rows(), dv = call.empty_rows();
-  const at::Tensor dsigma = call.empty_floats({B, H, call.T}), dscale = call.empty_floats({B, H, cuda::kMiniBatch});
-  const at::Tensor dgain = call.empty_floats({B, H, K}), dbias = call.empty_floats({B, H, K});
-  const at::Tensor dw = call.empty_floats({B, H, K, K}), db = call.empty_floats({B, H, 1, K});
+  const CudaTttCall<Element> call(inputs);
+  const TttWeights w = contiguous(initial);
+  const Gradients<Element> d(call, grad_o, w);
   cuda::TttLinearBackward<Element> p;
-  p.in = call.inputs(), p.d_o = rows<const Element>(d_o);
-  p.w = floats(call.w1), p.b = floats(call.b1);
-  p.g = static_cast<const Element*>(saved[0].const_data_ptr()), p.states = floats(saved[1]), p.segment = kLinearSegment;
-  p.dq = rows<Element>(dq), p.dk = rows<Element>(dk), p.dv = rows<Element>(dv);
-  p.dsigma = floats(dsigma), p.dscale = floats(dscale), p.dgain = floats(dgain), p.dbias = floats(dbias);
-  p.dw = floats(dw), p.db = floats(db);
+  p.in = call.inputs(), p.w = data_of<const float>(w.w1), p.b = data_of<const float>(w.b1);
+  p.g = data_of<const Element>(saved[0]), p.states = data_of<const float>(saved[1]), p.segment = kLinearSegment;
+  d.set(p);
+  p.dw = data_of<float>(d.dw.w1), p.db = data_of<float>(d.dw.b1);
   launch_cuda(call.device(), p);
-  TttGradients grad;
-  grad.inputs = {dq, dk, dv, dsigma, dscale.flatten(0, 1).sum(0), dgain.sum(0), dbias.sum(0)};
-  grad.initial = {dw.sum(0), db.sum(0), {}, {}};
-  return grad;
+  return d.summed();
 }
 
-at::Tensor forward(TttKind, const TttInputs& inputs, const TttWeights& initial, std::int64_t, TttSaved* saved) {
-  if (inputs.q_BHTK.scalar_type() == at::kFloat) return linear_forward<float>(inputs, initial, saved);
-  return linear_forward<std::uint16_t>(inputs, initial, saved);
+template <class Element>
+TttGradients mlp_backward(const at::Tensor& grad_o, const TttInputs& inputs, const TttWeights& initial,
+                          const TttSaved& saved) {
+  const CudaTttCall<Element> call(inputs);
+  const TttWeights w = contiguous(initial);
+  const Gradients<Element> d(call, grad_o, w);
+  const at::Tensor scratch =
+      call.empty_floats({call.B, call.H, cuda::ttt_mlp_backward_scratch<Element>(static_cast<int>(call.K))});
+  cuda::TttMlpBackward<Element> p;
+  p.in = call.inputs(), p.w = weights_of<const float>(w);
+  p.g2 = data_of<const Element>(saved[0]), p.z1 = data_of<const Element>(saved[1]);
+  p.states = data_of<const float>(saved[2]), p.segment = kMlpSegment;
+  d.set(p);
+  p.dw = weights_of<float>(d.dw), p.scratch = data_of<float>(scratch);
+  launch_cuda(call.device(), p);
+  return d.summed();
 }
 
-TttGradients backward(TttKind, const at::Tensor& grad_o, const TttInputs& inputs, const TttWeights& initial,
+at::Tensor forward(TttKind kind, const TttInputs& inputs, const TttWeights& initial, std::int64_t, TttSaved* saved) {
+  at::Tensor o;
+  dispatch_elements(inputs.q_BHTK.scalar_type(), [&](auto element) {
+    using Element = decltype(element);
+    o = kind == TttKind::kLinear ? linear_forward<Element>(inputs, initial, saved)
+                                 : mlp_forward<Element>(inputs, initial, saved);
+  });
+  return o;
+}
+
+TttGradients backward(TttKind kind, const at::Tensor& grad_o, const TttInputs& inputs, const TttWeights& initial,
                       std::int64_t, const TttSaved& saved) {
-  if (inputs.q_BHTK.scalar_type() == at::kFloat) return linear_backward<float>(grad_o, inputs, initial, saved);
-  return linear_backward<std::uint16_t>(grad_o, inputs, initial, saved);
+  TttGradients grad;
+  dispatch_elements(inputs.q_BHTK.scalar_type(), [&](auto element) {
+    using Element = decltype(element);
+    grad = kind == TttKind::kLinear ? linear_backward<Element>(grad_o, inputs, initial, saved)
+                                    : mlp_backward<Element>(grad_o, inputs, initial, saved);
+  });
+  return grad;
 }
 
 }  // namespace
 
 TttKernel cuda_ttt_kernel() {
-  return {"cuda", unsupported, forward, backward};
+  return {"cuda", unsupported, forward, backward, cuda_ttt_advance};
 }
 
 }  // namespace ttt

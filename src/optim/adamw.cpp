@@ -100,6 +100,11 @@ AdamW::AdamW(NamedParameters parameters, const OptimConfig& config, const std::v
                "', is the first to match no parameter; names look like '", groups_.front().names.front(), "' and '",
                groups_.back().names.back(), "'");
   }
+  bool all_fp32 = true;
+  for (const Group& group : groups_)
+    for (const at::Tensor& own : group.own) all_fp32 = all_fp32 && own.scalar_type() == at::kFloat;
+  const at::Device device = groups_.front().parameters.front().device();
+  if (all_fp32 && cuda_kernels(device) != nullptr) on_gpu_ = std::make_unique<CudaAdamW>(device, config_);
   for (Group& group : groups_) {
     // The kernel wants a count of updates for each parameter; they share one tensor.
     const at::Tensor& first = group.parameters.front();
@@ -143,6 +148,11 @@ std::vector<at::Tensor> AdamW::gradients() {
 double AdamW::clip_gradients(double max_norm) {
   const torch::NoGradGuard no_grad;
   std::vector<at::Tensor> all = gradients();
+  if (on_gpu_) {
+    for (at::Tensor& gradient : all) gradient = gradient.contiguous();
+    clipped_norm_ = on_gpu_->clipped_norm(all, max_norm);
+    return clipped_norm_[0].item<double>();
+  }
   const double norm = global_norm(all);
   if (max_norm > 0 && norm > max_norm) at::_foreach_mul_(all, max_norm / norm);
   return norm;
@@ -163,6 +173,7 @@ void AdamW::begin_step() {
 
 void AdamW::step_some(double lr, const std::vector<std::size_t>& parameters) {
   const torch::NoGradGuard no_grad;
+  if (on_gpu_) return step_on_gpu(lr, parameters);
   for (std::size_t g = 0; g < groups_.size(); ++g) {
     Group& group = groups_[g];
     std::vector<at::Tensor> own, grads, exp_avg, exp_avg_sq, counts;
@@ -182,7 +193,22 @@ void AdamW::step_some(double lr, const std::vector<std::size_t>& parameters) {
   }
 }
 
+void AdamW::step_on_gpu(double lr, const std::vector<std::size_t>& parameters) {
+  std::vector<CudaAdamW::Item> items;
+  for (std::size_t g = 0; g < groups_.size(); ++g) {
+    const Group& group = groups_[g];
+    for (const std::size_t parameter : parameters) {
+      const auto [of, i] = places_[parameter];
+      if (of != g || group.own[i].numel() == 0) continue;
+      items.push_back({group.own[i], group.part(group.parameters[i].grad().contiguous(), i), group.exp_avg[i],
+                       group.exp_avg_sq[i], lr * group.lr_scale, group.weight_decay});
+    }
+  }
+  if (!items.empty()) on_gpu_->step(items, updates_, clipped_norm_);
+}
+
 void AdamW::zero_gradients() {
+  clipped_norm_.reset();
   for (Group& group : groups_) {
     for (at::Tensor& parameter : group.parameters) parameter.mutable_grad().reset();
   }

@@ -4,12 +4,14 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "base/element_range.h"
 #include "config/run_config.h"
+#include "optim/adamw_cuda.h"
 
 namespace ttt {
 
@@ -39,7 +41,7 @@ class AdamW {
   AdamW(NamedParameters parameters, const OptimConfig& config, const std::vector<ElementRange>& own = {});
 
   // Scales all gradients by min(1, max_norm / norm); max_norm 0: leaves them. Returns the norm before. An undefined
-  // gradient counts as zero.
+  // gradient counts as zero. On a GPU the next step() scales them, and they stay as they are.
   double clip_gradients(double max_norm);
 
   // lr: the schedule's; a group with an lr of its own takes that one's share of it.
@@ -77,10 +79,13 @@ class AdamW {
   };
   Group& group_of(double lr_scale, double weight_decay);
   std::vector<at::Tensor> gradients();
+  void step_on_gpu(double lr, const std::vector<std::size_t>& parameters);
   std::vector<Group> groups_;
   std::vector<Place> places_;  // of the parameters, in the constructor's order
   OptimConfig config_;
   std::int64_t updates_ = 0;
+  std::unique_ptr<CudaAdamW> on_gpu_;  // null: ATen's kernels
+  at::Tensor clipped_norm_;            // of the gradients at hand, on a GPU
 };
 
 }  // namespace ttt

@@ -1,17 +1,20 @@
-// The small ops: the CPU's row loops against the same formulas as ATen calls (values and gradients), at odd sizes and
-// tails; cross-entropy against log_softmax and finite differences.
+// The small ops: the CPU's row loops, and the CUDA kernels by emulated lanes, against the same formulas as ATen calls
+// (values and gradients), at odd sizes and tails; cross-entropy against log_softmax and finite differences.
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "kernels/cuda/kernel_table.h"
 #include "ops/attention.h"
 #include "ops/causal_conv.h"
 #include "ops/cross_entropy.h"
+#include "ops/cuda_target.h"
 #include "ops/layer_norm_gate.h"
 #include "ops/linear.h"
 #include "ops/rms_norm.h"
@@ -57,24 +60,54 @@ double tolerance_of(at::ScalarType dtype) {
   return dtype == at::kFloat ? 4e-6 : dtype == at::kBFloat16 ? 8e-3 : 1e-13;
 }
 
-// The type of activations; what ops keep wide beside them is fp32 for bf16.
-class SmallOps : public ::testing::TestWithParam<at::ScalarType> {
+// The type of activations; what ops keep wide beside them is fp32 for bf16. And whether the CUDA kernels run, by
+// emulated lanes.
+struct Place {
+  at::ScalarType type;
+  bool gpu;
+};
+
+class SmallOps : public ::testing::TestWithParam<Place> {
  protected:
-  void SetUp() override { torch::manual_seed(11); }
-  double tolerance() const { return tolerance_of(GetParam()); }
-  static at::ScalarType wide() { return wide_type(GetParam()); }
-  static at::Tensor leaf(at::IntArrayRef shape) { return ttt::leaf(shape, GetParam()); }
+  void SetUp() override {
+    torch::manual_seed(11);
+    if (on_gpu()) gpu_.emplace(kernels::cuda::emulated::kernels());
+  }
+  static at::ScalarType type() { return GetParam().type; }
+  static bool on_gpu() { return GetParam().gpu; }
+  double tolerance() const { return tolerance_of(type()); }
+  static at::ScalarType wide() { return wide_type(type()); }
+  static at::Tensor leaf(at::IntArrayRef shape) { return ttt::leaf(shape, type()); }
   static at::Tensor wide_leaf(at::IntArrayRef shape) { return ttt::leaf(shape, wide()); }
+
+ private:
+  std::optional<EmulatedGpu> gpu_;
 };
 
 TEST_P(SmallOps, RmsNorm) {
   for (const auto D : kWidths) {
     if (D == 1) continue;  // one value over its own size: the gradient is all cancellation
-    for (const std::int64_t N : {1, 5, 300}) {
-      const auto fused = [](const auto& in) { return rms_norm(in[0], in[1], kRmsNormEps, GetParam()); };
+    for (const std::int64_t N : {1, 5, on_gpu() ? 19 : 300}) {
+      const auto fused = [](const auto& in) { return rms_norm(in[0], in[1], kRmsNormEps, type()); };
       const auto composed = [](const auto& in) { return rms_norm_composed(in[0], in[1]); };
       expect_same(fused, composed, {wide_leaf({N, D}), wide_leaf({D})}, tolerance(), "D " + std::to_string(D));
     }
+  }
+}
+
+// Both results are used, as a residual stream is: what reaches the sum past the norm is added to what the norm gives.
+TEST_P(SmallOps, RmsNormOfASum) {
+  for (const std::int64_t D : {3, 8, 33, 96}) {
+    const auto both = [](const at::Tensor& sum, const at::Tensor& y) { return at::cat({sum, 2 * y.to(sum.dtype())}); };
+    const auto fused = [&](const auto& in) {
+      const NormedSum normed = add_rms_norm(in[0], in[1], in[2], kRmsNormEps, type());
+      EXPECT_EQ(normed.sum.scalar_type(), wide());
+      EXPECT_EQ(normed.y.scalar_type(), type());
+      return both(normed.sum, normed.y);
+    };
+    const auto composed = [&](const auto& in) { return both(in[0] + in[1], rms_norm_composed(in[0] + in[1], in[2])); };
+    expect_same(fused, composed, {wide_leaf({2, 7, D}), leaf({2, 7, D}), wide_leaf({D})}, tolerance(),
+                "D " + std::to_string(D));
   }
 }
 
@@ -98,10 +131,10 @@ TEST(SwigluRange, ExtremeGates) {
 TEST_P(SmallOps, RopeRotatesAndSplitsHeads) {
   for (const std::int64_t K : {2, 6, 8, 16, 18, 64, 96}) {
     for (const std::int64_t offset : {0, 3, 19}) {
-      const RopeTable table = make_rope_table(16, K, 10000.0, at::TensorOptions().dtype(GetParam()));
+      const RopeTable table = make_rope_table(16, K, 10000.0, at::TensorOptions().dtype(type()));
       const RopeTable exact_table{table.cos_PK.to(at::kDouble), table.sin_PK.to(at::kDouble)};
       const auto composed = [&](const auto& in) { return rope_split_heads_composed(in[0], 3, exact_table, offset); };
-      for (const at::ScalarType to : {GetParam(), wide()}) {
+      for (const at::ScalarType to : {type(), wide()}) {
         const auto fused = [&](const auto& in) {
           const at::Tensor y = rope_split_heads(in[0], 3, table, offset, to);
           EXPECT_EQ(y.scalar_type(), to);
@@ -118,7 +151,7 @@ TEST_P(SmallOps, LinearLayer) {
   for (const auto in : kWidths) {
     for (const std::int64_t out : {1, 5, 70}) {
       const at::Tensor weight = wide_leaf({out, in}), bias = wide_leaf({out}), x = leaf({1, 1, in});
-      const at::Tensor rounded = weight.to(GetParam()).to(at::kDouble);
+      const at::Tensor rounded = weight.to(type()).to(at::kDouble);
       const auto composed = [&](const at::Tensor& row, bool biased) {
         const at::Tensor y = at::matmul(row.to(at::kDouble), rounded.t());
         return biased ? y + bias.to(at::kDouble) : y;
@@ -127,7 +160,7 @@ TEST_P(SmallOps, LinearLayer) {
       for (const bool biased : {false, true}) {
         const at::Tensor one = linear_layer(x, weight, biased ? bias : at::Tensor());
         EXPECT_EQ(one.sizes(), at::IntArrayRef({1, 1, out}));
-        EXPECT_EQ(one.scalar_type(), GetParam());
+        EXPECT_EQ(one.scalar_type(), type());
         EXPECT_LT(error(one, composed(x, biased)), 3 * tolerance()) << in << " to " << out;
         const at::Tensor two = linear_layer(at::cat({x, x}, 1), weight, biased ? bias : at::Tensor());
         EXPECT_LT(error(two.narrow(1, 1, 1), composed(x, biased)), 3 * tolerance()) << in << " to " << out;
@@ -159,7 +192,7 @@ TEST(Rope, IsTheComplexProduct) {
 TEST_P(SmallOps, CausalConv) {
   for (const auto D : kWidths) {
     for (const std::int64_t T : {1, 2, 3, 4, 40}) {
-      const at::Tensor window = T % 2 == 0 ? at::randn({2, 3, D}, at::dtype(GetParam())) : at::Tensor();
+      const at::Tensor window = T % 2 == 0 ? at::randn({2, 3, D}, at::dtype(type())) : at::Tensor();
       const auto fused = [&](const auto& in) { return causal_conv(in[0], in[1], in[2], window); };
       const auto composed = [&](const auto& in) {
         return causal_conv_composed(in[0], in[1], in[2], window.defined() ? window.to(at::kDouble) : window);
@@ -197,7 +230,7 @@ TEST_P(SmallOps, LayerNormGate) {
       std::vector<at::Tensor> inputs = {o, wide_leaf({H * K}), wide_leaf({H * K})};
       if (gated) inputs.push_back(leaf({2, 9, H * K}));
       const auto fused = [&](const auto& in) {
-        return layer_norm_gate(in[0], in[1], in[2], gated ? in[3] : at::Tensor(), GetParam());
+        return layer_norm_gate(in[0], in[1], in[2], gated ? in[3] : at::Tensor(), type());
       };
       const auto composed = [&](const auto& in) {
         return layer_norm_gate_composed(in[0], in[1], in[2], gated ? in[3] : at::Tensor());
@@ -313,11 +346,16 @@ TEST(BFloat16, RoundsToNearestEven) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Types, SmallOps, ::testing::Values(at::kFloat, at::kDouble, at::kBFloat16),
+INSTANTIATE_TEST_SUITE_P(Types, SmallOps,
+                         ::testing::Values(Place{at::kFloat, false}, Place{at::kDouble, false},
+                                           Place{at::kBFloat16, false}, Place{at::kFloat, true},
+                                           Place{at::kBFloat16, true}),
                          [](const auto& instance) {
-                           return instance.param == at::kFloat    ? "fp32"
-                                  : instance.param == at::kDouble ? "fp64"
-                                                                  : "bf16";
+                           const Place& place = instance.param;
+                           const std::string type = place.type == at::kFloat    ? "fp32"
+                                                    : place.type == at::kDouble ? "fp64"
+                                                                                : "bf16";
+                           return type + (place.gpu ? "_on_emulated_gpu" : "");
                          });
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "ops/causal_conv.h"
+#include "ops/conv_rope.h"
 #include "ops/layer_norm_gate.h"
 #include "ops/linear.h"
 
@@ -100,26 +101,31 @@ torch::Tensor TttMixer::forward(const torch::Tensor& x_BTD, const ForwardContext
   const torch::AutoGradMode grad_mode(torch::GradMode::is_enabled() && decoding == nullptr);
   if (!rope_table_.matches(x_BTD)) rope_table_ = make_rope_table(mini_batch_, head_dim_, rope_theta_, x_BTD.options());
 
-  torch::Tensor q_BTD = q_proj_->forward(x_BTD), k_BTD;
-  if (backbone_ == Backbone::kMamba) {
-    const torch::Tensor qk_BTD = q_BTD;
-    const torch::Tensor window_BWD = decoding ? decoding->qk_window_BWD : torch::Tensor();
-    q_BTD = conv_q_->forward(qk_BTD, window_BWD);
-    k_BTD = conv_k_->forward(qk_BTD, window_BWD);
-    if (decoding != nullptr) decoding->qk_window_BWD = next_conv_window(qk_BTD, window_BWD);
-  } else {
-    k_BTD = k_proj_->forward(x_BTD);
-  }
-
   const auto place = decoding ? decoding->inner.num_open : 0;  // of the first token in its mini-batch
   const at::ScalarType wide = wide_type(x_BTD.scalar_type());  // of the inner loop
   const bool bf16 = x_BTD.scalar_type() == at::kBFloat16;
-  const TttShape shape{x_BTD.size(0), num_heads_,          x_BTD.size(1),  head_dim_,
-                       mini_batch_,   x_BTD.scalar_type(), x_BTD.device(), bf16};
+  const TttShape shape{
+      x_BTD.size(0), num_heads_, x_BTD.size(1), head_dim_, mini_batch_, x_BTD.scalar_type(), x_BTD.device(), bf16};
   const at::ScalarType tokens = bf16 && decoding == nullptr && ttt_takes_bf16(kind_, shape) ? at::kBFloat16 : wide;
+  const bool wants_stats = context.stats != nullptr && decoding == nullptr;
+
   TttInputs inputs;
-  inputs.q_BHTK = rope_split_heads(q_BTD, num_heads_, rope_table_, place, tokens);
-  inputs.k_BHTK = rope_split_heads(k_BTD, num_heads_, rope_table_, place, tokens);
+  const torch::Tensor q_BTD = q_proj_->forward(x_BTD);
+  torch::Tensor k_BTD;  // before RoPE, for the statistics
+  if (backbone_ == Backbone::kMamba) {
+    const torch::Tensor window_BWD = decoding ? decoding->qk_window_BWD : torch::Tensor();
+    const auto [q_BHTK, k_BHTK] =
+        conv_rope_split_heads(q_BTD, {conv_q_->weight, conv_q_->bias}, {conv_k_->weight, conv_k_->bias}, window_BWD,
+                              num_heads_, rope_table_, place, tokens);
+    inputs.q_BHTK = q_BHTK;
+    inputs.k_BHTK = k_BHTK;
+    if (wants_stats) k_BTD = conv_k_->forward(q_BTD, window_BWD);
+    if (decoding != nullptr) decoding->qk_window_BWD = next_conv_window(q_BTD, window_BWD);
+  } else {
+    k_BTD = k_proj_->forward(x_BTD);
+    inputs.q_BHTK = rope_split_heads(q_BTD, num_heads_, rope_table_, place, tokens);
+    inputs.k_BHTK = rope_split_heads(k_BTD, num_heads_, rope_table_, place, tokens);
+  }
   inputs.v_BHTK = split_heads(v_proj_->forward(x_BTD).to(tokens), num_heads_);
   inputs.sigma_BHT = inner_learning_rate(x_BTD, context.ttt_lr_mult);
   const torch::Tensor one_over_C = at::arange(1, mini_batch_ + 1, x_BTD.options().dtype(wide)).reciprocal();
@@ -128,8 +134,7 @@ torch::Tensor TttMixer::forward(const torch::Tensor& x_BTD, const ForwardContext
   inputs.bias_HK = ttt_norm_bias_HK_;
   inputs.bf16_products = bf16;
 
-  if (context.stats != nullptr && decoding == nullptr)
-    context.stats->push_back(statistics(inputs, k_BTD, context.layer));
+  if (wants_stats) context.stats->push_back(statistics(inputs, k_BTD, context.layer));
   const torch::Tensor o_BHTK = decoding ? ttt_advance(kind_, inputs, decoding->inner)
                                         : ttt_forward(kind_, inputs, initial_weights(), mini_batch_);
   const torch::Tensor gate_BTD = gate_proj_ ? gate_proj_->forward(x_BTD) : torch::Tensor();
