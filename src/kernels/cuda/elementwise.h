@@ -93,25 +93,33 @@ struct SideBySide {
 };
 
 // A thread's part of a row of `width` values: kVectors times four neighbours, such that the threads' vectors lie side
-// by side. Columns beyond the row are 0. kWhole: rows are whole vectors, aligned.
+// by side. Columns beyond the row are 0. kWhole: rows are whole vectors, aligned; then the row's first is read in the
+// stead of a vector beyond it, so that loads need no branches and are all on their way at once.
 template <int kThreads, int kVectors, bool kWhole>
 struct RowPart {
   static constexpr int kValues = 4 * kVectors;
   int width;
 
-  // Of the first of a vector's values; whether value k is one of the row.
-  TTT_DEVICE static int column(int vector) { return 4 * (vector * kThreads + thread_in_block()); }
+  // Of the first of a vector's values. Where registers are short it is computed anew for each use.
+  TTT_DEVICE static int column(int vector) {
+    const int thread = kWhole && kVectors <= 2 ? thread_in_block() : recomputed(thread_in_block());
+    return 4 * (vector * kThreads + thread);
+  }
+  // Whether value k is one of the row.
   TTT_DEVICE bool within(int k) const { return column(k / 4) + (kWhole ? 0 : k % 4) < width; }
 
   // A vector of `row`. place(column): where a column lies, from `row` on; a vector's columns side by side where kWhole.
   template <class T, class Place>
   TTT_DEVICE void load_vector(const T* row, int vector, float* x, const Place& place) const {
     const int first = column(vector);
-    if (kWhole && first < width) {
-      cuda::load<4>(row + place(first), x);
+    if constexpr (kWhole) {
+      const bool within = first < width;
+      cuda::load<4>(row + place(within ? first : 0), x);
+      TTT_UNROLL
+      for (int i = 0; i < 4; ++i) x[i] = within ? x[i] : 0;
     } else {
       TTT_UNROLL
-      for (int i = 0; i < 4; ++i) x[i] = !kWhole && first + i < width ? value_of(row[place(first + i)]) : 0;
+      for (int i = 0; i < 4; ++i) x[i] = first + i < width ? value_of(row[place(first + i)]) : 0;
     }
   }
   template <class T, class Place>
