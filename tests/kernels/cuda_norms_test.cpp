@@ -148,24 +148,30 @@ TEST(CudaRmsNorm, RefusesRowsThatDoNotFit) {
 
 enum class HeadOrder { kHeadsOutside, kTokensOutside };  // memory of [B,H,T,K] or of [B,T,H,K]
 
+struct HeadSizes {
+  std::int64_t B, H, T, K;
+};
+
+// o with `pad` values between rows of heads; d_o as [B,T,H,K].
 template <class Element, class Source>
 struct LayerNormGate {
-  const std::int64_t B, H, T, K, N = B * T, D = H * K, parts = row_blocks(N);
+  const std::int64_t B, H, T, K, pad, N = B * T, D = H * K, parts = row_blocks(N);
   const HeadOrder order;
   const bool gated;
   Tensor<Source> o, d_o;
   Tensor<float> weight, bias, mean, scale, dweight, dbias;
   Tensor<Element> gate, y, dy, dgate;
 
-  LayerNormGate(std::int64_t batch, std::int64_t heads, std::int64_t time, std::int64_t head_dim, HeadOrder head_order,
-                bool with_gate, bool aligned)
-      : B(batch),
-        H(heads),
-        T(time),
-        K(head_dim),
+  LayerNormGate(const HeadSizes& sizes, HeadOrder head_order, bool with_gate, std::int64_t padding = 0,
+                bool aligned = true)
+      : B(sizes.B),
+        H(sizes.H),
+        T(sizes.T),
+        K(sizes.K),
+        pad(padding),
         order(head_order),
         gated(with_gate),
-        o(N * D, aligned),
+        o(N * H * (K + pad), aligned),
         d_o(N * D),
         weight(D),
         bias(D),
@@ -179,22 +185,20 @@ struct LayerNormGate {
         dgate(N * D) {
     o.randomise(1, 2, 1), weight.randomise(2, 1, 0.2), bias.randomise(3), gate.randomise(4, 0, 2), dy.randomise(5);
   }
-  template <class Value>
-  HeadRows<Value> heads_of(Value* data) const {
-    return order == HeadOrder::kHeadsOutside ? HeadRows<Value>{data, D * T, T * K, K}
-                                             : HeadRows<Value>{data, D * T, K, D};
-  }
-  // Where column i of token n lies in o.
+  // Where value i of token n lies in o.
   std::int64_t place(std::int64_t n, std::int64_t i) const {
     const std::int64_t b = n / T, t = n % T, h = i / K, k = i % K;
-    return order == HeadOrder::kHeadsOutside ? ((b * H + h) * T + t) * K + k : n * D + i;
+    return (order == HeadOrder::kHeadsOutside ? (b * H + h) * T + t : n * H + h) * (K + pad) + k;
   }
   template <class Arguments>
   Arguments shared() {
     Arguments p;
     p.sequences = B, p.time = T;
     p.heads = static_cast<int>(H), p.head_dim = static_cast<int>(K);
-    p.o = heads_of<const Source>(o.data()), p.weight = weight.data(), p.bias = bias.data();
+    const std::int64_t step = K + pad;
+    p.o = order == HeadOrder::kHeadsOutside ? HeadRows<const Source>{o.data(), H * T * step, T * step, step}
+                                            : HeadRows<const Source>{o.data(), H * T * step, step, H * step};
+    p.weight = weight.data(), p.bias = bias.data();
     if (gated) p.gate = gate.data();
     p.mean = mean.data(), p.scale = scale.data();
     return p;
@@ -206,7 +210,7 @@ struct LayerNormGate {
   }
   LayerNormGateBackward<Element, Source> backward() {
     auto p = shared<LayerNormGateBackward<Element, Source>>();
-    p.dy = dy.data(), p.d_o = heads_of<Source>(d_o.data()), p.dweight = dweight.data(), p.dbias = dbias.data();
+    p.dy = dy.data(), p.d_o = {d_o.data(), T * D, K, D}, p.dweight = dweight.data(), p.dbias = dbias.data();
     if (gated) p.dgate = dgate.data();
     return p;
   }
@@ -236,7 +240,7 @@ struct LayerNormGate {
         dxh[i] = d * weight[i];
         mean_d += dxh[i] / width, mean_dot += dxh[i] * xh[i] / width;
       }
-      for (std::int64_t i = 0; i < D; ++i) right_do[place(n, i)] = s * (dxh[i] - mean_d - xh[i] * mean_dot);
+      for (std::int64_t i = 0; i < D; ++i) right_do[n * D + i] = s * (dxh[i] - mean_d - xh[i] * mean_dot);
     }
     EXPECT_LE(relative_error(y, right_y), kRowTolerance<Element>);
     EXPECT_LE(relative_error(mean, right_mean), kRowTolerance<float>);
@@ -272,20 +276,23 @@ using LayerNormGateOf = LayerNormGate<typename T::Element, typename T::Source>;
 TYPED_TEST(CudaLayerNormGate, AgreesWithPlainLoops) {
   const auto heads = HeadOrder::kHeadsOutside, tokens = HeadOrder::kTokensOutside;
   struct Case {
-    std::int64_t B, H, T, K;
+    HeadSizes sizes;
     HeadOrder order;
-    bool gated, aligned;
+    bool gated;
+    std::int64_t pad = 0;
+    bool aligned = true;
   };
-  for (const Case& c : {Case{2, 12, 5, 64, heads, true, true},
-                        {1, 12, 3, 64, tokens, true, true},
-                        {2, 3, 2, 64, tokens, false, false},
-                        {1, 4, 5, 30, heads, true, true},
-                        {1, 3, 1, 7, tokens, true, true},
-                        {1, 24, 2, 64, heads, false, true},
-                        {1, 35, 1, 58, tokens, true, true},
-                        {1, 85, 2, 96, heads, true, true}}) {
-    SCOPED_TRACE(cat(c.B, " ", c.H, " ", c.T, " ", c.K));
-    LayerNormGateOf<TypeParam> norm(c.B, c.H, c.T, c.K, c.order, c.gated, c.aligned);
+  for (const Case& c : {Case{{2, 12, 5, 64}, heads, true},
+                        {{1, 12, 3, 64}, tokens, true, 8},
+                        {{2, 3, 2, 64}, tokens, false, 0, false},
+                        {{1, 3, 2, 64}, heads, true, 2},
+                        {{1, 4, 5, 30}, heads, true},
+                        {{1, 3, 1, 7}, tokens, true},
+                        {{1, 24, 2, 64}, heads, false},
+                        {{1, 35, 1, 59}, tokens, true},
+                        {{1, 85, 2, 96}, heads, true}}) {
+    SCOPED_TRACE(cat(c.sizes.B, " ", c.sizes.H, " ", c.sizes.T, " ", c.sizes.K));
+    LayerNormGateOf<TypeParam> norm(c.sizes, c.order, c.gated, c.pad, c.aligned);
     launch(norm.forward());
     launch(norm.backward());
     norm.expect_right();
@@ -294,7 +301,7 @@ TYPED_TEST(CudaLayerNormGate, AgreesWithPlainLoops) {
 
 TYPED_TEST(CudaLayerNormGate, HasNoRaces) {
   expect_no_races([](LaneOrder order) {
-    LayerNormGateOf<TypeParam> norm(1, 5, 9, 64, HeadOrder::kHeadsOutside, true, true);
+    LayerNormGateOf<TypeParam> norm({1, 5, 9, 64}, HeadOrder::kHeadsOutside, true);
     using E = typename TypeParam::Element;
     using S = typename TypeParam::Source;
     run<LayerNormGateForwardBlock<E, S, 128, 2>>(norm.forward(), 9, order);

@@ -6,60 +6,67 @@
 namespace ttt::kernels::cuda {
 namespace {
 
-// gate and up are the halves of rows of one tensor [N, 2F] and so are their gradients, or tensors [N,F] of their own.
+// Tensors [N,F] without anything between their rows; gate and up, and their gradients, as the halves of rows of one
+// tensor [N, 2F]; or every tensor with rows of another length.
+enum class Layout { kDense, kHalves, kPadded };
+
 template <class Element>
 struct Swiglu {
-  const std::int64_t rows, width, step;
-  const bool halves;
+  const std::int64_t rows, width;
+  const Layout layout;
   Tensor<Element> gate, up, y, dy, dgate, dup;
 
-  Swiglu(std::int64_t N, std::int64_t F, bool as_halves, bool aligned = true)
+  Swiglu(std::int64_t N, std::int64_t F, Layout in_memory, bool aligned = true)
       : rows(N),
         width(F),
-        step(as_halves ? 2 * F : F),
-        halves(as_halves),
-        gate(N * step, aligned),
-        up(halves ? 0 : N * F),
-        y(N * F),
-        dy(N * F),
-        dgate(N * step),
-        dup(halves ? 0 : N * F, aligned) {
+        layout(in_memory),
+        gate(N * step(1), aligned),
+        up(halves() ? 0 : N * step(2)),
+        y(N * step(3)),
+        dy(N * step(4)),
+        dgate(N * step(1 + 4)),
+        dup(halves() ? 0 : N * step(2 + 4), aligned) {
     gate.randomise(1, 0, 3), up.randomise(2), dy.randomise(3);
   }
-  template <class T>
-  StridedRows<T> strided(Tensor<Element>& own, Tensor<Element>& both) {
-    return {halves ? both.data() + width : own.data(), step};
+  bool halves() const { return layout == Layout::kHalves; }
+  // Of the tensor of that number; 3 and 4 are y and dy.
+  std::int64_t step(int tensor) const {
+    if (layout == Layout::kPadded) return width + 8 * tensor;
+    return halves() && tensor != 3 && tensor != 4 ? 2 * width : width;
   }
   template <class Arguments>
   Arguments shared() {
     Arguments p;
     p.rows = rows, p.width = width;
-    p.gate = {gate.data(), step}, p.up = strided<const Element>(up, gate);
+    p.gate = {gate.data(), step(1)}, p.up = {halves() ? gate.data() + width : up.data(), step(2)};
     return p;
   }
   SwigluForward<Element> forward() {
     auto p = shared<SwigluForward<Element>>();
-    p.y = {y.data(), width};
+    p.y = {y.data(), step(3)};
     return p;
   }
   SwigluBackward<Element> backward() {
     auto p = shared<SwigluBackward<Element>>();
-    p.dy = {dy.data(), width};
-    p.dgate = {dgate.data(), step}, p.dup = strided<Element>(dup, dgate);
+    p.dy = {dy.data(), step(4)};
+    p.dgate = {dgate.data(), step(5)}, p.dup = {halves() ? dgate.data() + width : dup.data(), step(6)};
     return p;
   }
   void expect_right() const {
-    std::vector<double> right_y, right_dgate, right_dup, is_dgate, is_dup;
-    for (std::int64_t i = 0; i < rows * width; ++i) {
-      const std::int64_t at = i / width * step + i % width;
-      const double g = gate[at], u = halves ? gate[at + width] : up[i], s = 1 / (1 + std::exp(-g));
-      right_y.push_back(g * s * u);
-      right_dgate.push_back(dy[i] * u * (s + g * s * (1 - s)));
-      right_dup.push_back(dy[i] * g * s);
-      is_dgate.push_back(dgate[at]);
-      is_dup.push_back(halves ? dgate[at + width] : dup[i]);
+    std::vector<double> right_y, right_dgate, right_dup, is_y, is_dgate, is_dup;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t i = 0; i < width; ++i) {
+        const double g = gate[r * step(1) + i], d = dy[r * step(4) + i], s = 1 / (1 + std::exp(-g));
+        const double u = halves() ? gate[r * step(1) + width + i] : up[r * step(2) + i];
+        right_y.push_back(g * s * u);
+        right_dgate.push_back(d * u * (s + g * s * (1 - s)));
+        right_dup.push_back(d * g * s);
+        is_y.push_back(y[r * step(3) + i]);
+        is_dgate.push_back(dgate[r * step(5) + i]);
+        is_dup.push_back(halves() ? dgate[r * step(5) + width + i] : dup[r * step(6) + i]);
+      }
     }
-    EXPECT_LE(relative_error(y, right_y), kRowTolerance<Element>);
+    EXPECT_LE(relative_error(is_y, right_y), kRowTolerance<Element>);
     EXPECT_LE(relative_error(is_dgate, right_dgate), kRowTolerance<Element>);
     EXPECT_LE(relative_error(is_dup, right_dup), kRowTolerance<Element>);
   }
@@ -79,17 +86,20 @@ TYPED_TEST_SUITE(CudaSwiglu, Elements);
 TYPED_TEST(CudaSwiglu, AgreesWithPlainLoops) {
   struct Case {
     std::int64_t rows, width;
-    bool halves, aligned;
+    Layout layout;
+    bool aligned = true;
   };
-  for (const Case& c : {Case{1, 5001, false, true},
-                        {3, 2048, false, true},
-                        {3, 688, true, true},
-                        {2, 51, true, true},
-                        {3, 13, false, true},
-                        {2, 64, true, false},
-                        {1, 1, false, true}}) {
+  for (const Case& c : {Case{1, 5001, Layout::kDense},
+                        {3, 2048, Layout::kDense},
+                        {3, 688, Layout::kHalves},
+                        {2, 51, Layout::kHalves},
+                        {3, 13, Layout::kDense},
+                        {2, 64, Layout::kHalves, false},
+                        {3, 40, Layout::kPadded},
+                        {3, 45, Layout::kPadded},
+                        {1, 1, Layout::kDense}}) {
     SCOPED_TRACE(cat(c.rows, " x ", c.width));
-    Swiglu<TypeParam> swiglu(c.rows, c.width, c.halves, c.aligned);
+    Swiglu<TypeParam> swiglu(c.rows, c.width, c.layout, c.aligned);
     launch(swiglu.forward());
     launch(swiglu.backward());
     swiglu.expect_right();
@@ -98,7 +108,7 @@ TYPED_TEST(CudaSwiglu, AgreesWithPlainLoops) {
 
 // Fewer blocks than vectors: the threads go on to further ones.
 TYPED_TEST(CudaSwiglu, GoesThroughAllVectors) {
-  Swiglu<TypeParam> swiglu(3, 3000, true);
+  Swiglu<TypeParam> swiglu(3, 3000, Layout::kHalves);
   run<SwigluForwardBlock<TypeParam>>(swiglu.forward(), 2, LaneOrder::kForward);
   run<SwigluBackwardBlock<TypeParam>>(swiglu.backward(), 2, LaneOrder::kForward);
   swiglu.expect_right();
@@ -106,7 +116,7 @@ TYPED_TEST(CudaSwiglu, GoesThroughAllVectors) {
 
 TYPED_TEST(CudaSwiglu, HasNoRaces) {
   expect_no_races([](LaneOrder order) {
-    Swiglu<TypeParam> swiglu(2, 700, false);
+    Swiglu<TypeParam> swiglu(2, 700, Layout::kDense);
     auto backward = swiglu.backward();
     backward.dgate = {swiglu.gate.data(), 700};  // in place
     run<SwigluForwardBlock<TypeParam>>(swiglu.forward(), 1, order);
@@ -118,7 +128,7 @@ TYPED_TEST(CudaSwiglu, HasNoRaces) {
 }
 
 TYPED_TEST(CudaSwiglu, StaysFiniteFarOut) {
-  Swiglu<TypeParam> swiglu(1, 2, false);
+  Swiglu<TypeParam> swiglu(1, 2, Layout::kDense);
   swiglu.gate.set(0, -200), swiglu.gate.set(1, 200);
   swiglu.up.set(0, 1), swiglu.up.set(1, 1), swiglu.dy.set(0, 1), swiglu.dy.set(1, 1);
   launch(swiglu.forward());

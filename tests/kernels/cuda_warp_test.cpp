@@ -50,6 +50,12 @@ TEST(CudaWarp, RoundsToNearestEven) {
   EXPECT_NEAR(values_of(word).y, -1e-3, 1e-8);
 }
 
+TEST(CudaWarp, Roots) {
+  EXPECT_EQ(square_root(0), 0);
+  EXPECT_EQ(square_root(6.25f), 2.5f);
+  EXPECT_NEAR(inverse_sqrt(6.25f), 0.4f, 1e-7f);
+}
+
 // X [16,32] as rows in shared memory; every way to load it gives the product that its name says.
 template <int kPlanes>
 void products_of_tiles() {

@@ -2,6 +2,9 @@
 // row, and sums over a block.
 #pragma once
 
+#include <cstdint>
+#include <type_traits>
+
 #include "kernels/cuda/warp.h"
 
 namespace ttt::kernels::cuda {
@@ -21,7 +24,7 @@ TTT_DEVICE void set(std::uint16_t* p, float x) {
   *p = static_cast<std::uint16_t>(pack_bf16(x, 0));
 }
 
-// One access of memory, at an address that is a multiple of its size.
+// One access of memory, at an address that is a multiple of its size, at most 16 bytes.
 template <class T, int kCount>
 struct [[gnu::may_alias]] alignas(sizeof(T) * kCount) Access {
   T at[kCount];
@@ -29,31 +32,29 @@ struct [[gnu::may_alias]] alignas(sizeof(T) * kCount) Access {
 
 template <int kCount>
 TTT_DEVICE void load(const float* p, float* x) {
+  const auto values = *reinterpret_cast<const Access<float, kCount>*>(p);
   TTT_UNROLL
-  for (int i = 0; i < kCount; i += 4) {
-    const Access<float, 4> vector = *reinterpret_cast<const Access<float, 4>*>(p + i);
-    TTT_UNROLL
-    for (int j = 0; j < 4; ++j) x[i + j] = vector.at[j];
-  }
+  for (int i = 0; i < kCount; ++i) x[i] = values.at[i];
 }
 template <int kCount>
 TTT_DEVICE void load(const std::uint16_t* p, float* x) {
-  const auto vector = *reinterpret_cast<const Access<std::uint32_t, kCount / 2>*>(p);
+  const auto words = *reinterpret_cast<const Access<std::uint32_t, kCount / 2>*>(p);
   TTT_UNROLL
-  for (int i = 0; i < kCount; i += 2) x[i] = low_bf16(vector.at[i / 2]), x[i + 1] = high_bf16(vector.at[i / 2]);
+  for (int i = 0; i < kCount; i += 2) x[i] = low_bf16(words.at[i / 2]), x[i + 1] = high_bf16(words.at[i / 2]);
 }
 template <int kCount>
 TTT_DEVICE void store(float* p, const float* x) {
+  Access<float, kCount> values;
   TTT_UNROLL
-  for (int i = 0; i < kCount; i += 4)
-    *reinterpret_cast<Access<float, 4>*>(p + i) = {{x[i], x[i + 1], x[i + 2], x[i + 3]}};
+  for (int i = 0; i < kCount; ++i) values.at[i] = x[i];
+  *reinterpret_cast<Access<float, kCount>*>(p) = values;
 }
 template <int kCount>
 TTT_DEVICE void store(std::uint16_t* p, const float* x) {
-  Access<std::uint32_t, kCount / 2> vector;
+  Access<std::uint32_t, kCount / 2> words;
   TTT_UNROLL
-  for (int i = 0; i < kCount; i += 2) vector.at[i / 2] = pack_bf16(x[i], x[i + 1]);
-  *reinterpret_cast<Access<std::uint32_t, kCount / 2>*>(p) = vector;
+  for (int i = 0; i < kCount; i += 2) words.at[i / 2] = pack_bf16(x[i], x[i + 1]);
+  *reinterpret_cast<Access<std::uint32_t, kCount / 2>*>(p) = words;
 }
 
 // kCount values from column `first` on of a row of `width`. kWhole: they are all within the row and lie aligned;
@@ -93,25 +94,33 @@ struct SideBySide {
 };
 
 // A thread's part of a row of `width` values: kVectors times four neighbours, such that the threads' vectors lie side
-// by side. Columns beyond the row are 0. kWhole: rows are whole vectors, aligned.
+// by side. Columns beyond the row are 0. kWhole: rows are whole vectors, aligned; then the row's first is read in the
+// stead of a vector beyond it, so that loads need no branches and are all on their way at once.
 template <int kThreads, int kVectors, bool kWhole>
 struct RowPart {
   static constexpr int kValues = 4 * kVectors;
   int width;
 
-  // Of the first of a vector's values; whether value k is one of the row.
-  TTT_DEVICE static int column(int vector) { return 4 * (vector * kThreads + thread_in_block()); }
+  // Of the first of a vector's values. Where registers are short it is computed anew for each use.
+  TTT_DEVICE static int column(int vector) {
+    const int thread = kWhole && kVectors <= 2 ? thread_in_block() : recomputed(thread_in_block());
+    return 4 * (vector * kThreads + thread);
+  }
+  // Whether value k is one of the row.
   TTT_DEVICE bool within(int k) const { return column(k / 4) + (kWhole ? 0 : k % 4) < width; }
 
   // A vector of `row`. place(column): where a column lies, from `row` on; a vector's columns side by side where kWhole.
   template <class T, class Place>
   TTT_DEVICE void load_vector(const T* row, int vector, float* x, const Place& place) const {
     const int first = column(vector);
-    if (kWhole && first < width) {
-      cuda::load<4>(row + place(first), x);
+    if constexpr (kWhole) {
+      const bool within = first < width;
+      cuda::load<4>(row + place(within ? first : 0), x);
+      TTT_UNROLL
+      for (int i = 0; i < 4; ++i) x[i] = within ? x[i] : 0;
     } else {
       TTT_UNROLL
-      for (int i = 0; i < 4; ++i) x[i] = !kWhole && first + i < width ? value_of(row[place(first + i)]) : 0;
+      for (int i = 0; i < 4; ++i) x[i] = first + i < width ? value_of(row[place(first + i)]) : 0;
     }
   }
   template <class T, class Place>
