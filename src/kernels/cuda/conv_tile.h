@@ -8,20 +8,6 @@
 
 namespace ttt::kernels::cuda {
 
-// Whether these can be read in vectors of n; on the host.
-template <int n, class T>
-bool vectors_fit(const SequenceRows<T>& rows) {
-  return vectors_fit<n>(rows.data, rows.sequence, rows.row);
-}
-template <int n, class Element>
-bool vectors_fit(const ConvInputs<Element>& in) {
-  return vectors_fit<n>(in.x) && vectors_fit<n>(in.window, in.width);
-}
-template <int n>
-bool vectors_fit(const ConvWeights& conv) {
-  return vectors_fit<n>(conv.weight) && vectors_fit<n>(conv.bias);
-}
-
 template <class Element, int n>
 struct ConvTile {
   static constexpr int kThreads = 128;

@@ -52,6 +52,8 @@ class KernelTable {
 
 #define TTT_KERNEL_FAMILIES(X) \
   X(causal_conv)               \
+  X(conv_rope)                 \
+  X(rope)                      \
   X(ttt_linear)
 
 #define TTT_DECLARE_FAMILY(name) void add_##name(KernelTable& table);

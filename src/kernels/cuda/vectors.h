@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstddef>
-#include <type_traits>
 
 #include "kernels/cuda/warp.h"
 
@@ -27,13 +26,6 @@ template <>
 struct Packed<std::uint16_t, 1> {
   std::uint16_t value;
 };
-
-// Whether n values can be read at data and at multiples of the steps from it; on the host.
-template <int n, class T, class... Steps>
-bool vectors_fit(const T* data, Steps... steps) {
-  return reinterpret_cast<std::uintptr_t>(data) % alignof(Packed<std::remove_const_t<T>, n>) == 0 &&
-         ((steps % n == 0) && ...);
-}
 
 // Zeros where not valid (p is not read then).
 template <int n, class Element>
