@@ -50,6 +50,11 @@ TEST(CudaWarp, RoundsToNearestEven) {
   EXPECT_NEAR(values_of(word).y, -1e-3, 1e-8);
 }
 
+TEST(CudaWarp, PowersOfTwo) {
+  EXPECT_EQ(power_of_two(-3), 0.125f);
+  EXPECT_NEAR(power_of_two(0.5f), 1.41421356, 1e-6);
+}
+
 // X [16,32] as rows in shared memory; every way to load it gives the product that its name says.
 template <int kPlanes>
 void products_of_tiles() {

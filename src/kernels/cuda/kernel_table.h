@@ -54,6 +54,7 @@ class KernelTable {
   X(causal_conv)               \
   X(conv_rope)                 \
   X(rope)                      \
+  X(selective_scan)            \
   X(ttt_linear)
 
 #define TTT_DECLARE_FAMILY(name) void add_##name(KernelTable& table);

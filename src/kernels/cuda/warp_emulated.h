@@ -101,6 +101,11 @@ inline float inverse_sqrt(float x) {
 inline float exponential(float x) {
   return std::exp(x);
 }
+// 2^x, to about 2 units in the last place; on a GPU 0 where that is less than 2^-126. Cheaper than e^x by four
+// instructions.
+inline float power_of_two(float x) {
+  return std::exp2(x);
+}
 inline float natural_logarithm(float x) {
   return std::log(x);
 }

@@ -92,6 +92,11 @@ TTT_DEVICE float inverse_sqrt(float x) {
 TTT_DEVICE float exponential(float x) {
   return __expf(x);
 }
+TTT_DEVICE float power_of_two(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
 TTT_DEVICE float natural_logarithm(float x) {
   return logf(x);
 }

@@ -1,0 +1,208 @@
+// The selective scan backward on a GPU: what a block does (selective_scan_tile.h). From the last chunk to the first.
+//
+//     dh_t = dy_t C_t + exp(dt_{t+1} A) dh_{t+1};   dC_t = dy_t h_t;   dB_t = dh_t dt_t x_t;   d(dt x) = dh_t . B_t
+//     d(dt A) = exp(dt A) dh_t (.) h_{t-1};         dx = dt d(dt x) + D dy
+//
+// States come anew from the one that the forward pass saved before the chunk: once, keeping one in four tokens in
+// shared memory, and once more four tokens at a time, from the last, with these four in registers.
+#pragma once
+
+#include "kernels/cuda/selective_scan_tile.h"
+
+namespace ttt::kernels::cuda {
+
+// What a segment alone passes on to the ones before it, exp(dt A) dh of its first token, and its sum of dt, to the
+// workspace.
+template <bool kVectors>
+struct ScanBackwardCarryBlock : ScanTile<2, kVectors> {
+  using Base = ScanTile<2, kVectors>;
+  using Base::in, Base::kOwnChannels, Base::kOwnStates, Base::kTokens;
+  using typename Base::Own;
+  enum Tensor { kDt, kDy };
+  static constexpr int kSharedBytes = Base::kStagesBytes;
+
+  const ScanBackward& args;
+
+  TTT_DEVICE ScanBackwardCarryBlock(const ScanBackward& arguments, char* memory)
+      : Base(arguments.in, memory), args(arguments) {}
+
+  TTT_DEVICE void run() const {
+    if (this->segment == 0) return;  // nobody reads the first one's
+    Own rates, carry = {};
+    this->load_rates(rates);
+    float dt_sum[kOwnChannels] = {};
+    const float* const tensors[2] = {in.dt, args.dy};
+    this->fetch(this->end_chunk - 1, tensors);
+    for (std::int64_t chunk = this->end_chunk - 1; chunk >= this->first_chunk; --chunk) {
+      this->arrive(chunk - 1, chunk > this->first_chunk, tensors);
+      for (int token = kTokens - 1; token >= 0; --token) {
+        float dt[kOwnChannels], dy[kOwnChannels], c[kOwnStates];
+        this->values(chunk, kDt, token, dt);
+        this->values(chunk, kDy, token, dy);
+        this->values(chunk, Base::kC, token, c);
+        TTT_UNROLL
+        for (int e = 0; e < kOwnChannels; ++e) {
+          dt_sum[e] += dt[e];
+          TTT_UNROLL
+          for (int k = 0; k < kOwnStates; ++k)
+            carry[k][e] = power_of_two(dt[e] * rates[k][e]) * (carry[k][e] + dy[e] * c[k]);
+        }
+      }
+    }
+    this->store(args.work.carries + this->matrix(this->part()), carry);
+    if (thread_in_block() % 4 == 0) Base::store(args.work.dt_sums + this->part() * in.channels, dt_sum);
+  }
+};
+
+template <bool kVectors>
+struct ScanBackwardBlock : ScanTile<3, kVectors> {
+  using Base = ScanTile<3, kVectors>;
+  using Base::in, Base::sequence, Base::segments, Base::channel, Base::kOwnChannels, Base::kOwnStates, Base::kTokens,
+      Base::kStates, Base::kThreads;
+  using typename Base::Own;
+  enum Tensor { kX, kDt, kDy };
+  static constexpr int kRun = 4;  // tokens with their states in registers
+  static constexpr int kWarps = kThreads / 32;
+  static constexpr int kOwnValues = kOwnStates * kOwnChannels;
+  static constexpr int kSavedAt = Base::kStagesBytes;
+  static constexpr int kSumsAt = kSavedAt + kTokens / kRun * kOwnValues * kThreads * 4;
+  static constexpr int kSharedBytes = kSumsAt + kTokens * kWarps * 2 * kStates * 4;
+
+  const ScanBackward& args;
+  Own rates, dh = {}, dA = {};  // dh: what the tokens after this one pass on to it
+  float dD[kOwnChannels] = {};
+
+  TTT_DEVICE ScanBackwardBlock(const ScanBackward& arguments, char* memory)
+      : Base(arguments.in, memory), args(arguments) {}
+
+  // The lane's own memory for the state before run i of the chunk.
+  TTT_DEVICE float* saved(int i) const {
+    return this->shared + kSavedAt / 4 + (i * kThreads + thread_in_block()) * kOwnValues;
+  }
+  TTT_DEVICE void save(int i, const Own& h) const {
+    TTT_UNROLL
+    for (int k = 0; k < kOwnStates; ++k) store_values<kOwnChannels>(saved(i) + k * kOwnChannels, h[k]);
+  }
+  TTT_DEVICE void load_saved(int i, Own& h) const {
+    TTT_UNROLL
+    for (int k = 0; k < kOwnStates; ++k) load_values<kOwnChannels>(saved(i) + k * kOwnChannels, h[k]);
+  }
+  // The sums of one warp over its channels at a token of the chunk: of dB's states, then of dC's.
+  TTT_DEVICE float* sums(int token, int warp) const {
+    return this->shared + kSumsAt / 4 + (token * kWarps + warp) * 2 * kStates;
+  }
+
+  // The state after a token from that before it, and the decays between.
+  TTT_DEVICE void step(std::int64_t chunk, int token, const Own& before, Own& decay, Own& after) const {
+    float x[kOwnChannels], dt[kOwnChannels], b[kOwnStates];
+    this->values(chunk, kX, token, x);
+    this->values(chunk, kDt, token, dt);
+    this->values(chunk, Base::kB, token, b);
+    TTT_UNROLL
+    for (int e = 0; e < kOwnChannels; ++e) {
+      TTT_UNROLL
+      for (int k = 0; k < kOwnStates; ++k) {
+        decay[k][e] = power_of_two(dt[e] * rates[k][e]);
+        after[k][e] = decay[k][e] * before[k][e] + b[k] * (dt[e] * x[e]);
+      }
+    }
+  }
+  TTT_DEVICE void step_back(std::int64_t chunk, int token, const Own& before, const Own& decay, const Own& after) {
+    float x[kOwnChannels], dt[kOwnChannels], dy[kOwnChannels], b[kOwnStates], c[kOwnStates];
+    this->values(chunk, kX, token, x);
+    this->values(chunk, kDt, token, dt);
+    this->values(chunk, kDy, token, dy);
+    this->values(chunk, Base::kB, token, b);
+    this->values(chunk, Base::kC, token, c);
+    float of_channels[2 * kOwnStates] = {};  // dB, dC of the lane's states
+    float of_states[2 * kOwnChannels] = {};  // dx without D, d_dt of its channels
+    TTT_UNROLL
+    for (int e = 0; e < kOwnChannels; ++e) {
+      const float u = dt[e] * x[e];
+      float du = 0, exponents = 0;
+      TTT_UNROLL
+      for (int k = 0; k < kOwnStates; ++k) {
+        const float d_state = dh[k][e] + dy[e] * c[k];
+        of_channels[k] += d_state * u;
+        of_channels[kOwnStates + k] += dy[e] * after[k][e];
+        du += d_state * b[k];
+        dh[k][e] = d_state * decay[k][e];
+        const float d_exponent = dh[k][e] * before[k][e];
+        exponents += d_exponent * rates[k][e];
+        dA[k][e] += d_exponent * dt[e];
+      }
+      of_states[e] = du * dt[e];
+      of_states[kOwnChannels + e] = du * x[e] + exponents * 0.6931471805599453f;  // ln 2: rates are log2(e) A
+      dD[e] += dy[e] * x[e];
+    }
+    const int thread = thread_in_block(), lane = thread % 32;
+    const float of_channel = scatter_sums<1>(of_states);  // lane 4 q + s: dx (s < 2) or d_dt of channel s % 2
+    const int own = lane % 2;
+    if (chunk * kTokens + token < in.time && channel + own < in.channels) {
+      const std::int64_t at = (sequence * in.time + chunk * kTokens + token) * in.channels + channel + own;
+      if (lane % 4 < 2) {
+        args.dx[at] = of_channel + in.D[channel + own] * dy[own];
+      } else {
+        args.d_dt[at] = of_channel;
+      }
+    }
+    const int q = lane / 4;
+    sums(token, thread / 32)[q / 4 * kStates + this->state + q % 4] = scatter_sums<4>(of_channels);
+  }
+
+  // dB and dC of a chunk: the warps' sums, in their order.
+  TTT_DEVICE void store_sums(std::int64_t chunk) const {
+    const std::int64_t groups = (in.channels + kScanGroup - 1) / kScanGroup;
+    TTT_UNROLL
+    for (int i = thread_in_block(); i < kTokens * 2 * kStates; i += kThreads) {
+      const int token = i / (2 * kStates), which = i % (2 * kStates);
+      const std::int64_t t = chunk * kTokens + token;
+      if (t >= in.time) continue;
+      float sum = 0;
+      TTT_UNROLL
+      for (int warp = 0; warp < kWarps; ++warp) sum += sums(token, warp)[which];
+      float* to = which < kStates ? args.dB : args.dC;
+      to[((sequence * groups + this->group) * in.time + t) * kStates + which % kStates] = sum;
+    }
+  }
+
+  TTT_DEVICE void load_start(std::int64_t chunk, Own& h) const {
+    this->load(args.starts + this->matrix(sequence * ((in.time + kTokens - 1) / kTokens) + chunk), h);
+  }
+
+  TTT_DEVICE void run() {
+    this->load_rates(rates);
+    if (segments > 1) this->load(args.work.carries + this->matrix(this->part()), dh);
+    const float* const tensors[3] = {in.x, in.dt, args.dy};
+    Own start;
+    load_start(this->end_chunk - 1, start);
+    this->fetch(this->end_chunk - 1, tensors);
+    for (std::int64_t chunk = this->end_chunk - 1; chunk >= this->first_chunk; --chunk) {
+      this->arrive(chunk - 1, chunk > this->first_chunk, tensors);
+      for (int run = 0; run < kTokens / kRun; ++run) {
+        save(run, start);
+        if (run + 1 == kTokens / kRun) break;
+        TTT_UNROLL
+        for (int i = 0; i < kRun; ++i) {
+          Own decay;
+          step(chunk, run * kRun + i, start, decay, start);
+        }
+      }
+      if (chunk > this->first_chunk) load_start(chunk - 1, start);  // of the next turn
+      for (int run = kTokens / kRun - 1; run >= 0; --run) {
+        Own h[kRun + 1], decay[kRun];
+        load_saved(run, h[0]);
+        TTT_UNROLL
+        for (int i = 0; i < kRun; ++i) step(chunk, run * kRun + i, h[i], decay[i], h[i + 1]);
+        TTT_UNROLL
+        for (int i = kRun - 1; i >= 0; --i) step_back(chunk, run * kRun + i, h[i], decay[i], h[i + 1]);
+      }
+      sync_block();
+      store_sums(chunk);
+    }
+    this->store(args.dA + this->matrix(this->part()), dA);
+    if (thread_in_block() % 4 == 0) Base::store(args.dD + this->part() * in.channels, dD);
+  }
+};
+
+}  // namespace ttt::kernels::cuda
