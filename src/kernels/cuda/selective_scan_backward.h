@@ -166,36 +166,28 @@ struct ScanBackwardBlock : ScanTile<3, kVectors> {
     }
   }
 
-  TTT_DEVICE void load_start(std::int64_t chunk, Own& h) const {
-    this->load(args.starts + this->matrix(sequence * ((in.time + kTokens - 1) / kTokens) + chunk), h);
-  }
-
   TTT_DEVICE void run() {
     this->load_rates(rates);
     if (segments > 1) this->load(args.work.carries + this->matrix(this->part()), dh);
     const float* const tensors[3] = {in.x, in.dt, args.dy};
-    Own start;
-    load_start(this->end_chunk - 1, start);
+    const std::int64_t chunks = (in.time + kTokens - 1) / kTokens;
     this->fetch(this->end_chunk - 1, tensors);
     for (std::int64_t chunk = this->end_chunk - 1; chunk >= this->first_chunk; --chunk) {
       this->arrive(chunk - 1, chunk > this->first_chunk, tensors);
-      for (int run = 0; run < kTokens / kRun; ++run) {
-        save(run, start);
-        if (run + 1 == kTokens / kRun) break;
-        TTT_UNROLL
-        for (int i = 0; i < kRun; ++i) {
-          Own decay;
-          step(chunk, run * kRun + i, start, decay, start);
-        }
+      Own h, unused;
+      this->load(args.starts + this->matrix(sequence * chunks + chunk), h);
+      save(0, h);
+      for (int token = 0; token < kTokens - kRun;) {
+        step(chunk, token, h, unused, h);
+        if (++token % kRun == 0) save(token / kRun, h);
       }
-      if (chunk > this->first_chunk) load_start(chunk - 1, start);  // of the next turn
       for (int run = kTokens / kRun - 1; run >= 0; --run) {
-        Own h[kRun + 1], decay[kRun];
-        load_saved(run, h[0]);
+        Own states[kRun + 1], decays[kRun];
+        load_saved(run, states[0]);
         TTT_UNROLL
-        for (int i = 0; i < kRun; ++i) step(chunk, run * kRun + i, h[i], decay[i], h[i + 1]);
+        for (int i = 0; i < kRun; ++i) step(chunk, run * kRun + i, states[i], decays[i], states[i + 1]);
         TTT_UNROLL
-        for (int i = kRun - 1; i >= 0; --i) step_back(chunk, run * kRun + i, h[i], decay[i], h[i + 1]);
+        for (int i = kRun - 1; i >= 0; --i) step_back(chunk, run * kRun + i, states[i], decays[i], states[i + 1]);
       }
       sync_block();
       store_sums(chunk);

@@ -1,0 +1,187 @@
+// The CUDA kernels of the selective scan, their very source run by emulated lanes, against loops in double.
+#include <map>
+
+#include "kernels/cuda/kernel_table.h"
+#include "kernels/cuda/selective_scan_backward.h"
+#include "kernels/cuda/selective_scan_forward.h"
+#include "kernels/cuda_ttt_testing.h"
+
+namespace ttt::kernels::cuda {
+namespace {
+
+constexpr std::int64_t N = kScanStates;
+constexpr double kTolerance = 1e-5;  // fp32; exponentials to a few units in the last place
+
+// Random arguments and, in double, what the scan makes of them.
+struct ScanCase {
+  std::int64_t sequences, time, channels;
+  std::vector<double> x, dt, A, B, C, D, h, dy;
+  std::vector<double> y, h_end, starts;
+
+  ScanCase(std::int64_t sequence_count, std::int64_t tokens, std::int64_t width, bool with_state)
+      : sequences(sequence_count), time(tokens), channels(width) {
+    std::mt19937 random(5);
+    std::normal_distribution<double> normal;
+    std::uniform_real_distribution<double> uniform;
+    const auto fill = [](std::vector<double>& values, std::int64_t n, const auto& value) {
+      values.resize(n);
+      for (double& one : values) one = static_cast<float>(value());
+    };
+    fill(x, sequences * time * channels, [&] { return normal(random); });
+    fill(dt, sequences * time * channels, [&] { return std::exp(-4 + 3 * uniform(random)); });
+    fill(A, N * channels, [&] { return -0.1 - 8 * uniform(random); });
+    fill(B, sequences * time * N, [&] { return normal(random); });
+    fill(C, sequences * time * N, [&] { return normal(random); });
+    fill(D, channels, [&] { return normal(random); });
+    fill(h, sequences * N * channels, [&] { return with_state ? normal(random) : 0.0; });
+    fill(dy, sequences * time * channels, [&] { return normal(random); });
+    scan();
+  }
+
+  std::int64_t chunks() const { return (time + 15) / 16; }
+  std::int64_t at(std::int64_t b, std::int64_t t, std::int64_t e) const { return (b * time + t) * channels + e; }
+  std::int64_t of_token(std::int64_t b, std::int64_t t, std::int64_t n) const { return (b * time + t) * N + n; }
+  std::int64_t of_state(std::int64_t b, std::int64_t n, std::int64_t e) const { return (b * N + n) * channels + e; }
+
+  void scan() {
+    y.assign(x.size(), 0), h_end = h, starts.assign(sequences * chunks() * N * channels, 0);
+    for (std::int64_t b = 0; b < sequences; ++b)
+      for (std::int64_t t = 0; t < time; ++t)
+        for (std::int64_t e = 0; e < channels; ++e) {
+          double out = D[e] * x[at(b, t, e)];
+          for (std::int64_t n = 0; n < N; ++n) {
+            double& state = h_end[of_state(b, n, e)];
+            if (t % 16 == 0) starts[of_state(b * chunks() + t / 16, n, e)] = state;
+            state = std::exp(dt[at(b, t, e)] * A[n * channels + e]) * state +
+                    dt[at(b, t, e)] * B[of_token(b, t, n)] * x[at(b, t, e)];
+            out += C[of_token(b, t, n)] * state;
+          }
+          y[at(b, t, e)] = out;
+        }
+  }
+
+  // Of sum(dy (.) y), one channel and state after the other; the first state is zero.
+  std::map<std::string, std::vector<double>> gradients() const {
+    std::vector<double> dx(x.size()), d_dt(x.size()), dA(A.size()), dB(B.size()), dC(C.size()), dD(channels);
+    std::vector<double> state(time + 1);
+    for (std::int64_t b = 0; b < sequences; ++b)
+      for (std::int64_t e = 0; e < channels; ++e) {
+        for (std::int64_t t = 0; t < time; ++t) {
+          dD[e] += dy[at(b, t, e)] * x[at(b, t, e)];
+          dx[at(b, t, e)] += dy[at(b, t, e)] * D[e];
+        }
+        for (std::int64_t n = 0; n < N; ++n) {
+          const double a = A[n * channels + e];
+          const auto decay = [&](std::int64_t t) { return std::exp(dt[at(b, t, e)] * a); };
+          for (std::int64_t t = 0; t < time; ++t)
+            state[t + 1] = decay(t) * state[t] + dt[at(b, t, e)] * B[of_token(b, t, n)] * x[at(b, t, e)];
+          double dh = 0;
+          for (std::int64_t t = time - 1; t >= 0; --t) {
+            const std::int64_t i = at(b, t, e), j = of_token(b, t, n);
+            dC[j] += dy[i] * state[t + 1];
+            dh += dy[i] * C[j];
+            dx[i] += dh * dt[i] * B[j];
+            dB[j] += dh * dt[i] * x[i];
+            d_dt[i] += dh * (B[j] * x[i] + a * decay(t) * state[t]);
+            dA[n * channels + e] += dh * dt[i] * decay(t) * state[t];
+            dh *= decay(t);
+          }
+        }
+      }
+    return {{"x", dx}, {"dt", d_dt}, {"A", dA}, {"B", dB}, {"C", dC}, {"D", dD}};
+  }
+};
+
+// A call's memory; off: by so many floats, addresses are not those of vectors.
+struct ScanCall {
+  const ScanCase& c;
+  Buffer<float> x, dt, A, B, C, D, dy, h, h_end, starts, y, dx, d_dt, dA, dB, dC, dD, carries, dt_sums;
+  ScanInputs in;
+
+  ScanCall(const ScanCase& arguments, std::int64_t segment)
+      : ScanCall(arguments,
+                 ScanInputs{arguments.sequences, arguments.time, arguments.channels, segment, {}, {}, {}, {}, {}, {}}) {
+  }
+  ScanCall(const ScanCase& arguments, const ScanInputs& sizes)
+      : c(arguments),
+        x(floats(c.x)),
+        dt(floats(c.dt)),
+        A(floats(c.A)),
+        B(floats(c.B)),
+        C(floats(c.C)),
+        D(floats(c.D)),
+        dy(floats(c.dy)),
+        h(floats(c.h)),
+        h_end(c.h.size()),
+        starts(c.starts.size()),
+        y(c.y.size()),
+        dx(c.x.size()),
+        d_dt(c.x.size()),
+        dA(sizes.sequences * sizes.segments() * N * sizes.channels),
+        dB(sizes.sequences * sizes.groups() * sizes.time * N),
+        dC(sizes.sequences * sizes.groups() * sizes.time * N),
+        dD(sizes.sequences * sizes.segments() * sizes.channels),
+        carries(sizes.sequences * sizes.segments() * N * sizes.channels),
+        dt_sums(sizes.sequences * sizes.segments() * sizes.channels),
+        in(sizes) {
+    in.x = x.data(), in.dt = dt.data(), in.A = A.data(), in.B = B.data(), in.C = C.data(), in.D = D.data();
+  }
+  ScanForward forward() {
+    return {in, h.data(), h_end.data(), starts.data(), y.data(), {carries.data(), dt_sums.data()}};
+  }
+  ScanBackward backward() {
+    return {in,        starts.data(), dy.data(), dx.data(), d_dt.data(),
+            dA.data(), dD.data(),     dB.data(), dC.data(), {carries.data(), dt_sums.data()}};
+  }
+  // [R,inner,G,by] summed over R and G.
+  static std::vector<double> summed(Buffer<float>& values, std::int64_t inner, std::int64_t groups, std::int64_t by) {
+    std::vector<double> sums(inner * by, 0);
+    for (std::int64_t i = 0; i < static_cast<std::int64_t>(values.size()); ++i)
+      sums[i / (groups * by) % inner * by + i % by] += values[i];
+    return sums;
+  }
+  static std::vector<double> plain(Buffer<float>& values) { return {values.data(), values.data() + values.size()}; }
+  std::map<std::string, std::vector<double>> gradients() {
+    return {{"x", plain(dx)},
+            {"dt", plain(d_dt)},
+            {"A", summed(dA, 1, 1, N * c.channels)},
+            {"B", summed(dB, c.sequences, in.groups(), c.time * N)},
+            {"C", summed(dC, c.sequences, in.groups(), c.time * N)},
+            {"D", summed(dD, 1, 1, c.channels)}};
+  }
+};
+
+KernelTable scan_kernels() {
+  KernelTable table;
+  emulated::add_selective_scan(table);
+  return table;
+}
+
+// Few channels and more than a group of them, widths that are no vectors, one token, whole chunks and not; segments of
+// one chunk, of two, and the whole.
+TEST(CudaSelectiveScan, AgreesWithLoopsInDouble) {
+  const KernelTable table = scan_kernels();
+  for (const auto& [sequences, time, channels, segment] : {std::array<std::int64_t, 4>{2, 1, 8, 1},
+                                                           {1, 3, 5, 9},
+                                                           {1, 16, 132, 1},
+                                                           {2, 17, 36, 2},
+                                                           {1, 100, 20, 2},
+                                                           {1, 50, 131, 1},
+                                                           {2, 33, 12, 1},
+                                                           {1, 100, 20, 7}}) {
+    SCOPED_TRACE(cat(sequences, " x ", time, " x ", channels, " in segments of ", segment));
+    const ScanCase c(sequences, time, channels, /*with_state=*/false);
+    ScanCall call(c, segment);
+    table.launch(call.forward(), nullptr);
+    EXPECT_LE(relative_error(ScanCall::plain(call.y), c.y), kTolerance);
+    EXPECT_LE(relative_error(ScanCall::plain(call.starts), c.starts), kTolerance);
+    EXPECT_LE(relative_error(ScanCall::plain(call.h_end), c.h_end), kTolerance);
+    table.launch(call.backward(), nullptr);
+    const auto right = c.gradients();
+    for (const auto& [name, gradient] : call.gradients())
+      EXPECT_LE(relative_error(gradient, right.at(name)), 2 * kTolerance) << name;
+  }
+}
+
+}  // namespace
+}  // namespace ttt::kernels::cuda
