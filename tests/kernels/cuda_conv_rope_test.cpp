@@ -1,9 +1,9 @@
 // The CUDA kernels of the causal convolution, of RoPE with its split into heads and of both in one, their very source
 // run by emulated lanes, against loops in double.
-#include <functional>
 #include <tuple>
 
 #include "kernels/cuda/causal_conv.h"
+#include "kernels/cuda/conv_rope.h"
 #include "kernels/cuda/kernel_table.h"
 #include "kernels/cuda_ttt_testing.h"
 
@@ -172,6 +172,50 @@ TYPED_TEST(CudaCausalConv, AgreesWithLoopsInDouble) {
       call.run([&](const auto& arguments) { table.launch(arguments, nullptr); });
       call.expect_right();
     }
+}
+
+// Rows of a wider tensor, as a projection of several leaves them; and such that no vector fits.
+TYPED_TEST(CudaCausalConv, TakesRowsOfWiderTensors) {
+  KernelTable table;
+  emulated::add_causal_conv(table);
+  for (const std::int64_t skipped : {8, 3}) {
+    SCOPED_TRACE(skipped);
+    const Sizes s{2, 9, 16};
+    ConvCall<TypeParam> call(s, /*has_window=*/true);
+    Buffer<TypeParam> wide(s.sequences * s.time * (s.width + skipped)), wide_dx(wide.size());
+    for (std::int64_t i = 0; i < s.sequences * s.time * s.width; ++i)
+      wide[i / s.width * (s.width + skipped) + skipped + i % s.width] = call.x.memory[i];
+    const auto rows = [&](TypeParam* data) {
+      return SequenceRows<TypeParam>{data + skipped, s.time * (s.width + skipped), s.width + skipped};
+    };
+    call.run([&](auto arguments) {
+      const auto x = rows(wide.data());
+      arguments.in.x = {x.data, x.sequence, x.row};
+      if constexpr (requires { arguments.dx; }) arguments.dx = rows(wide_dx.data());
+      table.launch(arguments, nullptr);
+    });
+    for (std::int64_t i = 0; i < s.sequences * s.time * s.width; ++i)
+      call.dx[i] = wide_dx[i / s.width * (s.width + skipped) + skipped + i % s.width];
+    call.expect_right();
+  }
+}
+
+// The order in which threads run between two meetings must not matter.
+TYPED_TEST(CudaCausalConv, HasNoRaces) {
+  const auto run = [&](LaneOrder order) {
+    ConvCall<TypeParam> call({1, 140, 20}, /*has_window=*/true);
+    call.run([&](const auto& arguments) {
+      if constexpr (requires { arguments.dx; }) {
+        using Block = CausalConvBackwardBlock<TypeParam, 4>;
+        run_emulated({static_cast<int>(Block::blocks(arguments.in)), Block::kThreads, Block::kSharedBytes, order},
+                     [&](char* shared) { Block(arguments, shared).run(); });
+      }
+    });
+    return std::tuple(in_double(call.dx), in_double(call.dweight), in_double(call.dbias));
+  };
+  const auto straight = run(LaneOrder::kForward);
+  EXPECT_EQ(straight, run(LaneOrder::kBackward));
+  EXPECT_EQ(straight, run(LaneOrder::kShuffled));
 }
 
 // A table as ops/rope.h describes it, of positions 0..P-1.
@@ -380,6 +424,35 @@ TYPED_TEST(CudaRope, AfterConvolutionsAgreesWithLoopsInDouble) {
       call.run([&](const auto& arguments) { table.launch(arguments, nullptr); });
       call.expect_right();
     }
+}
+
+TYPED_TEST(CudaRope, AfterConvolutionsHasNoRaces) {
+  using Element = typename TypeParam::Element;
+  using To = typename TypeParam::To;
+  const auto run = [&](LaneOrder order) {
+    ConvRopeCall<Element, To> call({{1, 140, 24}, 12, 16, 0}, /*has_window=*/true, /*split=*/false);
+    call.run([&](const auto& arguments) {
+      if constexpr (requires { arguments.dx; }) {
+        using Block = ConvRopeBackwardBlock<Element, To, 4>;
+        run_emulated({static_cast<int>(Block::blocks(arguments.in)), Block::kThreads, Block::kSharedBytes, order},
+                     [&](char* shared) { Block(arguments, shared).run(); });
+      }
+    });
+    return std::tuple(in_double(call.dx), in_double(call.dq_weight), in_double(call.dk_weight));
+  };
+  const auto straight = run(LaneOrder::kForward);
+  EXPECT_EQ(straight, run(LaneOrder::kBackward));
+  EXPECT_EQ(straight, run(LaneOrder::kShuffled));
+}
+
+// Pairs are what RoPE turns.
+TEST(CudaRopeOfOddRows, IsAnError) {
+  KernelTable table;
+  emulated::add_rope(table);
+  Table rope(4, 2);
+  Buffer<float> x(16);
+  RopeForward<float, float> p{1, 2, 1, 2, rope.rows(0), {x.data() + 1, 4, 2}, {x.data() + 8, 4, 4, 2}};
+  EXPECT_THROW(table.launch(p, nullptr), Error);
 }
 
 }  // namespace

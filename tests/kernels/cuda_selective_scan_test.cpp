@@ -92,7 +92,7 @@ struct ScanCase {
   }
 };
 
-// A call's memory; off: by so many floats, addresses are not those of vectors.
+// A call's memory.
 struct ScanCall {
   const ScanCase& c;
   Buffer<float> x, dt, A, B, C, D, dy, h, h_end, starts, y, dx, d_dt, dA, dB, dC, dD, carries, dt_sums;
@@ -181,6 +181,106 @@ TEST(CudaSelectiveScan, AgreesWithLoopsInDouble) {
     for (const auto& [name, gradient] : call.gradients())
       EXPECT_LE(relative_error(gradient, right.at(name)), 2 * kTolerance) << name;
   }
+}
+
+// Decoding and prefilling: the state goes on from call to call, in place; with segments, too.
+TEST(CudaSelectiveScan, GoesOnFromAState) {
+  const KernelTable table = scan_kernels();
+  for (const auto& [time, segment] : {std::pair{1, 1}, {37, 1}, {37, 9}}) {
+    SCOPED_TRACE(cat(time, " tokens in segments of ", segment));
+    const ScanCase c(2, time, 12, /*with_state=*/true);
+    ScanCall call(c, segment);
+    ScanForward p = call.forward();
+    p.h_end = call.h.data(), p.starts = nullptr;
+    table.launch(p, nullptr);
+    EXPECT_LE(relative_error(ScanCall::plain(call.y), c.y), kTolerance);
+    EXPECT_LE(relative_error(ScanCall::plain(call.h), c.h_end), kTolerance);
+  }
+}
+
+// Without a first state it is zero, and the last one need not be wanted.
+TEST(CudaSelectiveScan, BeginsWithZeros) {
+  const ScanCase c(1, 20, 8, /*with_state=*/false);
+  for (const int segment : {1, 2}) {
+    ScanCall call(c, segment);
+    ScanForward p = call.forward();
+    p.h = nullptr, p.h_end = nullptr;
+    scan_kernels().launch(p, nullptr);
+    EXPECT_LE(relative_error(ScanCall::plain(call.y), c.y), kTolerance);
+  }
+}
+
+// Addresses that are no multiples of 16 bytes take the slower kernel, with the same result; those of B and C are an
+// error.
+TEST(CudaSelectiveScan, TakesTensorsOfAnyAlignment) {
+  const ScanCase c(1, 20, 8, /*with_state=*/false);
+  ScanCall call(c, 2);
+  Buffer<float> x(c.x.size() + 1), y(c.y.size() + 1);
+  for (std::size_t i = 0; i < c.x.size(); ++i) x[i + 1] = static_cast<float>(c.x[i]);
+  ScanForward p = call.forward();
+  p.in.x = x.data() + 1, p.y = y.data() + 1;
+  scan_kernels().launch(p, nullptr);
+  EXPECT_LE(relative_error(std::vector<double>(p.y, p.y + c.y.size()), c.y), kTolerance);
+  p.in.B += 1;
+  EXPECT_THROW(scan_kernels().launch(p, nullptr), Error);
+}
+
+// Long memory (slow decay) and strong (fast): what is left of far tokens, and powers that underflow.
+TEST(CudaSelectiveScan, DecaysOfAnySpeed) {
+  for (const double speed : {1e-4, 300.0}) {
+    ScanCase c(1, 80, 4, /*with_state=*/false);
+    for (double& a : c.A) a = static_cast<float>(a * speed);
+    c.scan();
+    ScanCall call(c, 2);
+    scan_kernels().launch(call.forward(), nullptr);
+    scan_kernels().launch(call.backward(), nullptr);
+    EXPECT_LE(relative_error(ScanCall::plain(call.y), c.y), kTolerance) << speed;
+    const auto right = c.gradients();
+    for (const auto& [name, gradient] : call.gradients())
+      EXPECT_LE(relative_error(gradient, right.at(name)), 2 * kTolerance) << name << " " << speed;
+  }
+}
+
+// The order in which threads run between two meetings must not matter.
+TEST(CudaSelectiveScan, HasNoRaces) {
+  const ScanCase c(1, 40, 8, /*with_state=*/false);
+  const auto run = [&](LaneOrder order) {
+    ScanCall call(c, 2);
+    const auto launch = [&]<class Block>(const auto& arguments, std::int64_t blocks, const Block*) {
+      run_emulated({static_cast<int>(blocks), Block::kThreads, Block::kSharedBytes, order},
+                   [&](char* shared) { Block(arguments, shared).run(); });
+    };
+    using Carry = ScanCarryBlock<1>;
+    using CarryBack = ScanCarryBlock<-1>;
+    const ScanForward forward = call.forward();
+    const std::int64_t blocks = call.in.blocks(), carry_blocks = Carry::blocks(call.in);
+    launch(forward, blocks, static_cast<ScanForwardBlock<false, true>*>(nullptr));
+    launch(Carry::Arguments{call.in, forward.work, forward.h}, carry_blocks, static_cast<Carry*>(nullptr));
+    launch(forward, blocks, static_cast<ScanForwardBlock<true, true>*>(nullptr));
+    const ScanBackward backward = call.backward();
+    launch(backward, blocks, static_cast<ScanBackwardCarryBlock<true>*>(nullptr));
+    launch(CarryBack::Arguments{call.in, backward.work, nullptr}, carry_blocks, static_cast<CarryBack*>(nullptr));
+    launch(backward, blocks, static_cast<ScanBackwardBlock<true>*>(nullptr));
+    auto results = call.gradients();
+    results["y"] = ScanCall::plain(call.y);
+    return results;
+  };
+  const auto straight = run(LaneOrder::kForward);
+  EXPECT_EQ(straight, run(LaneOrder::kBackward));
+  EXPECT_EQ(straight, run(LaneOrder::kShuffled));
+}
+
+// Enough blocks for a GPU, or one segment, of at least 64 tokens.
+TEST(CudaSelectiveScan, SegmentsKeepAGpuBusy) {
+  const auto blocks = [](std::int64_t sequences, std::int64_t time, std::int64_t channels) {
+    const ScanInputs in{sequences, time, channels, scan_segment(sequences, time, channels), {}, {}, {}, {}, {}, {}};
+    EXPECT_GE(in.segment, 1);
+    return std::pair(in.segments(), in.blocks());
+  };
+  EXPECT_EQ(blocks(8, 2048, 2048).first, 1);
+  EXPECT_EQ(blocks(1, 1, 1536), std::pair(std::int64_t{1}, std::int64_t{12}));
+  EXPECT_EQ(blocks(1, 2048, 1536).first, 22);
+  EXPECT_GE(blocks(2, 32768, 4096).second, 256);
 }
 
 }  // namespace

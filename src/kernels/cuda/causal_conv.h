@@ -23,7 +23,7 @@ struct CausalConvForwardBlock : ConvTile<Element, n> {
     TTT_UNROLL
     for (int w = 1; w < kConvTaps; ++w) unpack(row(begin - kConvTaps + w), rows[w]);
     Element* y = args.y.data + this->sequence * args.y.sequence + this->column;
-    for (std::int64_t first = begin; first < end; first += kAhead) {
+    for (int first = begin; first < end; first += kAhead) {
       Packed<Element, n> next[kAhead];
       TTT_UNROLL
       for (int i = 0; i < kAhead; ++i) next[i] = row(first + i);
@@ -51,24 +51,24 @@ struct CausalConvBackwardBlock : ConvTile<Element, n> {
   TTT_DEVICE CausalConvBackwardBlock(const CausalConvBackward<Element>& arguments, char* memory)
       : Base(arguments.in), args(arguments), sums(reinterpret_cast<float*>(memory)) {}
 
-  TTT_DEVICE Packed<Element, n> gradient(std::int64_t t) const {
+  TTT_DEVICE Packed<Element, n> gradient(int t) const {
     return load_packed<n>(args.dy.data + this->sequence * args.dy.sequence + t * args.dy.row + this->column,
                           own && t >= 0 && t < in.time);
   }
   TTT_DEVICE void run() {
     ConvolutionBackward<n> conv(*this, args.weight);
     // The first warp takes the window's rows, too: what they have made counts for the weights.
-    const std::int64_t start = begin == 0 && in.window != nullptr ? -kAhead : begin;
+    const int start = begin == 0 && in.window != nullptr ? -kConvTaps : begin;
     TTT_UNROLL
     for (int w = 1; w < kConvTaps; ++w) unpack(gradient(start + w - 1), conv.dy[w]);
     Element* to = args.dx.data + this->sequence * args.dx.sequence + this->column;
-    for (std::int64_t first = start; own && first < end; first += kAhead) {
+    for (int first = start; own && first < end; first += kAhead) {
       Packed<Element, n> x[kAhead], dy[kAhead];
       TTT_UNROLL
       for (int i = 0; i < kAhead; ++i) x[i] = row(first + i), dy[i] = gradient(first + i + kConvTaps - 1);
       TTT_UNROLL
       for (int i = 0; i < kAhead; ++i) {
-        const std::int64_t t = first + i;
+        const int t = first + i;
         shift(conv.dy);
         unpack(dy[i], conv.dy[kConvTaps - 1]);
         float value[n], dx[n] = {};

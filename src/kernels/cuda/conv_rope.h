@@ -21,14 +21,14 @@ struct ConvRopeTile : ConvTile<Element, n> {
         place(this->column % head_dim) {}
 
   // Token t's row of the table, t from -4 on, and that of the token after it.
-  TTT_DEVICE std::int64_t position(std::int64_t t) const {
-    return (table.offset + kConvTaps * table.positions + t) % table.positions;
+  TTT_DEVICE int position(int t) const {
+    return static_cast<int>((table.offset + kConvTaps * table.positions + t) % table.positions);
   }
-  TTT_DEVICE void advance(std::int64_t& position) const {
+  TTT_DEVICE void advance(int& position) const {
     if (++position == table.positions) position = 0;
   }
   template <int kDirection>
-  TTT_DEVICE Rotation<n, kDirection> rotation(std::int64_t position) const {
+  TTT_DEVICE Rotation<n, kDirection> rotation(int position) const {
     return {table, position * head_dim + place};
   }
   // The lane's columns in the row of token 0.
@@ -43,6 +43,7 @@ struct ConvRopeForwardBlock : ConvRopeTile<Element, n> {
   using Base = ConvRopeTile<Element, n>;
   using Base::begin, Base::end, Base::kAhead, Base::row;
   static constexpr int kSharedBytes = 0;
+  static constexpr int kResident = 4;
 
   const ConvRopeForward<Element, To>& args;
 
@@ -56,8 +57,8 @@ struct ConvRopeForwardBlock : ConvRopeTile<Element, n> {
     TTT_UNROLL
     for (int w = 1; w < kConvTaps; ++w) unpack(row(begin - kConvTaps + w), rows[w]);
     To *q = this->row_of(args.q), *k = this->row_of(args.k);
-    std::int64_t position = this->position(begin);
-    for (std::int64_t first = begin; first < end; first += kAhead) {
+    int position = this->position(begin);
+    for (int first = begin; first < end; first += kAhead) {
       Packed<Element, n> next[kAhead];
       TTT_UNROLL
       for (int i = 0; i < kAhead; ++i) next[i] = row(first + i);
@@ -82,9 +83,11 @@ struct ConvRopeForwardBlock : ConvRopeTile<Element, n> {
 template <class Element, class To, int n>
 struct ConvRopeBackwardBlock : ConvRopeTile<Element, n> {
   using Base = ConvRopeTile<Element, n>;
-  using Base::begin, Base::end, Base::kAhead, Base::row, Base::in, Base::own;
+  using Base::begin, Base::end, Base::row, Base::in, Base::own;
   static constexpr int kSums = ConvolutionBackward<n>::kSums * Base::kColumns * (Base::kThreads / 32);
   static constexpr int kSharedBytes = 2 * kSums * 4;
+  static constexpr int kResident = 3;
+  static constexpr int kAhead = 2;  // rows of x and of both gradients
 
   const ConvRopeBackward<Element, To>& args;
   float* sums;
@@ -94,11 +97,11 @@ struct ConvRopeBackwardBlock : ConvRopeTile<Element, n> {
         args(arguments),
         sums(reinterpret_cast<float*>(shared)) {}
 
-  TTT_DEVICE bool exists(std::int64_t t) const { return own && t >= 0 && t < in.time; }
+  TTT_DEVICE bool exists(int t) const { return own && t >= 0 && t < in.time; }
 
   // The gradients of both convolutions' outputs at the next token, rotated back, become the newest rows.
-  TTT_DEVICE void take(const Packed<To, n>& dq, const Packed<To, n>& dk, std::int64_t& position,
-                       ConvolutionBackward<n>& q_conv, ConvolutionBackward<n>& k_conv) const {
+  TTT_DEVICE void take(const Packed<To, n>& dq, const Packed<To, n>& dk, int& position, ConvolutionBackward<n>& q_conv,
+                       ConvolutionBackward<n>& k_conv) const {
     const Rotation<n, -1> rotation = this->template rotation<-1>(position);
     this->advance(position);
     float rotated[n];
@@ -113,15 +116,15 @@ struct ConvRopeBackwardBlock : ConvRopeTile<Element, n> {
   TTT_DEVICE void run() {
     ConvolutionBackward<n> q_conv(*this, args.q_weight), k_conv(*this, args.k_weight);
     // The first warp takes the window's rows, too: what they have made counts for the weights.
-    const std::int64_t start = begin == 0 && in.window != nullptr ? -kAhead : begin;
+    const int start = begin == 0 && in.window != nullptr ? -kConvTaps : begin;
     const To *dq = this->row_of(args.dq), *dk = this->row_of(args.dk);
-    const auto dq_of = [&](std::int64_t t) { return load_packed<n>(dq + t * args.dq.row, exists(t)); };
-    const auto dk_of = [&](std::int64_t t) { return load_packed<n>(dk + t * args.dk.row, exists(t)); };
-    std::int64_t position = this->position(start);
+    const auto dq_of = [&](int t) { return load_packed<n>(dq + t * args.dq.row, exists(t)); };
+    const auto dk_of = [&](int t) { return load_packed<n>(dk + t * args.dk.row, exists(t)); };
+    int position = this->position(start);
     TTT_UNROLL
     for (int w = 0; w + 1 < kConvTaps; ++w) take(dq_of(start + w), dk_of(start + w), position, q_conv, k_conv);
     Element* to = args.dx.data + this->sequence * args.dx.sequence + this->column;
-    for (std::int64_t first = start; own && first < end; first += kAhead) {
+    for (int first = start; own && first < end; first += kAhead) {
       Packed<Element, n> x[kAhead];
       Packed<To, n> later_dq[kAhead], later_dk[kAhead];
       TTT_UNROLL
@@ -137,7 +140,7 @@ struct ConvRopeBackwardBlock : ConvRopeTile<Element, n> {
         unpack(x[i], value);
         q_conv.add(value, dx);
         k_conv.add(value, dx);
-        const std::int64_t t = first + i;
+        const int t = first + i;
         if (t >= 0 && t < end) store_values<n>(to + t * args.dx.row, dx);
       }
     }

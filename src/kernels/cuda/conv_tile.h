@@ -16,28 +16,28 @@ struct ConvTile {
   static constexpr int kWarpTokens = kConvTokens / (kThreads / 32);
 
   const ConvInputs<Element>& in;
-  std::int64_t part, sequence;
+  int part, sequence;
   int first_column, column;  // of the block, of the lane
   bool own;                  // whether the lane has columns at all
-  std::int64_t begin, end;   // the warp's tokens
+  int begin, end;            // the warp's tokens
 
   TTT_DEVICE explicit ConvTile(const ConvInputs<Element>& inputs) : in(inputs) {
     const int thread = thread_in_block(), tiles = static_cast<int>((in.width + kColumns - 1) / kColumns);
-    const std::int64_t stretches = (in.time + kConvTokens - 1) / kConvTokens;
+    const int time = static_cast<int>(in.time), stretches = (time + kConvTokens - 1) / kConvTokens;
     part = block_in_grid() / tiles;
     sequence = part / stretches;
     first_column = block_in_grid() % tiles * kColumns;
     column = first_column + thread % 32 * n;
     own = column < in.width;
     begin = part % stretches * kConvTokens + thread / 32 * kWarpTokens;
-    end = begin + kWarpTokens < in.time ? begin + kWarpTokens : in.time;
+    end = begin + kWarpTokens < time ? begin + kWarpTokens : time;
   }
   static std::int64_t blocks(const ConvInputs<Element>& in) {
     return in.parts() * ((in.width + kColumns - 1) / kColumns);
   }
 
   // x_t, from the window before t = 0; zeros where there is none.
-  TTT_DEVICE Packed<Element, n> row(std::int64_t t) const {
+  TTT_DEVICE Packed<Element, n> row(int t) const {
     if (t >= 0) return load_packed<n>(in.x.data + sequence * in.x.sequence + t * in.x.row + column, t < end);
     const bool known = in.window != nullptr && t > -kConvTaps;
     return load_packed<n>(

@@ -33,13 +33,14 @@ struct ScanBackwardCarryBlock : ScanTile<2, kVectors> {
     float dt_sum[kOwnChannels] = {};
     const float* const tensors[2] = {in.dt, args.dy};
     this->fetch(this->end_chunk - 1, tensors);
-    for (std::int64_t chunk = this->end_chunk - 1; chunk >= this->first_chunk; --chunk) {
+    for (int chunk = this->end_chunk - 1; chunk >= this->first_chunk; --chunk) {
       this->arrive(chunk - 1, chunk > this->first_chunk, tensors);
+      const float* stage = this->stage(chunk);
       for (int token = kTokens - 1; token >= 0; --token) {
         float dt[kOwnChannels], dy[kOwnChannels], c[kOwnStates];
-        this->values(chunk, kDt, token, dt);
-        this->values(chunk, kDy, token, dy);
-        this->values(chunk, Base::kC, token, c);
+        this->values(stage, kDt, token, dt);
+        this->values(stage, kDy, token, dy);
+        this->values(stage, Base::kC, token, c);
         TTT_UNROLL
         for (int e = 0; e < kOwnChannels; ++e) {
           dt_sum[e] += dt[e];
@@ -61,31 +62,39 @@ struct ScanBackwardBlock : ScanTile<3, kVectors> {
       Base::kStates, Base::kThreads;
   using typename Base::Own;
   enum Tensor { kX, kDt, kDy };
+  static constexpr int kResident = 2;
   static constexpr int kRun = 4;  // tokens with their states in registers
   static constexpr int kWarps = kThreads / 32;
-  static constexpr int kOwnValues = kOwnStates * kOwnChannels;
   static constexpr int kSavedAt = Base::kStagesBytes;
-  static constexpr int kSumsAt = kSavedAt + kTokens / kRun * kOwnValues * kThreads * 4;
+  static constexpr int kSumsAt = kSavedAt + kTokens / kRun * kOwnStates * kOwnChannels * kThreads * 4;
   static constexpr int kSharedBytes = kSumsAt + kTokens * kWarps * 2 * kStates * 4;
 
   const ScanBackward& args;
   Own rates, dh = {}, dA = {};  // dh: what the tokens after this one pass on to it
-  float dD[kOwnChannels] = {};
+  // Of the four lanes of two channels each stores dx or d_dt of one.
+  float* output;    // the one of token 0; null where there is no such channel
+  float D, dD = 0;  // of the channel; D is 0 where d_dt is stored
 
   TTT_DEVICE ScanBackwardBlock(const ScanBackward& arguments, char* memory)
-      : Base(arguments.in, memory), args(arguments) {}
+      : Base(arguments.in, memory), args(arguments) {
+    const int lane = thread_in_block() % 4;
+    const std::int64_t e = channel + lane % 2;
+    output = e < in.channels ? (lane < 2 ? args.dx : args.d_dt) + sequence * in.time * in.channels + e : nullptr;
+    D = e < in.channels && lane < 2 ? in.D[e] : 0.0f;
+  }
+  TTT_DEVICE static float own(const float (&v)[kOwnChannels]) { return thread_in_block() % 2 == 0 ? v[0] : v[1]; }
 
   // The lane's own memory for the state before run i of the chunk.
-  TTT_DEVICE float* saved(int i) const {
-    return this->shared + kSavedAt / 4 + (i * kThreads + thread_in_block()) * kOwnValues;
+  TTT_DEVICE float* saved(int i, int k) const {
+    return this->shared + kSavedAt / 4 + ((i * kOwnStates + k) * kThreads + thread_in_block()) * kOwnChannels;
   }
   TTT_DEVICE void save(int i, const Own& h) const {
     TTT_UNROLL
-    for (int k = 0; k < kOwnStates; ++k) store_values<kOwnChannels>(saved(i) + k * kOwnChannels, h[k]);
+    for (int k = 0; k < kOwnStates; ++k) store_values<kOwnChannels>(saved(i, k), h[k]);
   }
   TTT_DEVICE void load_saved(int i, Own& h) const {
     TTT_UNROLL
-    for (int k = 0; k < kOwnStates; ++k) load_values<kOwnChannels>(saved(i) + k * kOwnChannels, h[k]);
+    for (int k = 0; k < kOwnStates; ++k) load_values<kOwnChannels>(saved(i, k), h[k]);
   }
   // The sums of one warp over its channels at a token of the chunk: of dB's states, then of dC's.
   TTT_DEVICE float* sums(int token, int warp) const {
@@ -93,11 +102,11 @@ struct ScanBackwardBlock : ScanTile<3, kVectors> {
   }
 
   // The state after a token from that before it, and the decays between.
-  TTT_DEVICE void step(std::int64_t chunk, int token, const Own& before, Own& decay, Own& after) const {
+  TTT_DEVICE void step(const float* stage, int token, const Own& before, Own& decay, Own& after) const {
     float x[kOwnChannels], dt[kOwnChannels], b[kOwnStates];
-    this->values(chunk, kX, token, x);
-    this->values(chunk, kDt, token, dt);
-    this->values(chunk, Base::kB, token, b);
+    this->values(stage, kX, token, x);
+    this->values(stage, kDt, token, dt);
+    this->values(stage, Base::kB, token, b);
     TTT_UNROLL
     for (int e = 0; e < kOwnChannels; ++e) {
       TTT_UNROLL
@@ -107,13 +116,14 @@ struct ScanBackwardBlock : ScanTile<3, kVectors> {
       }
     }
   }
-  TTT_DEVICE void step_back(std::int64_t chunk, int token, const Own& before, const Own& decay, const Own& after) {
+  TTT_DEVICE void step_back(int chunk, int token, const Own& before, const Own& decay, const Own& after) {
+    const float* stage = this->stage(chunk);
     float x[kOwnChannels], dt[kOwnChannels], dy[kOwnChannels], b[kOwnStates], c[kOwnStates];
-    this->values(chunk, kX, token, x);
-    this->values(chunk, kDt, token, dt);
-    this->values(chunk, kDy, token, dy);
-    this->values(chunk, Base::kB, token, b);
-    this->values(chunk, Base::kC, token, c);
+    this->values(stage, kX, token, x);
+    this->values(stage, kDt, token, dt);
+    this->values(stage, kDy, token, dy);
+    this->values(stage, Base::kB, token, b);
+    this->values(stage, Base::kC, token, c);
     float of_channels[2 * kOwnStates] = {};  // dB, dC of the lane's states
     float of_states[2 * kOwnChannels] = {};  // dx without D, d_dt of its channels
     TTT_UNROLL
@@ -133,36 +143,27 @@ struct ScanBackwardBlock : ScanTile<3, kVectors> {
       }
       of_states[e] = du * dt[e];
       of_states[kOwnChannels + e] = du * x[e] + exponents * 0.6931471805599453f;  // ln 2: rates are log2(e) A
-      dD[e] += dy[e] * x[e];
     }
-    const int thread = thread_in_block(), lane = thread % 32;
-    const float of_channel = scatter_sums<1>(of_states);  // lane 4 q + s: dx (s < 2) or d_dt of channel s % 2
-    const int own = lane % 2;
-    if (chunk * kTokens + token < in.time && channel + own < in.channels) {
-      const std::int64_t at = (sequence * in.time + chunk * kTokens + token) * in.channels + channel + own;
-      if (lane % 4 < 2) {
-        args.dx[at] = of_channel + in.D[channel + own] * dy[own];
-      } else {
-        args.d_dt[at] = of_channel;
-      }
-    }
-    const int q = lane / 4;
+    dD += own(dy) * own(x);
+    const float value = scatter_sums<1>(of_states) + D * own(dy);
+    const std::int64_t t = recomputed(chunk) * kTokens + token;
+    if (t < in.time && output != nullptr) output[t * in.channels] = value;
+    const int thread = thread_in_block(), q = thread % 32 / 4;
     sums(token, thread / 32)[q / 4 * kStates + this->state + q % 4] = scatter_sums<4>(of_channels);
   }
 
   // dB and dC of a chunk: the warps' sums, in their order.
-  TTT_DEVICE void store_sums(std::int64_t chunk) const {
+  TTT_DEVICE void store_sums(int chunk) const {
     const std::int64_t groups = (in.channels + kScanGroup - 1) / kScanGroup;
     TTT_UNROLL
-    for (int i = thread_in_block(); i < kTokens * 2 * kStates; i += kThreads) {
+    for (int i = recomputed(thread_in_block()); i < kTokens * 2 * kStates; i += kThreads) {
       const int token = i / (2 * kStates), which = i % (2 * kStates);
-      const std::int64_t t = chunk * kTokens + token;
-      if (t >= in.time) continue;
+      if (token >= this->tokens_in(chunk)) continue;
       float sum = 0;
       TTT_UNROLL
       for (int warp = 0; warp < kWarps; ++warp) sum += sums(token, warp)[which];
       float* to = which < kStates ? args.dB : args.dC;
-      to[((sequence * groups + this->group) * in.time + t) * kStates + which % kStates] = sum;
+      to[((sequence * groups + this->group) * in.time + chunk * kTokens + token) * kStates + which % kStates] = sum;
     }
   }
 
@@ -170,22 +171,22 @@ struct ScanBackwardBlock : ScanTile<3, kVectors> {
     this->load_rates(rates);
     if (segments > 1) this->load(args.work.carries + this->matrix(this->part()), dh);
     const float* const tensors[3] = {in.x, in.dt, args.dy};
-    const std::int64_t chunks = (in.time + kTokens - 1) / kTokens;
     this->fetch(this->end_chunk - 1, tensors);
-    for (std::int64_t chunk = this->end_chunk - 1; chunk >= this->first_chunk; --chunk) {
+    for (int chunk = this->end_chunk - 1; chunk >= this->first_chunk; --chunk) {
       this->arrive(chunk - 1, chunk > this->first_chunk, tensors);
+      const float* stage = this->stage(chunk);
       Own h, unused;
-      this->load(args.starts + this->matrix(sequence * chunks + chunk), h);
+      this->load(args.starts + this->start(chunk), h);
       save(0, h);
       for (int token = 0; token < kTokens - kRun;) {
-        step(chunk, token, h, unused, h);
+        step(stage, token, h, unused, h);
         if (++token % kRun == 0) save(token / kRun, h);
       }
       for (int run = kTokens / kRun - 1; run >= 0; --run) {
         Own states[kRun + 1], decays[kRun];
         load_saved(run, states[0]);
         TTT_UNROLL
-        for (int i = 0; i < kRun; ++i) step(chunk, run * kRun + i, states[i], decays[i], states[i + 1]);
+        for (int i = 0; i < kRun; ++i) step(stage, run * kRun + i, states[i], decays[i], states[i + 1]);
         TTT_UNROLL
         for (int i = kRun - 1; i >= 0; --i) step_back(chunk, run * kRun + i, states[i], decays[i], states[i + 1]);
       }
@@ -193,7 +194,8 @@ struct ScanBackwardBlock : ScanTile<3, kVectors> {
       store_sums(chunk);
     }
     this->store(args.dA + this->matrix(this->part()), dA);
-    if (thread_in_block() % 4 == 0) Base::store(args.dD + this->part() * in.channels, dD);
+    if (thread_in_block() % 4 < 2 && output != nullptr)
+      args.dD[this->part() * in.channels + channel + thread_in_block() % 2] = dD;
   }
 };
 

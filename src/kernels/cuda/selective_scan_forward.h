@@ -10,8 +10,7 @@ namespace ttt::kernels::cuda {
 template <bool kOutputs, bool kVectors>
 struct ScanForwardBlock : ScanTile<2, kVectors> {
   using Base = ScanTile<2, kVectors>;
-  using Base::in, Base::sequence, Base::segment, Base::segments, Base::channel, Base::kOwnChannels, Base::kOwnStates,
-      Base::kTokens;
+  using Base::in, Base::sequence, Base::segment, Base::segments, Base::channel, Base::kOwnChannels, Base::kOwnStates;
   using typename Base::Own;
   enum Tensor { kX, kDt };
   static constexpr int kSharedBytes = Base::kStagesBytes;
@@ -24,12 +23,12 @@ struct ScanForwardBlock : ScanTile<2, kVectors> {
       : Base(arguments.in, memory), args(arguments) {}
 
   // The state after a token; y's part of the lane's states.
-  TTT_DEVICE void step(std::int64_t chunk, int token, float (&y)[kOwnChannels]) {
+  TTT_DEVICE void step(const float* stage, int token, float (&y)[kOwnChannels]) {
     float x[kOwnChannels], dt[kOwnChannels], b[kOwnStates], c[kOwnStates];
-    this->values(chunk, kX, token, x);
-    this->values(chunk, kDt, token, dt);
-    this->values(chunk, Base::kB, token, b);
-    this->values(chunk, Base::kC, token, c);
+    this->values(stage, kX, token, x);
+    this->values(stage, kDt, token, dt);
+    this->values(stage, Base::kB, token, b);
+    this->values(stage, Base::kC, token, c);
     TTT_UNROLL
     for (int e = 0; e < kOwnChannels; ++e) {
       const float u = dt[e] * x[e];
@@ -58,20 +57,19 @@ struct ScanForwardBlock : ScanTile<2, kVectors> {
     const float D = stores ? in.D[channel + own] : 0.0f;
     const float* const tensors[2] = {args.in.x, args.in.dt};
     this->fetch(this->first_chunk, tensors);
-    for (std::int64_t chunk = this->first_chunk; chunk < this->end_chunk; ++chunk) {
+    for (int chunk = this->first_chunk; chunk < this->end_chunk; ++chunk) {
       this->arrive(chunk + 1, chunk + 1 < this->end_chunk, tensors);
-      if (kOutputs && args.starts != nullptr)
-        this->store(args.starts + this->matrix(sequence * ((in.time + kTokens - 1) / kTokens) + chunk), h);
-      const int tokens = static_cast<int>(this->tokens_in(chunk));
+      if (kOutputs && args.starts != nullptr) this->store(args.starts + this->start(chunk), h);
+      const float* stage = this->stage(chunk);
+      const int tokens = this->tokens_in(chunk);
       for (int token = 0; token < tokens; ++token) {
         float y[kOwnChannels];
-        step(chunk, token, y);
+        step(stage, token, y);
         if constexpr (kOutputs) {
           float sum = scatter_sums<1>(y);
           sum += shuffle_xor(sum, 2);
-          const float x = this->stage(chunk)[kX * Base::kRows + token * kScanGroup + this->local + own];
-          if (stores)
-            args.y[(sequence * in.time + chunk * kTokens + token) * in.channels + channel + own] = sum + D * x;
+          const float x = stage[kX * Base::kRows + token * kScanGroup + this->local + own];
+          if (stores) args.y[(this->first_row(chunk) + token) * in.channels + channel + own] = sum + D * x;
         }
       }
     }

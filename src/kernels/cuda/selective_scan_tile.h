@@ -43,18 +43,20 @@ struct ScanTile {
 
   const ScanInputs& in;
   float* const shared;
-  std::int64_t sequence, segment, segments, group, first_chunk, end_chunk;
+  int sequence, segment, segments, group, chunks, first_chunk, end_chunk;
   int local, state;  // the lane's first channel in the group, and its first state
   std::int64_t channel;
 
   TTT_DEVICE ScanTile(const ScanInputs& inputs, char* memory) : in(inputs), shared(reinterpret_cast<float*>(memory)) {
-    const std::int64_t chunks = (in.time + kTokens - 1) / kTokens, groups = (in.channels + kScanGroup - 1) / kScanGroup;
-    segments = (chunks + in.segment - 1) / in.segment;
+    const int groups = static_cast<int>((in.channels + kScanGroup - 1) / kScanGroup);
+    const int of_segment = static_cast<int>(in.segment);
+    chunks = static_cast<int>((in.time + kTokens - 1) / kTokens);
+    segments = (chunks + of_segment - 1) / of_segment;
     group = block_in_grid() % groups;
     segment = block_in_grid() / groups % segments;
     sequence = block_in_grid() / groups / segments;
-    first_chunk = segment * in.segment;
-    end_chunk = first_chunk + in.segment < chunks ? first_chunk + in.segment : chunks;
+    first_chunk = segment * of_segment;
+    end_chunk = first_chunk + of_segment < chunks ? first_chunk + of_segment : chunks;
     const int thread = thread_in_block();
     local = thread / 4 * kOwnChannels, state = thread % 4 * kOwnStates;
     channel = group * kScanGroup + local;
@@ -62,14 +64,18 @@ struct ScanTile {
 
   // --- a chunk's inputs in shared memory ---
 
-  TTT_DEVICE float* stage(std::int64_t chunk) const { return shared + chunk % kStages * kStage; }
-  TTT_DEVICE std::int64_t tokens_in(std::int64_t chunk) const {
-    return in.time - chunk * kTokens < kTokens ? in.time - chunk * kTokens : kTokens;
+  TTT_DEVICE float* stage(int chunk) const { return shared + chunk % kStages * kStage; }
+  TTT_DEVICE int tokens_in(int chunk) const {
+    const std::int64_t rest = in.time - static_cast<std::int64_t>(chunk) * kTokens;
+    return rest < kTokens ? static_cast<int>(rest) : kTokens;
   }
+  // A chunk's first row of a tensor [B,T,..].
+  TTT_DEVICE std::int64_t first_row(int chunk) const { return sequence * in.time + chunk * kTokens; }
   // Starts copying a chunk of tensors and projections; zeros after the last token and channel. All threads.
-  TTT_DEVICE void fetch(std::int64_t chunk, const float* const (&tensors)[kTensors]) const {
-    const int thread = thread_in_block();
-    const std::int64_t first = sequence * in.time + chunk * kTokens, tokens = tokens_in(chunk);
+  TTT_DEVICE void fetch(int chunk, const float* const (&tensors)[kTensors]) const {
+    const int thread = recomputed(thread_in_block());
+    const std::int64_t first = first_row(chunk);
+    const int tokens = tokens_in(chunk);
     TTT_UNROLL
     for (int tensor = 0; tensor < kTensors; ++tensor) {
       TTT_UNROLL
@@ -96,17 +102,17 @@ struct ScanTile {
     close_copies();
   }
   // Waits for a chunk and has the one to come fetched behind it. All threads.
-  TTT_DEVICE void arrive(std::int64_t next, bool exists, const float* const (&tensors)[kTensors]) const {
+  TTT_DEVICE void arrive(int next, bool exists, const float* const (&tensors)[kTensors]) const {
     wait_for_copies<kStages - 2>();
     sync_block();
     if (exists) fetch(next, tensors);
   }
-  // Of the lane's channels, of its states.
-  TTT_DEVICE void values(std::int64_t chunk, int tensor, int token, float (&v)[kOwnChannels]) const {
-    load_values<kOwnChannels>(stage(chunk) + tensor * kRows + token * kScanGroup + local, v);
+  // Of the lane's channels, of its states; from a stage.
+  TTT_DEVICE void values(const float* stage, int tensor, int token, float (&v)[kOwnChannels]) const {
+    load_values<kOwnChannels>(stage + tensor * kRows + token * kScanGroup + local, v);
   }
-  TTT_DEVICE void values(std::int64_t chunk, Projection which, int token, float (&v)[kOwnStates]) const {
-    load_values<kOwnStates>(stage(chunk) + kTensors * kRows + which * kProjections + token * kStates + state, v);
+  TTT_DEVICE void values(const float* stage, Projection which, int token, float (&v)[kOwnStates]) const {
+    load_values<kOwnStates>(stage + kTensors * kRows + which * kProjections + token * kStates + state, v);
   }
 
   // --- tensors [.., E] and [.., N, E] in global memory, from the row of channel 0 ---
@@ -137,6 +143,9 @@ struct ScanTile {
   // Place of a matrix [N,E].
   TTT_DEVICE std::int64_t matrix(std::int64_t index) const { return index * kStates * in.channels; }
   TTT_DEVICE std::int64_t part() const { return sequence * segments + segment; }
+  TTT_DEVICE std::int64_t start(int chunk) const {
+    return matrix(static_cast<std::int64_t>(sequence) * chunks + chunk);
+  }
 
   // log2(e) A: exp(dt A) = 2^(dt log2(e) A).
   TTT_DEVICE void load_rates(Own& rates) const {
