@@ -21,7 +21,7 @@ struct CausalConvForwardBlock : ConvTile<Element, n> {
     const Convolution<n> conv(*this, args.conv);
     float rows[kConvTaps][n];
     TTT_UNROLL
-    for (int w = 1; w < kConvTaps; ++w) unpack(row(begin - kConvTaps + w), rows[w]);
+    for (int w = 1; w < kConvTaps; ++w) unpack(this->row_or_window(begin - kConvTaps + w), rows[w]);
     Element* y = args.y.data + this->sequence * args.y.sequence + this->column;
     for (int first = begin; first < end; first += kAhead) {
       Packed<Element, n> next[kAhead];
@@ -42,7 +42,7 @@ struct CausalConvForwardBlock : ConvTile<Element, n> {
 template <class Element, int n>
 struct CausalConvBackwardBlock : ConvTile<Element, n> {
   using Base = ConvTile<Element, n>;
-  using Base::begin, Base::end, Base::kAhead, Base::row, Base::in, Base::own;
+  using Base::begin, Base::end, Base::kAhead, Base::in, Base::own;
   static constexpr int kSharedBytes = ConvolutionBackward<n>::kSums * Base::kColumns * (Base::kThreads / 32) * 4;
 
   const CausalConvBackward<Element>& args;
@@ -65,7 +65,8 @@ struct CausalConvBackwardBlock : ConvTile<Element, n> {
     for (int first = start; own && first < end; first += kAhead) {
       Packed<Element, n> x[kAhead], dy[kAhead];
       TTT_UNROLL
-      for (int i = 0; i < kAhead; ++i) x[i] = row(first + i), dy[i] = gradient(first + i + kConvTaps - 1);
+      for (int i = 0; i < kAhead; ++i)
+        x[i] = this->row_or_window(first + i), dy[i] = gradient(first + i + kConvTaps - 1);
       TTT_UNROLL
       for (int i = 0; i < kAhead; ++i) {
         const int t = first + i;

@@ -55,7 +55,7 @@ struct ConvRopeForwardBlock : ConvRopeTile<Element, n> {
     const Convolution<n> q_conv(*this, args.q_conv), k_conv(*this, args.k_conv);
     float rows[kConvTaps][n];
     TTT_UNROLL
-    for (int w = 1; w < kConvTaps; ++w) unpack(row(begin - kConvTaps + w), rows[w]);
+    for (int w = 1; w < kConvTaps; ++w) unpack(this->row_or_window(begin - kConvTaps + w), rows[w]);
     To *q = this->row_of(args.q), *k = this->row_of(args.k);
     int position = this->position(begin);
     for (int first = begin; first < end; first += kAhead) {
@@ -83,7 +83,7 @@ struct ConvRopeForwardBlock : ConvRopeTile<Element, n> {
 template <class Element, class To, int n>
 struct ConvRopeBackwardBlock : ConvRopeTile<Element, n> {
   using Base = ConvRopeTile<Element, n>;
-  using Base::begin, Base::end, Base::row, Base::in, Base::own;
+  using Base::begin, Base::end, Base::in, Base::own;
   static constexpr int kSums = ConvolutionBackward<n>::kSums * Base::kColumns * (Base::kThreads / 32);
   static constexpr int kSharedBytes = 2 * kSums * 4;
   static constexpr int kResident = 3;
@@ -129,7 +129,7 @@ struct ConvRopeBackwardBlock : ConvRopeTile<Element, n> {
       Packed<To, n> later_dq[kAhead], later_dk[kAhead];
       TTT_UNROLL
       for (int i = 0; i < kAhead; ++i) {
-        x[i] = row(first + i);
+        x[i] = this->row_or_window(first + i);
         later_dq[i] = dq_of(first + i + kConvTaps - 1);
         later_dk[i] = dk_of(first + i + kConvTaps - 1);
       }

@@ -1,10 +1,9 @@
 // What the CUDA kernels of the causal convolution, of RoPE with its split into heads, and of both in one are handed.
 // Equations: ops/causal_conv.h, ops/rope.h.
 //
-// Shapes: B sequences, T time, D = H*K width, H heads, K head size, W = 4 taps, P positions in the table, R =
-// conv_parts partial sums, which the caller adds up. Element, To: std::uint16_t for bf16, or float; weights, tables and
-// sums are fp32. Widths and steps that are multiples of 8, at addresses that are multiples of 16 bytes, are the fast
-// path.
+// Shapes: B sequences, T time, D = H*K width, H heads, K head size, W = 4 taps, P positions in the table, R = parts()
+// partial sums, which the caller adds up. Element, To: std::uint16_t for bf16, or float; weights, tables and sums are
+// fp32. Widths and steps that are multiples of 8, at addresses that are multiples of 16 bytes, are the fast path.
 #pragma once
 
 #include <cstdint>

@@ -36,12 +36,16 @@ struct ConvTile {
     return in.parts() * ((in.width + kColumns - 1) / kColumns);
   }
 
-  // x_t, from the window before t = 0; zeros where there is none.
+  // x_t, zeros after the last of the warp's tokens.
   TTT_DEVICE Packed<Element, n> row(int t) const {
-    if (t >= 0) return load_packed<n>(in.x.data + sequence * in.x.sequence + t * in.x.row + column, t < end);
+    return load_packed<n>(in.x.data + sequence * in.x.sequence + t * in.x.row + column, t < end);
+  }
+  // The same for any t from -4 on: before t = 0 from the window, zeros where there is none.
+  TTT_DEVICE Packed<Element, n> row_or_window(int t) const {
+    if (t >= 0) return row(t);
     const bool known = in.window != nullptr && t > -kConvTaps;
-    return load_packed<n>(
-        in.window + (known ? (sequence * (kConvTaps - 1) + kConvTaps - 1 + t) * in.width + column : 0), known);
+    const std::int64_t at = static_cast<std::int64_t>(sequence) * (kConvTaps - 1) + kConvTaps - 1 + t;
+    return load_packed<n>(in.window + (known ? at * in.width + column : 0), known);
   }
 
   // The weights of the lane's columns.

@@ -22,7 +22,7 @@ inline std::int64_t scan_segment(std::int64_t sequences, std::int64_t time, std:
   constexpr std::int64_t kEnoughBlocks = 96, kWantedBlocks = 256, kLeastChunks = 4;
   const auto divided = [](std::int64_t x, std::int64_t y) { return (x + y - 1) / y; };
   const std::int64_t blocks = sequences * divided(channels, kScanGroup), chunks = divided(time, kScanChunk);
-  if (blocks == 0 || blocks >= kEnoughBlocks) return chunks;
+  if (blocks == 0 || blocks >= kEnoughBlocks) return std::max<std::int64_t>(chunks, 1);
   return std::max(kLeastChunks, divided(chunks, divided(kWantedBlocks, blocks)));
 }
 

@@ -178,9 +178,9 @@ struct ScanBackwardBlock : ScanTile<3, kVectors> {
       Own h, unused;
       this->load(args.starts + this->start(chunk), h);
       save(0, h);
-      for (int token = 0; token < kTokens - kRun;) {
-        step(stage, token, h, unused, h);
-        if (++token % kRun == 0) save(token / kRun, h);
+      for (int run = 0; run + 1 < kTokens / kRun; ++run) {
+        for (int i = 0; i < kRun; ++i) step(stage, run * kRun + i, h, unused, h);
+        save(run + 1, h);
       }
       for (int run = kTokens / kRun - 1; run >= 0; --run) {
         Own states[kRun + 1], decays[kRun];
