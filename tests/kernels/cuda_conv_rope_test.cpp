@@ -1,6 +1,8 @@
 // The CUDA kernels of the causal convolution, of RoPE with its split into heads and of both in one, their very source
 // run by emulated lanes, against loops in double.
+#include <algorithm>
 #include <tuple>
+#include <type_traits>
 
 #include "kernels/cuda/causal_conv.h"
 #include "kernels/cuda/conv_rope.h"
@@ -53,6 +55,37 @@ std::vector<double> summed(Buffer<float>& x, std::int64_t by) {
   std::vector<double> sums(by, 0);
   for (std::size_t i = 0; i < x.size(); ++i) sums[i % by] += x[i];
   return sums;
+}
+
+// While it lives, `pointer` points to a copy of its n values that is `by` values off the alignment of vectors.
+template <class T>
+class Moved {
+ public:
+  Moved(T*& pointer, std::int64_t n, std::int64_t by) : pointer_(pointer), home_(pointer), n_(n), memory_(n + by) {
+    std::copy_n(home_, n, memory_.data() + by);
+    pointer_ = memory_.data() + by;
+  }
+  Moved(const Moved&) = delete;
+  Moved& operator=(const Moved&) = delete;
+  ~Moved() {
+    if constexpr (!std::is_const_v<T>) std::copy_n(pointer_, n_, home_);
+    pointer_ = home_;
+  }
+
+ private:
+  T*& pointer_;
+  T* home_;
+  std::int64_t n_;
+  Buffer<std::remove_const_t<T>> memory_;
+};
+// start() with each pointer moved in turn.
+template <class Start, class... T>
+void start_with_each_moved(const Start& start, std::int64_t n, std::int64_t by, T*&... pointers) {
+  const auto one = [&](auto*& pointer) {
+    const Moved moved(pointer, n, by);
+    start();
+  };
+  (one(pointers), ...);
 }
 
 struct Sizes {
@@ -174,30 +207,60 @@ TYPED_TEST(CudaCausalConv, AgreesWithLoopsInDouble) {
     }
 }
 
-// Rows of a wider tensor, as a projection of several leaves them; and such that no vector fits.
+// Rows of a wider tensor, as a projection of several leaves them; such that no vector fits; and such that they end in
+// the middle of one. What lies between the rows is left alone.
 TYPED_TEST(CudaCausalConv, TakesRowsOfWiderTensors) {
+  struct Rows {
+    std::int64_t width, row, first;
+  };
   KernelTable table;
   emulated::add_causal_conv(table);
-  for (const std::int64_t skipped : {8, 3}) {
-    SCOPED_TRACE(skipped);
-    const Sizes s{2, 9, 16};
-    ConvCall<TypeParam> call(s, /*has_window=*/true);
-    Buffer<TypeParam> wide(s.sequences * s.time * (s.width + skipped)), wide_dx(wide.size());
-    for (std::int64_t i = 0; i < s.sequences * s.time * s.width; ++i)
-      wide[i / s.width * (s.width + skipped) + skipped + i % s.width] = call.x.memory[i];
-    const auto rows = [&](TypeParam* data) {
-      return SequenceRows<TypeParam>{data + skipped, s.time * (s.width + skipped), s.width + skipped};
-    };
+  for (const auto& [width, row, first] : {Rows{16, 24, 8}, {16, 19, 3}, {12, 16, 0}}) {
+    SCOPED_TRACE(cat(width, " of ", row, " from ", first));
+    const Sizes s{2, 9, width};
+    ConvCall<TypeParam> call(s, /*has_window=*/false);
+    Buffer<TypeParam> x(s.sequences * s.time * row), y(x.size()), dx(x.size());
+    const auto at = [&](std::int64_t i) { return i / width * row + first + i % width; };
+    const auto of = [&](auto* data) { return SequenceRows{data + first, s.time * row, row}; };
+    for (std::size_t i = 0; i < call.y.size(); ++i) x[at(i)] = call.x.memory[i];
     call.run([&](auto arguments) {
-      const auto x = rows(wide.data());
-      arguments.in.x = {x.data, x.sequence, x.row};
-      if constexpr (requires { arguments.dx; }) arguments.dx = rows(wide_dx.data());
+      arguments.in.x = of(static_cast<const TypeParam*>(x.data()));
+      if constexpr (requires { arguments.dx; }) {
+        arguments.dx = of(dx.data());
+      } else {
+        arguments.y = of(y.data());
+      }
       table.launch(arguments, nullptr);
     });
-    for (std::int64_t i = 0; i < s.sequences * s.time * s.width; ++i)
-      call.dx[i] = wide_dx[i / s.width * (s.width + skipped) + skipped + i % s.width];
+    for (std::size_t i = 0; i < call.y.size(); ++i) call.y[i] = y[at(i)], call.dx[i] = dx[at(i)];
     call.expect_right();
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const std::int64_t column = static_cast<std::int64_t>(i) % row - first;
+      const bool own = 0 <= column && column < width;
+      EXPECT_EQ(std::isnan(float_of(y[i])) && std::isnan(float_of(dx[i])), !own) << i;
+    }
   }
+}
+
+// Vectors are not read or written where they do not fit.
+TYPED_TEST(CudaCausalConv, TakesTensorsOfAnyAlignment) {
+  KernelTable table;
+  emulated::add_causal_conv(table);
+  ConvCall<TypeParam> call({1, 9, 16}, /*has_window=*/true);
+  call.run([&](auto a) {
+    const auto start = [&] { table.launch(a, nullptr); };
+    if constexpr (requires { a.dx; }) {
+      start_with_each_moved(start, 48, 1, a.in.window);
+      start_with_each_moved(start, 64, 1, a.weight);
+      start_with_each_moved(start, 144, 1, a.in.x.data, a.dy.data, a.dx.data);
+    } else {
+      start_with_each_moved(start, 48, 1, a.in.window);
+      start_with_each_moved(start, 64, 1, a.conv.weight);
+      start_with_each_moved(start, 16, 1, a.conv.bias);
+      start_with_each_moved(start, 144, 1, a.in.x.data, a.y.data);
+    }
+  });
+  call.expect_right();
 }
 
 // The order in which threads run between two meetings must not matter.
@@ -424,6 +487,37 @@ TYPED_TEST(CudaRope, AfterConvolutionsAgreesWithLoopsInDouble) {
       call.run([&](const auto& arguments) { table.launch(arguments, nullptr); });
       call.expect_right();
     }
+}
+
+// The same, of pairs.
+TYPED_TEST(CudaRope, TakesPairsOfAnyAlignment) {
+  using Element = typename TypeParam::Element;
+  using To = typename TypeParam::To;
+  KernelTable table;
+  emulated::add_rope(table);
+  emulated::add_conv_rope(table);
+  const RopeSizes sizes{{1, 9, 16}, 8, 16, 0};
+  ConvRopeCall<Element, To> call(sizes, /*has_window=*/true, /*split=*/false);
+  call.run([&](auto a) {
+    const auto start = [&] { table.launch(a, nullptr); };
+    start_with_each_moved(start, 128, 2, a.table.cos, a.table.sin);
+    start_with_each_moved(start, 48, 2, a.in.window);
+    if constexpr (requires { a.dx; }) {
+      start_with_each_moved(start, 64, 2, a.q_weight, a.k_weight);
+      start_with_each_moved(start, 144, 2, a.in.x.data, a.dq.data, a.dk.data, a.dx.data);
+      RopeBackward<Element, To> back{1, 9, 2, 8, a.table, a.dq, a.dx};
+      start_with_each_moved([&] { table.launch(back, nullptr); }, 144, 2, back.dy.data, back.dx.data);
+      start();
+    } else {
+      start_with_each_moved(start, 64, 2, a.q_conv.weight, a.k_conv.weight);
+      start_with_each_moved(start, 16, 2, a.q_conv.bias, a.k_conv.bias);
+      start_with_each_moved(start, 144, 2, a.in.x.data, a.q.data, a.k.data);
+      RopeForward<Element, To> forth{1, 9, 2, 8, a.table, a.in.x, a.q};
+      start_with_each_moved([&] { table.launch(forth, nullptr); }, 144, 2, forth.x.data, forth.y.data);
+      start();
+    }
+  });
+  call.expect_right();
 }
 
 TYPED_TEST(CudaRope, AfterConvolutionsHasNoRaces) {

@@ -158,7 +158,7 @@ KernelTable scan_kernels() {
 }
 
 // Few channels and more than a group of them, widths that are no vectors, one token, whole chunks and not; segments of
-// one chunk, of two, and the whole.
+// one chunk (more than are read at a time), of two, and the whole.
 TEST(CudaSelectiveScan, AgreesWithLoopsInDouble) {
   const KernelTable table = scan_kernels();
   for (const auto& [sequences, time, channels, segment] : {std::array<std::int64_t, 4>{2, 1, 8, 1},
@@ -168,7 +168,8 @@ TEST(CudaSelectiveScan, AgreesWithLoopsInDouble) {
                                                            {1, 100, 20, 2},
                                                            {1, 50, 131, 1},
                                                            {2, 33, 12, 1},
-                                                           {1, 100, 20, 7}}) {
+                                                           {1, 100, 20, 7},
+                                                           {1, 150, 4, 1}}) {
     SCOPED_TRACE(cat(sequences, " x ", time, " x ", channels, " in segments of ", segment));
     const ScanCase c(sequences, time, channels, /*with_state=*/false);
     ScanCall call(c, segment);

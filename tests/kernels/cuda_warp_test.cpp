@@ -202,6 +202,8 @@ TEST(CudaWarp, WrongUseIsAnError) {
                      })
                 .find("not aligned to 16"),
             std::string::npos);
+  EXPECT_NE(error_of(kOneWarp, [](char* shared) { aligned<16>(shared + 8); }).find("not aligned to 16 bytes"),
+            std::string::npos);
   // and the next launch is as if nothing had been
   EXPECT_EQ(error_of(two_warps, [](char*) { sync_block(); }), "");
 }

@@ -31,7 +31,7 @@ struct Packed<std::uint16_t, 1> {
 template <int n, class Element>
 TTT_DEVICE Packed<Element, n> load_packed(const Element* p, bool valid = true) {
   Packed<Element, n> x = {};
-  if (valid) x = *reinterpret_cast<const Packed<Element, n>*>(p);
+  if (valid) x = *reinterpret_cast<const Packed<Element, n>*>(aligned<alignof(Packed<Element, n>)>(p));
   return x;
 }
 
@@ -59,7 +59,7 @@ TTT_DEVICE void store_values(float* p, const float (&x)[n]) {
   Packed<float, n> packed;
   TTT_UNROLL
   for (int i = 0; i < n; ++i) packed.value[i] = x[i];
-  *reinterpret_cast<Packed<float, n>*>(p) = packed;
+  *reinterpret_cast<Packed<float, n>*>(aligned<alignof(Packed<float, n>)>(p)) = packed;
 }
 template <int n>
 TTT_DEVICE void store_values(std::uint16_t* p, const float (&x)[n]) {
@@ -69,7 +69,7 @@ TTT_DEVICE void store_values(std::uint16_t* p, const float (&x)[n]) {
     Packed<std::uint16_t, n> packed;
     TTT_UNROLL
     for (int i = 0; i < n / 2; ++i) packed.word[i] = pack_bf16(x[2 * i], x[2 * i + 1]);
-    *reinterpret_cast<Packed<std::uint16_t, n>*>(p) = packed;
+    *reinterpret_cast<Packed<std::uint16_t, n>*>(aligned<alignof(Packed<std::uint16_t, n>)>(p)) = packed;
   }
 }
 

@@ -23,7 +23,7 @@ bool vectors_fit(const HeadRows<T>& rows) {
 }
 template <int n, class Element>
 bool vectors_fit(const ConvInputs<Element>& in) {
-  return vectors_fit<n>(in.x) && vectors_fit<n>(in.window, in.width);
+  return in.width % n == 0 && vectors_fit<n>(in.x) && vectors_fit<n>(in.window);
 }
 template <int n>
 bool vectors_fit(const ConvWeights& conv) {
@@ -31,7 +31,7 @@ bool vectors_fit(const ConvWeights& conv) {
 }
 template <int n>
 bool vectors_fit(const RopeRows& table, int head_dim) {
-  return vectors_fit<n>(table.cos, head_dim) && vectors_fit<n>(table.sin);
+  return head_dim % n == 0 && vectors_fit<n>(table.cos) && vectors_fit<n>(table.sin);
 }
 
 }  // namespace ttt::kernels::cuda

@@ -55,6 +55,14 @@ inline int recomputed(int x) {
 float shuffle_xor(float x, int mask);
 float shuffle(float x, int lane);
 
+// p, to be read or written as a whole of so many bytes, to which it must be aligned.
+void check_alignment(const void* p, int bytes);
+template <int kBytes, class T>
+T* aligned(T* p) {
+  check_alignment(p, kBytes);
+  return p;
+}
+
 // Two floats rounded to the nearest bf16, ties to even.
 inline std::uint32_t pack_bf16(float low, float high) {
   const auto round = [](float x) {
