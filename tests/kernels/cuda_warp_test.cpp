@@ -56,6 +56,11 @@ TEST(CudaWarp, Roots) {
   EXPECT_NEAR(inverse_sqrt(6.25f), 0.4f, 1e-7f);
 }
 
+TEST(CudaWarp, PowersOfTwo) {
+  EXPECT_EQ(power_of_two(-3), 0.125f);
+  EXPECT_NEAR(power_of_two(0.5f), 1.41421356, 1e-6);
+}
+
 // X [16,32] as rows in shared memory; every way to load it gives the product that its name says.
 template <int kPlanes>
 void products_of_tiles() {
@@ -202,6 +207,8 @@ TEST(CudaWarp, WrongUseIsAnError) {
                        copy_16_bytes(shared + 16 * thread_in_block(), source + 4, true);
                      })
                 .find("not aligned to 16"),
+            std::string::npos);
+  EXPECT_NE(error_of(kOneWarp, [](char* shared) { aligned<16>(shared + 8); }).find("not aligned to 16 bytes"),
             std::string::npos);
   // and the next launch is as if nothing had been
   EXPECT_EQ(error_of(two_warps, [](char*) { sync_block(); }), "");

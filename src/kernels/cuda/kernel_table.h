@@ -50,7 +50,17 @@ class KernelTable {
   std::vector<KernelPlan> plans_;
 };
 
-#define TTT_KERNEL_FAMILIES(X) X(ttt_linear) X(rms_norm) X(layer_norm_gate) X(swiglu) X(cross_entropy) X(adamw)
+#define TTT_KERNEL_FAMILIES(X) \
+  X(adamw)                     \
+  X(causal_conv)               \
+  X(conv_rope)                 \
+  X(cross_entropy)             \
+  X(layer_norm_gate)           \
+  X(rms_norm)                  \
+  X(rope)                      \
+  X(selective_scan)            \
+  X(swiglu)                    \
+  X(ttt_linear)
 
 #define TTT_DECLARE_FAMILY(name) void add_##name(KernelTable& table);
 #define TTT_ADD_FAMILY(name) add_##name(table);

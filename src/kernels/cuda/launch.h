@@ -9,7 +9,8 @@
 //   }
 //
 // A Block is a class with: kThreads and kSharedBytes; a constructor from (const Arguments&, char* shared memory) and
-// run(), both TTT_DEVICE. Arguments are plain data with std::string shape() const, for errors.
+// run(), both TTT_DEVICE; kResident, if registers are to be limited so that a processor holds that many blocks at a
+// time. Arguments are plain data with std::string shape() const, for errors.
 #pragma once
 
 #include <limits>
@@ -27,8 +28,14 @@
 namespace ttt::kernels::cuda::TTT_TARGET {
 
 #ifdef __CUDACC__
+template <class Block>
+constexpr int kResidentBlocks = [] {
+  if constexpr (requires { Block::kResident; }) return Block::kResident;
+  return 0;
+}();
 template <class Block, class Arguments>
-__global__ void __launch_bounds__(Block::kThreads) block_kernel(const __grid_constant__ Arguments arguments) {
+__global__ void __launch_bounds__(Block::kThreads, kResidentBlocks<Block>)
+    block_kernel(const __grid_constant__ Arguments arguments) {
   extern __shared__ __align__(128) char shared[];
   Block(arguments, shared).run();
 }

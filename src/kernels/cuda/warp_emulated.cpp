@@ -342,6 +342,11 @@ float shuffle(float x, int lane) {
   return argument.result;
 }
 
+void check_alignment(const void* p, int bytes) {
+  if (reinterpret_cast<std::uintptr_t>(p) % static_cast<std::uintptr_t>(bytes) != 0)
+    fail("an address is not aligned to " + std::to_string(bytes) + " bytes");
+}
+
 std::uint32_t transpose_8x8(std::uint32_t row) {
   meet(do_transpose, row);
   return row;

@@ -32,6 +32,11 @@ TTT_DEVICE float shuffle(float x, int lane) {
   return __shfl_sync(0xffffffffu, x, lane);
 }
 
+template <int kBytes, class T>
+TTT_DEVICE T* aligned(T* p) {
+  return p;
+}
+
 TTT_DEVICE std::uint32_t address_in_shared(const void* p) {
   return static_cast<std::uint32_t>(__cvta_generic_to_shared(p));
 }
@@ -94,6 +99,11 @@ TTT_DEVICE float square_root(float x) {
 }
 TTT_DEVICE float exponential(float x) {
   return __expf(x);
+}
+TTT_DEVICE float power_of_two(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
 }
 TTT_DEVICE float natural_logarithm(float x) {
   return logf(x);

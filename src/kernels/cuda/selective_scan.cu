@@ -1,0 +1,68 @@
+// The selective scan's kernels: one a pass where there is one segment, else three.
+#include "kernels/cuda/launch.h"
+#include "kernels/cuda/selective_scan_backward.h"
+#include "kernels/cuda/selective_scan_forward.h"
+
+namespace ttt::kernels::cuda::TTT_TARGET {
+namespace {
+
+// Whether E and all addresses allow vectors of 16 bytes.
+template <class... Pointers>
+bool vectors_fit(const ScanInputs& in, Pointers... pointers) {
+  const auto aligned = [](const float* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; };
+  TTT_CHECK(aligned(in.B) && aligned(in.C), "B and C of ", in.shape(), " are not aligned to 16 bytes");
+  return in.channels % 4 == 0 && aligned(in.x) && aligned(in.dt) && aligned(in.A) && (aligned(pointers) && ...);
+}
+
+template <bool kVectors>
+void forward_in(const ScanForward& p, Stream stream) {
+  if (p.in.segments() > 1) {
+    using Carry = ScanCarryBlock<1>;
+    launch<ScanForwardBlock<false, kVectors>>("selective_scan_ends", p, p.in.blocks(), stream);
+    launch<Carry>("selective_scan_carry", typename Carry::Arguments{p.in, p.work, p.h}, Carry::blocks(p.in), stream);
+  }
+  launch<ScanForwardBlock<true, kVectors>>("selective_scan_forward", p, p.in.blocks(), stream);
+}
+void forward(const ScanForward& p, Stream stream) {
+  if (vectors_fit(p.in, p.h, p.h_end, p.starts, p.y, p.work.carries, p.work.dt_sums))
+    return forward_in<true>(p, stream);
+  forward_in<false>(p, stream);
+}
+
+template <bool kVectors>
+void backward_in(const ScanBackward& p, Stream stream) {
+  if (p.in.segments() > 1) {
+    using Carry = ScanCarryBlock<-1>;
+    launch<ScanBackwardCarryBlock<kVectors>>("selective_scan_backward_ends", p, p.in.blocks(), stream);
+    launch<Carry>("selective_scan_backward_carry", typename Carry::Arguments{p.in, p.work, nullptr},
+                  Carry::blocks(p.in), stream);
+  }
+  launch<ScanBackwardBlock<kVectors>>("selective_scan_backward", p, p.in.blocks(), stream);
+}
+void backward(const ScanBackward& p, Stream stream) {
+  if (vectors_fit(p.in, p.starts, p.dy, p.dx, p.d_dt, p.dA, p.dD, p.work.carries, p.work.dt_sums))
+    return backward_in<true>(p, stream);
+  backward_in<false>(p, stream);
+}
+
+template <bool kVectors>
+void add_plans(KernelTable& table, const std::string& widths) {
+  const char* op = "selective_scan";
+  table.add_plan(plan_of<ScanForwardBlock<false, kVectors>>(op, "forward ends fp32" + widths));
+  table.add_plan(plan_of<ScanForwardBlock<true, kVectors>>(op, "forward fp32" + widths));
+  table.add_plan(plan_of<ScanBackwardCarryBlock<kVectors>>(op, "backward ends fp32" + widths));
+  table.add_plan(plan_of<ScanBackwardBlock<kVectors>>(op, "backward fp32" + widths));
+}
+
+}  // namespace
+
+void add_selective_scan(KernelTable& table) {
+  table.add<ScanForward>(forward);
+  table.add<ScanBackward>(backward);
+  add_plans<true>(table, "");
+  add_plans<false>(table, " any width");
+  table.add_plan(plan_of<ScanCarryBlock<1>>("selective_scan", "forward carry fp32"));
+  table.add_plan(plan_of<ScanCarryBlock<-1>>("selective_scan", "backward carry fp32"));
+}
+
+}  // namespace ttt::kernels::cuda::TTT_TARGET

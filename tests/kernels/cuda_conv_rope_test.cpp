@@ -1,0 +1,553 @@
+// The CUDA kernels of the causal convolution, of RoPE with its split into heads and of both in one, their very source
+// run by emulated lanes, against loops in double.
+#include <algorithm>
+#include <tuple>
+#include <type_traits>
+
+#include "kernels/cuda/causal_conv.h"
+#include "kernels/cuda/conv_rope.h"
+#include "kernels/cuda/kernel_table.h"
+#include "kernels/cuda_ttt_testing.h"
+
+namespace ttt::kernels::cuda {
+namespace {
+
+constexpr std::int64_t W = kConvTaps;
+
+// A result rounded to bf16 once (half a unit of 2^-8 at most, about 2e-3 in 2-norm), or sums in fp32.
+template <class Element>
+constexpr double kTolerance = sizeof(Element) == 2 ? 4e-3 : 1e-5;
+
+template <class Element>
+Element rounded(double x) {
+  if constexpr (sizeof(Element) == 2) {
+    return bf16_of(static_cast<float>(x));
+  } else {
+    return static_cast<float>(x);
+  }
+}
+
+// n random values of what Element holds, and the same in double.
+template <class Element>
+struct Random {
+  Buffer<Element> memory;
+  std::vector<double> values;
+
+  Random(std::int64_t n, unsigned seed) : memory(n), values(n) {
+    std::mt19937 random(seed);
+    std::normal_distribution<double> normal;
+    for (std::int64_t i = 0; i < n; ++i) {
+      memory[i] = rounded<Element>(normal(random));
+      values[i] = float_of(memory[i]);
+    }
+  }
+  const Element* data() { return memory.data(); }
+};
+
+template <class T>
+std::vector<double> in_double(Buffer<T>& x) {
+  std::vector<double> out(x.size());
+  for (std::size_t i = 0; i < out.size(); ++i) out[i] = float_of(x[i]);
+  return out;
+}
+// [R,by] summed over R, as the caller does.
+std::vector<double> summed(Buffer<float>& x, std::int64_t by) {
+  std::vector<double> sums(by, 0);
+  for (std::size_t i = 0; i < x.size(); ++i) sums[i % by] += x[i];
+  return sums;
+}
+
+// While it lives, `pointer` points to a copy of its n values that is `by` values off the alignment of vectors.
+template <class T>
+class Moved {
+ public:
+  Moved(T*& pointer, std::int64_t n, std::int64_t by) : pointer_(pointer), home_(pointer), n_(n), memory_(n + by) {
+    std::copy_n(home_, n, memory_.data() + by);
+    pointer_ = memory_.data() + by;
+  }
+  Moved(const Moved&) = delete;
+  Moved& operator=(const Moved&) = delete;
+  ~Moved() {
+    if constexpr (!std::is_const_v<T>) std::copy_n(pointer_, n_, home_);
+    pointer_ = home_;
+  }
+
+ private:
+  T*& pointer_;
+  T* home_;
+  std::int64_t n_;
+  Buffer<std::remove_const_t<T>> memory_;
+};
+// start() with each pointer moved in turn.
+template <class Start, class... T>
+void start_with_each_moved(const Start& start, std::int64_t n, std::int64_t by, T*&... pointers) {
+  const auto one = [&](auto*& pointer) {
+    const Moved moved(pointer, n, by);
+    start();
+  };
+  (one(pointers), ...);
+}
+
+struct Sizes {
+  std::int64_t sequences, time, width;
+};
+
+// y of the convolution in double: x [B,T,D], window [B,W-1,D] or empty, weight [W,D].
+std::vector<double> conv_in_double(const Sizes& s, const std::vector<double>& x, const std::vector<double>& window,
+                                   const std::vector<double>& weight, const std::vector<double>& bias) {
+  std::vector<double> y(x.size());
+  for (std::int64_t b = 0; b < s.sequences; ++b)
+    for (std::int64_t t = 0; t < s.time; ++t)
+      for (std::int64_t d = 0; d < s.width; ++d) {
+        double sum = bias[d];
+        for (std::int64_t w = 0; w < W; ++w) {
+          const std::int64_t from = t - W + 1 + w;
+          if (from >= 0) {
+            sum += weight[w * s.width + d] * x[(b * s.time + from) * s.width + d];
+          } else if (!window.empty()) {
+            sum += weight[w * s.width + d] * window[(b * (W - 1) + W - 1 + from) * s.width + d];
+          }
+        }
+        y[(b * s.time + t) * s.width + d] = sum;
+      }
+  return y;
+}
+
+// Adds its gradients to dx, dweight, dbias.
+void add_conv_gradients(const Sizes& s, const std::vector<double>& x, const std::vector<double>& window,
+                        const std::vector<double>& weight, const std::vector<double>& dy, std::vector<double>& dx,
+                        std::vector<double>& dweight, std::vector<double>& dbias) {
+  for (std::int64_t b = 0; b < s.sequences; ++b)
+    for (std::int64_t t = 0; t < s.time; ++t)
+      for (std::int64_t d = 0; d < s.width; ++d) {
+        const double g = dy[(b * s.time + t) * s.width + d];
+        dbias[d] += g;
+        for (std::int64_t w = 0; w < W; ++w) {
+          const std::int64_t from = t - W + 1 + w;
+          if (from >= 0) {
+            dx[(b * s.time + from) * s.width + d] += weight[w * s.width + d] * g;
+            dweight[w * s.width + d] += g * x[(b * s.time + from) * s.width + d];
+          } else if (!window.empty()) {
+            dweight[w * s.width + d] += g * window[(b * (W - 1) + W - 1 + from) * s.width + d];
+          }
+        }
+      }
+}
+
+template <class Element>
+class CudaCausalConv : public ::testing::Test {};
+using Elements = ::testing::Types<std::uint16_t, float>;
+TYPED_TEST_SUITE(CudaCausalConv, Elements);
+
+// What a call has and makes; start(arguments) runs the kernel of these.
+template <class Element>
+struct ConvCall {
+  Sizes s;
+  Random<Element> x, window, dy;
+  Random<float> weight, bias;
+  bool with_window;
+  Buffer<Element> y, dx;
+  std::int64_t parts;
+  Buffer<float> dweight, dbias;
+
+  ConvCall(const Sizes& sizes, bool has_window)
+      : s(sizes),
+        x(s.sequences * s.time * s.width, 1),
+        window(s.sequences * (W - 1) * s.width, 2),
+        dy(s.sequences * s.time * s.width, 3),
+        weight(W * s.width, 4),
+        bias(s.width, 5),
+        with_window(has_window),
+        y(s.sequences * s.time * s.width),
+        dx(s.sequences * s.time * s.width),
+        parts(inputs().parts()),
+        dweight(parts * W * s.width),
+        dbias(parts * s.width) {
+    if (!with_window) window.values.clear();
+  }
+  ConvInputs<Element> inputs() {
+    ConvInputs<Element> in;
+    in.sequences = s.sequences, in.time = s.time, in.width = s.width;
+    in.x = rows(x.data());
+    if (with_window) in.window = window.data();
+    return in;
+  }
+  template <class T>
+  SequenceRows<T> rows(T* data) const {
+    return {data, s.time * s.width, s.width};
+  }
+  template <class Start>
+  void run(const Start& start) {
+    start(CausalConvForward<Element>{inputs(), {weight.data(), bias.data()}, rows(y.data())});
+    start(CausalConvBackward<Element>{
+        inputs(), weight.data(), rows(dy.data()), rows(dx.data()), {dweight.data(), dbias.data()}});
+  }
+  void expect_right() {
+    EXPECT_LE(relative_error(in_double(y), conv_in_double(s, x.values, window.values, weight.values, bias.values)),
+              kTolerance<Element>);
+    std::vector<double> right_dx(x.values.size()), right_dweight(weight.values.size()), right_dbias(s.width);
+    add_conv_gradients(s, x.values, window.values, weight.values, dy.values, right_dx, right_dweight, right_dbias);
+    EXPECT_LE(relative_error(in_double(dx), right_dx), kTolerance<Element>);
+    EXPECT_LE(relative_error(summed(dweight, W * s.width), right_dweight), kTolerance<float>);
+    EXPECT_LE(relative_error(summed(dbias, s.width), right_dbias), kTolerance<float>);
+  }
+};
+
+// Through the table: sizes choose the kernel.
+TYPED_TEST(CudaCausalConv, AgreesWithLoopsInDouble) {
+  KernelTable table;
+  emulated::add_causal_conv(table);
+  for (const auto& [sequences, time, width] :
+       {Sizes{1, 1, 8}, {2, 3, 264}, {1, 16, 40}, {2, 17, 7}, {1, 100, 12}, {2, 131, 33}, {1, 300, 16}})
+    for (const bool with_window : {false, true}) {
+      SCOPED_TRACE(cat(sequences, " x ", time, " x ", width, with_window ? " with a window" : ""));
+      ConvCall<TypeParam> call({sequences, time, width}, with_window);
+      call.run([&](const auto& arguments) { table.launch(arguments, nullptr); });
+      call.expect_right();
+    }
+}
+
+// Rows of a wider tensor, as a projection of several leaves them; such that no vector fits; and such that they end in
+// the middle of one. What lies between the rows is left alone.
+TYPED_TEST(CudaCausalConv, TakesRowsOfWiderTensors) {
+  struct Rows {
+    std::int64_t width, row, first;
+  };
+  KernelTable table;
+  emulated::add_causal_conv(table);
+  for (const auto& [width, row, first] : {Rows{16, 24, 8}, {16, 19, 3}, {12, 16, 0}}) {
+    SCOPED_TRACE(cat(width, " of ", row, " from ", first));
+    const Sizes s{2, 9, width};
+    ConvCall<TypeParam> call(s, /*has_window=*/false);
+    Buffer<TypeParam> x(s.sequences * s.time * row), y(x.size()), dx(x.size());
+    const auto at = [&](std::int64_t i) { return i / width * row + first + i % width; };
+    const auto of = [&](auto* data) { return SequenceRows{data + first, s.time * row, row}; };
+    for (std::size_t i = 0; i < call.y.size(); ++i) x[at(i)] = call.x.memory[i];
+    call.run([&](auto arguments) {
+      arguments.in.x = of(static_cast<const TypeParam*>(x.data()));
+      if constexpr (requires { arguments.dx; }) {
+        arguments.dx = of(dx.data());
+      } else {
+        arguments.y = of(y.data());
+      }
+      table.launch(arguments, nullptr);
+    });
+    for (std::size_t i = 0; i < call.y.size(); ++i) call.y[i] = y[at(i)], call.dx[i] = dx[at(i)];
+    call.expect_right();
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const std::int64_t column = static_cast<std::int64_t>(i) % row - first;
+      const bool own = 0 <= column && column < width;
+      EXPECT_EQ(std::isnan(float_of(y[i])) && std::isnan(float_of(dx[i])), !own) << i;
+    }
+  }
+}
+
+// Vectors are not read or written where they do not fit.
+TYPED_TEST(CudaCausalConv, TakesTensorsOfAnyAlignment) {
+  KernelTable table;
+  emulated::add_causal_conv(table);
+  ConvCall<TypeParam> call({1, 9, 16}, /*has_window=*/true);
+  call.run([&](auto a) {
+    const auto start = [&] { table.launch(a, nullptr); };
+    if constexpr (requires { a.dx; }) {
+      start_with_each_moved(start, 48, 1, a.in.window);
+      start_with_each_moved(start, 64, 1, a.weight);
+      start_with_each_moved(start, 144, 1, a.in.x.data, a.dy.data, a.dx.data);
+    } else {
+      start_with_each_moved(start, 48, 1, a.in.window);
+      start_with_each_moved(start, 64, 1, a.conv.weight);
+      start_with_each_moved(start, 16, 1, a.conv.bias);
+      start_with_each_moved(start, 144, 1, a.in.x.data, a.y.data);
+    }
+  });
+  call.expect_right();
+}
+
+// The order in which threads run between two meetings must not matter.
+TYPED_TEST(CudaCausalConv, HasNoRaces) {
+  const auto run = [&](LaneOrder order) {
+    ConvCall<TypeParam> call({1, 140, 20}, /*has_window=*/true);
+    call.run([&](const auto& arguments) {
+      if constexpr (requires { arguments.dx; }) {
+        using Block = CausalConvBackwardBlock<TypeParam, 4>;
+        run_emulated({static_cast<int>(Block::blocks(arguments.in)), Block::kThreads, Block::kSharedBytes, order},
+                     [&](char* shared) { Block(arguments, shared).run(); });
+      }
+    });
+    return std::tuple(in_double(call.dx), in_double(call.dweight), in_double(call.dbias));
+  };
+  const auto straight = run(LaneOrder::kForward);
+  EXPECT_EQ(straight, run(LaneOrder::kBackward));
+  EXPECT_EQ(straight, run(LaneOrder::kShuffled));
+}
+
+// A table as ops/rope.h describes it, of positions 0..P-1.
+struct Table {
+  std::int64_t positions, head_dim;
+  Buffer<float> cos, sin;
+
+  Table(std::int64_t P, std::int64_t K) : positions(P), head_dim(K), cos(P * K), sin(P * K) {
+    for (std::int64_t p = 0; p < P; ++p)
+      for (std::int64_t k = 0; k < K; ++k) {
+        const double angle =
+            static_cast<double>(p) * std::pow(10000.0, -static_cast<double>(k / 2 * 2) / static_cast<double>(K));
+        cos[p * K + k] = static_cast<float>(std::cos(angle));
+        sin[p * K + k] = static_cast<float>(k % 2 == 0 ? -std::sin(angle) : std::sin(angle));
+      }
+  }
+  RopeRows rows(std::int64_t offset) { return {cos.data(), sin.data(), positions, offset}; }
+};
+
+// x [B,T,H*K] rotated, by the angles themselves; direction -1: back.
+std::vector<double> rotated(const Sizes& s, std::int64_t K, std::int64_t P, std::int64_t offset,
+                            const std::vector<double>& x, int direction) {
+  std::vector<double> y(x.size());
+  for (std::int64_t i = 0; i < static_cast<std::int64_t>(x.size()); i += 2) {
+    const std::int64_t t = i / s.width % s.time, k = i % K;
+    const double angle = direction * static_cast<double>((offset + t) % P) *
+                         std::pow(10000.0, -static_cast<double>(k) / static_cast<double>(K));
+    y[i] = x[i] * std::cos(angle) - x[i + 1] * std::sin(angle);
+    y[i + 1] = x[i] * std::sin(angle) + x[i + 1] * std::cos(angle);
+  }
+  return y;
+}
+
+// Heads of rows [B,T,H*K], as [B,H,T,K] or [B,T,H,K] in memory.
+template <class T>
+struct Heads {
+  std::int64_t heads, time, head_dim;
+  bool split;  // [B,H,T,K]
+  Buffer<T> memory;
+
+  Heads(const Sizes& s, std::int64_t K, bool is_split)
+      : heads(s.width / K), time(s.time), head_dim(K), split(is_split), memory(s.sequences * s.time * s.width) {}
+  Heads(const Sizes& s, std::int64_t K, bool is_split, unsigned seed) : Heads(s, K, is_split) {
+    memory = Random<T>(s.sequences * s.time * s.width, seed).memory;
+  }
+  HeadRows<T> rows() {
+    return {memory.data(), heads * time * head_dim, split ? time * head_dim : head_dim,
+            split ? head_dim : heads * head_dim};
+  }
+  HeadRows<const T> const_rows() {
+    const HeadRows<T> r = rows();
+    return {r.data, r.sequence, r.head, r.row};
+  }
+  std::vector<double> merged() {  // [B,T,H*K]
+    std::vector<double> out(memory.size());
+    const HeadRows<T> r = rows();
+    for (std::int64_t i = 0; i < static_cast<std::int64_t>(out.size()); ++i) {
+      const std::int64_t k = i % head_dim, h = i / head_dim % heads, t = i / (head_dim * heads) % time,
+                         b = i / (head_dim * heads * time);
+      out[i] = float_of(r.data[b * r.sequence + h * r.head + t * r.row + k]);
+    }
+    return out;
+  }
+};
+
+template <class E, class T>
+struct From {
+  using Element = E;
+  using To = T;
+};
+using Types = ::testing::Types<From<std::uint16_t, std::uint16_t>, From<std::uint16_t, float>, From<float, float>>;
+template <class Type>
+class CudaRope : public ::testing::Test {};
+TYPED_TEST_SUITE(CudaRope, Types);
+
+struct RopeSizes {
+  Sizes s;
+  std::int64_t head_dim, positions, offset;
+};
+// Heads that come in fours and not; a head size that is no multiple of a vector; tokens that wrap around the table.
+const RopeSizes kRopeSizes[] = {{{1, 1, 16}, 16, 16, 3},   {{2, 3, 320}, 64, 16, 0},  {{1, 17, 48}, 16, 16, 5},
+                                {{2, 16, 18}, 6, 16, 15},  {{1, 100, 24}, 12, 16, 0}, {{1, 100, 8}, 8, 100, 0},
+                                {{1, 140, 96}, 96, 64, 63}};
+
+TYPED_TEST(CudaRope, AgreesWithRotationsInDouble) {
+  using Element = typename TypeParam::Element;
+  using To = typename TypeParam::To;
+  KernelTable table;
+  emulated::add_rope(table);
+  for (const auto& [s, K, P, offset] : kRopeSizes)
+    for (const bool split : {false, true}) {
+      SCOPED_TRACE(cat(s.sequences, " x ", s.time, " x ", s.width, ", heads of ", K, split ? ", split" : ""));
+      const std::int64_t n = s.sequences * s.time * s.width;
+      const int heads = static_cast<int>(s.width / K), size = static_cast<int>(K);
+      Table rope(P, K);
+      Random<Element> x(n, 1);
+      Heads<To> y(s, K, split), dy(s, K, split, 2);
+      Buffer<Element> dx(n);
+      table.launch(
+          RopeForward<Element, To>{
+              s.sequences, s.time, heads, size, rope.rows(offset), {x.data(), s.time * s.width, s.width}, y.rows()},
+          nullptr);
+      EXPECT_LE(relative_error(y.merged(), rotated(s, K, P, offset, x.values, 1)), kTolerance<To>);
+      table.launch(RopeBackward<Element, To>{s.sequences,
+                                             s.time,
+                                             heads,
+                                             size,
+                                             rope.rows(offset),
+                                             dy.const_rows(),
+                                             {dx.data(), s.time * s.width, s.width}},
+                   nullptr);
+      EXPECT_LE(relative_error(in_double(dx), rotated(s, K, P, offset, dy.merged(), -1)), kTolerance<Element>);
+    }
+}
+
+// What a call of both in one has and makes; start(arguments) runs the kernel of these.
+template <class Element, class To>
+struct ConvRopeCall {
+  RopeSizes sizes;
+  Sizes s;
+  bool with_window;
+  Table rope;
+  Random<Element> x, window;
+  Random<float> q_weight, q_bias, k_weight, k_bias;
+  Heads<To> q, k, dq, dk;
+  Buffer<Element> dx;
+  std::int64_t parts;
+  Buffer<float> dq_weight, dq_bias, dk_weight, dk_bias;
+
+  ConvRopeCall(const RopeSizes& all, bool has_window, bool split)
+      : sizes(all),
+        s(all.s),
+        with_window(has_window),
+        rope(all.positions, all.head_dim),
+        x(s.sequences * s.time * s.width, 1),
+        window(s.sequences * (W - 1) * s.width, 2),
+        q_weight(W * s.width, 3),
+        q_bias(s.width, 4),
+        k_weight(W * s.width, 5),
+        k_bias(s.width, 6),
+        q(s, all.head_dim, split),
+        k(s, all.head_dim, split),
+        dq(s, all.head_dim, split, 7),
+        dk(s, all.head_dim, split, 8),
+        dx(s.sequences * s.time * s.width),
+        parts(inputs().parts()),
+        dq_weight(parts * W * s.width),
+        dq_bias(parts * s.width),
+        dk_weight(parts * W * s.width),
+        dk_bias(parts * s.width) {
+    if (!with_window) window.values.clear();
+  }
+  ConvInputs<Element> inputs() {
+    ConvInputs<Element> in;
+    in.sequences = s.sequences, in.time = s.time, in.width = s.width;
+    in.x = {x.data(), s.time * s.width, s.width};
+    if (with_window) in.window = window.data();
+    return in;
+  }
+  template <class Start>
+  void run(const Start& start) {
+    const int size = static_cast<int>(sizes.head_dim);
+    const RopeRows table = rope.rows(sizes.offset);
+    start(ConvRopeForward<Element, To>{
+        inputs(), size, table, {q_weight.data(), q_bias.data()}, {k_weight.data(), k_bias.data()}, q.rows(), k.rows()});
+    start(ConvRopeBackward<Element, To>{inputs(),
+                                        size,
+                                        table,
+                                        q_weight.data(),
+                                        k_weight.data(),
+                                        dq.const_rows(),
+                                        dk.const_rows(),
+                                        {dx.data(), s.time * s.width, s.width},
+                                        {dq_weight.data(), dq_bias.data()},
+                                        {dk_weight.data(), dk_bias.data()}});
+  }
+  void expect_right() {
+    const auto turned = [&](const std::vector<double>& rows, int direction) {
+      return rotated(s, sizes.head_dim, sizes.positions, sizes.offset, rows, direction);
+    };
+    std::vector<double> right_dx(x.values.size());
+    const auto expect = [&](Heads<To>& y, Heads<To>& dy, const Random<float>& weight, const Random<float>& bias,
+                            Buffer<float>& dweight, Buffer<float>& dbias) {
+      const auto conv = conv_in_double(s, x.values, window.values, weight.values, bias.values);
+      EXPECT_LE(relative_error(y.merged(), turned(conv, 1)), kTolerance<To>);
+      std::vector<double> right_dweight(weight.values.size()), right_dbias(s.width);
+      add_conv_gradients(s, x.values, window.values, weight.values, turned(dy.merged(), -1), right_dx, right_dweight,
+                         right_dbias);
+      EXPECT_LE(relative_error(summed(dweight, W * s.width), right_dweight), kTolerance<float>);
+      EXPECT_LE(relative_error(summed(dbias, s.width), right_dbias), kTolerance<float>);
+    };
+    expect(q, dq, q_weight, q_bias, dq_weight, dq_bias);
+    expect(k, dk, k_weight, k_bias, dk_weight, dk_bias);
+    EXPECT_LE(relative_error(in_double(dx), right_dx), kTolerance<Element>);
+  }
+};
+
+TYPED_TEST(CudaRope, AfterConvolutionsAgreesWithLoopsInDouble) {
+  KernelTable table;
+  emulated::add_conv_rope(table);
+  for (const RopeSizes& sizes : kRopeSizes)
+    for (const bool with_window : {false, true}) {
+      SCOPED_TRACE(cat(sizes.s.sequences, " x ", sizes.s.time, " x ", sizes.s.width, ", heads of ", sizes.head_dim,
+                       with_window ? " with a window" : ""));
+      ConvRopeCall<typename TypeParam::Element, typename TypeParam::To> call(sizes, with_window, with_window);
+      call.run([&](const auto& arguments) { table.launch(arguments, nullptr); });
+      call.expect_right();
+    }
+}
+
+// The same, of pairs.
+TYPED_TEST(CudaRope, TakesPairsOfAnyAlignment) {
+  using Element = typename TypeParam::Element;
+  using To = typename TypeParam::To;
+  KernelTable table;
+  emulated::add_rope(table);
+  emulated::add_conv_rope(table);
+  const RopeSizes sizes{{1, 9, 16}, 8, 16, 0};
+  ConvRopeCall<Element, To> call(sizes, /*has_window=*/true, /*split=*/false);
+  call.run([&](auto a) {
+    const auto start = [&] { table.launch(a, nullptr); };
+    start_with_each_moved(start, 128, 2, a.table.cos, a.table.sin);
+    start_with_each_moved(start, 48, 2, a.in.window);
+    if constexpr (requires { a.dx; }) {
+      start_with_each_moved(start, 64, 2, a.q_weight, a.k_weight);
+      start_with_each_moved(start, 144, 2, a.in.x.data, a.dq.data, a.dk.data, a.dx.data);
+      RopeBackward<Element, To> back{1, 9, 2, 8, a.table, a.dq, a.dx};
+      start_with_each_moved([&] { table.launch(back, nullptr); }, 144, 2, back.dy.data, back.dx.data);
+      start();
+    } else {
+      start_with_each_moved(start, 64, 2, a.q_conv.weight, a.k_conv.weight);
+      start_with_each_moved(start, 16, 2, a.q_conv.bias, a.k_conv.bias);
+      start_with_each_moved(start, 144, 2, a.in.x.data, a.q.data, a.k.data);
+      RopeForward<Element, To> forth{1, 9, 2, 8, a.table, a.in.x, a.q};
+      start_with_each_moved([&] { table.launch(forth, nullptr); }, 144, 2, forth.x.data, forth.y.data);
+      start();
+    }
+  });
+  call.expect_right();
+}
+
+TYPED_TEST(CudaRope, AfterConvolutionsHasNoRaces) {
+  using Element = typename TypeParam::Element;
+  using To = typename TypeParam::To;
+  const auto run = [&](LaneOrder order) {
+    ConvRopeCall<Element, To> call({{1, 140, 24}, 12, 16, 0}, /*has_window=*/true, /*split=*/false);
+    call.run([&](const auto& arguments) {
+      if constexpr (requires { arguments.dx; }) {
+        using Block = ConvRopeBackwardBlock<Element, To, 4>;
+        run_emulated({static_cast<int>(Block::blocks(arguments.in)), Block::kThreads, Block::kSharedBytes, order},
+                     [&](char* shared) { Block(arguments, shared).run(); });
+      }
+    });
+    return std::tuple(in_double(call.dx), in_double(call.dq_weight), in_double(call.dk_weight));
+  };
+  const auto straight = run(LaneOrder::kForward);
+  EXPECT_EQ(straight, run(LaneOrder::kBackward));
+  EXPECT_EQ(straight, run(LaneOrder::kShuffled));
+}
+
+// Pairs are what RoPE turns.
+TEST(CudaRopeOfOddRows, IsAnError) {
+  KernelTable table;
+  emulated::add_rope(table);
+  Table rope(4, 2);
+  Buffer<float> x(16);
+  RopeForward<float, float> p{1, 2, 1, 2, rope.rows(0), {x.data() + 1, 4, 2}, {x.data() + 8, 4, 4, 2}};
+  EXPECT_THROW(table.launch(p, nullptr), Error);
+}
+
+}  // namespace
+}  // namespace ttt::kernels::cuda
