@@ -86,6 +86,10 @@ TTT_DEVICE void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kOpen) : "memory");
 }
 
+TTT_DEVICE void prefetch_line(const void* in_global) {
+  asm volatile("prefetch.L2 [%0];" ::"l"(in_global));
+}
+
 TTT_DEVICE float inverse_sqrt(float x) {
   return rsqrtf(x);
 }
