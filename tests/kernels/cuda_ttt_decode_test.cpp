@@ -63,7 +63,7 @@ struct Decoder {
     std::int64_t first = 0;
     for (const std::int64_t time : pieces) {
       const TttDecode<Element> p = arguments(first, time);
-      c.sizes.hidden == 0 ? run<TttLinearDecodeBlock<Element>>(p, order) : run<TttMlpDecodeBlock<Element>>(p, order);
+      c.sizes.hidden == 0 ? run<TttLinearDecodeBlock<Element, 0>>(p, order) : run<TttMlpDecodeBlock<Element, 0>>(p, order);
       first += time, num_open = (num_open + time) % C;
     }
     ASSERT_EQ(first, c.sizes.time);

@@ -10,7 +10,8 @@ inline constexpr int kMostHidden = 1024;   // M of TTT-MLP; a multiple of 8
 inline constexpr int kMostMiniBatch = 64;  // C
 
 // T further tokens, from and to any place inside a mini-batch. The state of decoding (ops/ttt.h) is updated in place;
-// the caller then sets its num_open to (num_open + T) % C. All of it fp32, contiguous and aligned to 16 bytes.
+// the caller then sets its num_open to (num_open + T) % C. It is fp32 and contiguous; it, gain and bias begin at a
+// multiple of 16 bytes. q, k and v may lie anywhere.
 template <class Element>
 struct TttDecode {
   TttInputs<Element> in;

@@ -11,6 +11,7 @@
 
 #define TTT_DEVICE inline
 #define TTT_UNROLL
+#define TTT_ROLLED  // before a loop whose body stands once: a compiler that repeats it takes registers for each turn
 
 namespace ttt::kernels::cuda {
 

@@ -5,6 +5,7 @@
 
 #define TTT_DEVICE __device__ __forceinline__
 #define TTT_UNROLL _Pragma("unroll")
+#define TTT_ROLLED _Pragma("unroll 1")
 
 namespace ttt::kernels::cuda {
 
