@@ -35,17 +35,17 @@ struct TttDecodeBase {
   TTT_DEVICE static const Four& four(const float* p) { return *reinterpret_cast<const Four*>(p); }
 
   struct alignas(16) Memory {
-    struct {
-      const Element *q, *k, *v;
-      Element* o;
-      const float* sigma;
-    } rows;  // where the head's begin (in registers that would be two a tensor)
     float gain[kMostHeadDim], bias[kMostHeadDim];
     float q[kMostHeadDim], k[kMostHeadDim], target[kMostHeadDim];  // target = v - k
     float g[kMostHeadDim];                                         // of the last layer's output
     float n[kMostMiniBatch];                                       // N_ij of the token
     float x2[kWidth], slope[kWidth];                               // TTT-MLP: X2, then X2q; phi'(Z1)
     float sums[2][4 * kThreads];                                   // parts of two products
+    struct {
+      const Element *q, *k, *v;
+      Element* o;
+      const float* sigma;
+    } rows;  // where the head's begin (in registers that would be two a tensor)
   };
   static constexpr int kSharedBytes = sizeof(Memory);
 
