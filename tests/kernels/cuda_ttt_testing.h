@@ -138,6 +138,13 @@ struct Activations {
   }
 };
 
+// The rows from row `first` on.
+template <class T>
+HeadRows<T> rows_from(HeadRows<T> rows, std::int64_t first) {
+  rows.data += first * rows.row;
+  return rows;
+}
+
 // Of the tensors' difference and the expected one, as a ratio of 2-norms; infinite where a value is not finite.
 template <class A, class B>
 double relative_error(const A& actual, const B& expected) {
