@@ -1,4 +1,5 @@
 // TTT-Linear's CUDA kernels, their very source run by emulated lanes, against the reference.
+#include <algorithm>
 #include <map>
 #include <utility>
 
@@ -72,6 +73,17 @@ struct Call {
     p.o = o.template rows<Element>(), p.g = g.data(), p.states = states.data(), p.segment = segment;
     forward_counts = launch<TttLinearForwardBlock<Element, kHeadDim, kWarps>>(p, order);
   }
+  // Tokens first .. first + time - 1 alone, from the learned weights or from a state, which is then overwritten.
+  void forward_part(std::int64_t first, std::int64_t time, Buffer<float>& state_w, Buffer<float>& state_b) {
+    TttLinearForward<Element> p;
+    p.in = inputs(), p.in.time = time;
+    p.in.q = rows_from(p.in.q, first), p.in.k = rows_from(p.in.k, first), p.in.v = rows_from(p.in.v, first);
+    p.in.sigma = rows_from(p.in.sigma, first);
+    p.w = first == 0 ? w.data() : state_w.data(), p.b = first == 0 ? b.data() : state_b.data();
+    p.of_sequences = first > 0;
+    p.o = rows_from(o.template rows<Element>(), first), p.final_w = state_w.data(), p.final_b = state_b.data();
+    launch<TttLinearForwardBlock<Element, kHeadDim, kWarps>>(p, LaneOrder::kForward);
+  }
   void backward(LaneOrder order = LaneOrder::kForward) {
     TttLinearBackward<Element> p;
     p.in = inputs(), p.d_o = d_o.template rows<const Element>(), p.w = w.data(), p.b = b.data();
@@ -138,6 +150,25 @@ TYPED_TEST(CudaTttLinear, AgreesWithTheReference) {
     for (const auto& [name, gradient] : call.gradients())
       EXPECT_LE(relative_error(gradient, right.named(name)), 3 * tolerance) << name;
     EXPECT_EQ(call.backward_counts.bank_conflicts, 0);
+  }
+}
+
+// A sequence in two calls, and again a short third that ends no mini-batch: outputs and state have the bits of one
+// call.
+TYPED_TEST(CudaTttLinear, ContinuesFromAState) {
+  constexpr std::int64_t kDim = TypeParam::kHeadDim;
+  const TttCase c({2, 2, 53, kDim, 0, 16}, TypeParam::kBf16);
+  CallOf<TypeParam> whole(c, /*mini_batches_a_segment=*/3), parts(c);
+  whole.forward();
+  Buffer<float> w(4 * kDim * kDim), b(4 * kDim);
+  parts.forward_part(0, 16, w, b);
+  parts.forward_part(16, 32, w, b);
+  parts.forward_part(48, 5, w, b);
+  EXPECT_EQ(parts.o.values(), whole.o.values());
+  for (std::int64_t p = 0; p < 4; ++p) {
+    const float* state = whole.states.data() + p * (kDim + 1) * kDim;  // after the three whole mini-batches
+    EXPECT_TRUE(std::equal(state, state + kDim * kDim, w.data() + p * kDim * kDim)) << p;
+    EXPECT_TRUE(std::equal(state + kDim * kDim, state + (kDim + 1) * kDim, b.data() + p * kDim)) << p;
   }
 }
 

@@ -46,7 +46,7 @@ class Buffer {
 // The arguments of an op of these sizes, as the reference takes them (double), rounded to what Element holds.
 struct TttCase {
   TttSizes sizes;
-  std::vector<double> q, k, v, grad_o, sigma, scale, gain, bias, w1, b1;
+  std::vector<double> q, k, v, grad_o, sigma, scale, gain, bias, w1, b1, w2, b2;  // w2, b2: TTT-MLP (hidden not 0)
 
   // As tests/ops/ttt_testing.h has them.
   TttCase(const TttSizes& s, bool bf16, unsigned seed = 1) : sizes(s) {
@@ -57,7 +57,7 @@ struct TttCase {
       x.resize(n);
       for (double& one : x) one = value();
     };
-    const std::int64_t B = s.batch, H = s.heads, T = s.time, K = s.head_dim;
+    const std::int64_t B = s.batch, H = s.heads, T = s.time, K = s.head_dim, M = s.hidden == 0 ? K : s.hidden;
     for (auto* x : {&q, &k, &v, &grad_o})
       fill(*x, B * H * T * K, [&] {
         const float value = static_cast<float>(normal(random));
@@ -68,18 +68,21 @@ struct TttCase {
     fill(scale, s.mini_batch, [&] { return static_cast<float>(1.0 / ++i + 0.1 * uniform(random)); });
     fill(gain, H * K, [&] { return static_cast<float>(1 + 0.2 * normal(random)); });
     fill(bias, H * K, [&] { return static_cast<float>(0.2 * normal(random)); });
-    fill(w1, H * K * K, [&] { return static_cast<float>(normal(random) / std::sqrt(K)); });
-    fill(b1, H * K, [&] { return static_cast<float>(0.2 * normal(random)); });
+    fill(w1, H * K * M, [&] { return static_cast<float>(normal(random) / std::sqrt(K)); });
+    fill(b1, H * M, [&] { return static_cast<float>(0.2 * normal(random)); });
+    if (s.hidden == 0) return;
+    fill(w2, H * M * K, [&] { return static_cast<float>(normal(random) / std::sqrt(M)); });
+    fill(b2, H * K, [&] { return static_cast<float>(0.2 * normal(random)); });
   }
 
   TttPointers<const double> pointers() const {
     return {q.data(),    k.data(),  v.data(),  sigma.data(), scale.data(), gain.data(),
-            bias.data(), w1.data(), b1.data(), nullptr,      nullptr};
+            bias.data(), w1.data(), b1.data(), w2.data(),    b2.data()};
   }
   // For the reference to write gradients to, over the values.
   TttPointers<double> gradients() {
     return {q.data(),    k.data(),  v.data(),  sigma.data(), scale.data(), gain.data(),
-            bias.data(), w1.data(), b1.data(), nullptr,      nullptr};
+            bias.data(), w1.data(), b1.data(), w2.data(),    b2.data()};
   }
   const std::vector<double>& named(const std::string& name) const {
     static const std::map<std::string, std::vector<double> TttCase::*> fields = {
@@ -134,6 +137,13 @@ struct Activations {
     return out;
   }
 };
+
+// The rows from row `first` on.
+template <class T>
+HeadRows<T> rows_from(HeadRows<T> rows, std::int64_t first) {
+  rows.data += first * rows.row;
+  return rows;
+}
 
 // Of the tensors' difference and the expected one, as a ratio of 2-norms; infinite where a value is not finite.
 template <class A, class B>

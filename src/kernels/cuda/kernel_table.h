@@ -60,6 +60,7 @@ class KernelTable {
   X(rope)                      \
   X(selective_scan)            \
   X(swiglu)                    \
+  X(ttt_decode)                \
   X(ttt_linear)
 
 #define TTT_DECLARE_FAMILY(name) void add_##name(KernelTable& table);

@@ -28,8 +28,9 @@ struct TttLinearForwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 3, 2, 3
       rows() = {this->rows_of_head(in.q), this->rows_of_head(in.k), this->rows_of_head(in.v),
                 this->rows_of_head(args.o), this->rows_of_head(in.sigma)};
     sync_block();
-    this->load(args.w + this->head() * kHeadDim * kHeadDim, state);
-    this->load(args.b + this->head() * kHeadDim, c);
+    const std::int64_t start = args.of_sequences ? this->p() : this->head();
+    this->load(args.w + start * kHeadDim * kHeadDim, state);
+    this->load(args.b + start * kHeadDim, c);
   }
 
   TTT_DEVICE Head& rows() const { return this->template pointers<Head>(); }
@@ -132,6 +133,9 @@ struct TttLinearForwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 3, 2, 3
       next_sigma = this->sigma_of(rows().sigma, m + 1);
       mini_batch(m, sigma);
     }
+    if (args.final_w == nullptr) return;
+    this->store(state, args.final_w + this->p() * kHeadDim * kHeadDim);
+    this->store(c, args.final_b + this->p() * kHeadDim);
   }
 };
 

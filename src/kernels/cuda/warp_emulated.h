@@ -11,6 +11,7 @@
 
 #define TTT_DEVICE inline
 #define TTT_UNROLL
+#define TTT_ROLLED  // before a loop whose body stands once: a compiler that repeats it takes registers for each turn
 
 namespace ttt::kernels::cuda {
 
@@ -100,6 +101,9 @@ template <int kOpen>
 void wait_for_copies() {
   wait_for_emulated_copies(kOpen);
 }
+
+// Starts bringing the 128 bytes around an address in global memory into the second cache.
+inline void prefetch_line(const void*) {}
 
 // 1 / sqrt(x), to about 2 units in the last place.
 inline float inverse_sqrt(float x) {

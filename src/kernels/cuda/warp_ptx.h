@@ -5,6 +5,7 @@
 
 #define TTT_DEVICE __device__ __forceinline__
 #define TTT_UNROLL _Pragma("unroll")
+#define TTT_ROLLED _Pragma("unroll 1")
 
 namespace ttt::kernels::cuda {
 
@@ -89,6 +90,10 @@ TTT_DEVICE void close_copies() {
 template <int kOpen>
 TTT_DEVICE void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kOpen) : "memory");
+}
+
+TTT_DEVICE void prefetch_line(const void* in_global) {
+  asm volatile("prefetch.L2 [%0];" ::"l"(in_global));
 }
 
 TTT_DEVICE float inverse_sqrt(float x) {
