@@ -46,7 +46,7 @@ class Buffer {
 // The arguments of an op of these sizes, as the reference takes them (double), rounded to what Element holds.
 struct TttCase {
   TttSizes sizes;
-  std::vector<double> q, k, v, grad_o, sigma, scale, gain, bias, w1, b1;
+  std::vector<double> q, k, v, grad_o, sigma, scale, gain, bias, w1, b1, w2, b2;  // w2, b2: of TTT-MLP, where sizes.hidden is not 0
 
   // As tests/ops/ttt_testing.h has them.
   TttCase(const TttSizes& s, bool bf16, unsigned seed = 1) : sizes(s) {
@@ -68,24 +68,29 @@ struct TttCase {
     fill(scale, s.mini_batch, [&] { return static_cast<float>(1.0 / ++i + 0.1 * uniform(random)); });
     fill(gain, H * K, [&] { return static_cast<float>(1 + 0.2 * normal(random)); });
     fill(bias, H * K, [&] { return static_cast<float>(0.2 * normal(random)); });
-    fill(w1, H * K * K, [&] { return static_cast<float>(normal(random) / std::sqrt(K)); });
-    fill(b1, H * K, [&] { return static_cast<float>(0.2 * normal(random)); });
+    const std::int64_t M = s.hidden, outputs = M == 0 ? K : M;
+    fill(w1, H * K * outputs, [&] { return static_cast<float>(normal(random) / std::sqrt(K)); });
+    fill(b1, H * outputs, [&] { return static_cast<float>(0.2 * normal(random)); });
+    if (M == 0) return;
+    fill(w2, H * M * K, [&] { return static_cast<float>(normal(random) / std::sqrt(M)); });
+    fill(b2, H * K, [&] { return static_cast<float>(0.2 * normal(random)); });
   }
 
   TttPointers<const double> pointers() const {
     return {q.data(),    k.data(),  v.data(),  sigma.data(), scale.data(), gain.data(),
-            bias.data(), w1.data(), b1.data(), nullptr,      nullptr};
+            bias.data(), w1.data(), b1.data(), w2.data(),    b2.data()};
   }
   // For the reference to write gradients to, over the values.
   TttPointers<double> gradients() {
     return {q.data(),    k.data(),  v.data(),  sigma.data(), scale.data(), gain.data(),
-            bias.data(), w1.data(), b1.data(), nullptr,      nullptr};
+            bias.data(), w1.data(), b1.data(), w2.data(),    b2.data()};
   }
   const std::vector<double>& named(const std::string& name) const {
     static const std::map<std::string, std::vector<double> TttCase::*> fields = {
         {"q", &TttCase::q},         {"k", &TttCase::k},         {"v", &TttCase::v},
         {"sigma", &TttCase::sigma}, {"scale", &TttCase::scale}, {"gain", &TttCase::gain},
-        {"bias", &TttCase::bias},   {"w1", &TttCase::w1},       {"b1", &TttCase::b1}};
+        {"bias", &TttCase::bias},   {"w1", &TttCase::w1},       {"b1", &TttCase::b1},
+        {"w2", &TttCase::w2},       {"b2", &TttCase::b2}};
     return this->*fields.at(name);
   }
 };

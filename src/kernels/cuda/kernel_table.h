@@ -50,7 +50,7 @@ class KernelTable {
   std::vector<KernelPlan> plans_;
 };
 
-#define TTT_KERNEL_FAMILIES(X) X(ttt_linear)
+#define TTT_KERNEL_FAMILIES(X) X(ttt_linear) X(ttt_mlp)
 
 #define TTT_DECLARE_FAMILY(name) void add_##name(KernelTable& table);
 #define TTT_ADD_FAMILY(name) add_##name(table);

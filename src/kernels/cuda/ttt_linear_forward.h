@@ -43,32 +43,12 @@ struct TttLinearForwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 3, 2, 3
     close_copies();
   }
 
-  // z: Z -> G = r * P(H; xh), H = gain (.) (gain xh + bias - (V - K)).
-  TTT_DEVICE void inner_gradient(const Rows& k, const Rows& v, Own& z) {
-    float r[1][2], sums[2][2];
-    normalise<kHeadDim, kTiles>(exchange, r, z);
-    Own h;
-    TTT_UNROLL
-    for (int j = 0; j < kTiles; ++j) {
-      TTT_UNROLL
-      for (int x = 0; x < 4; ++x) h.x[j][x] = gain(j, x) * this->difference(k, v, z, j, x);
-    }
-    sum_rows<2, kTiles>(exchange, sums,
-                        [&](int j, int x, float(&own)[2]) { own[0] += h.x[j][x], own[1] += h.x[j][x] * z.x[j][x]; });
-    TTT_UNROLL
-    for (int j = 0; j < kTiles; ++j) {
-      TTT_UNROLL
-      for (int x = 0; x < 4; ++x)
-        z.x[j][x] = project<kHeadDim>(h.x[j][x], z.x[j][x], r[0][x / 2], sums[x / 2][0], sums[x / 2][1]);
-    }
-  }
-
   TTT_DEVICE void mini_batch(std::int64_t m, float sigma) {
     const Operand q = this->operand(m, 0), k = this->operand(m, 1);
     Own z, zq;
     float a[2][4];
     this->products(q, k, state, c, z, zq, a);
-    inner_gradient(this->staged(m, 1), this->staged(m, 2), z);
+    this->inner_gradient(this->staged(m, 1), this->staged(m, 2), z);
 
     // G and -e G, rounded; G's words transposed are B fragments.
     Word<kPlanes> g[kTiles][2], eg[kTiles][2];
