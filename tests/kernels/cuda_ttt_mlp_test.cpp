@@ -2,6 +2,7 @@
 #include <map>
 #include <utility>
 
+#include "kernels/cuda/ttt_mlp_backward.h"
 #include "kernels/cuda/ttt_mlp_forward.h"
 #include "kernels/cuda_ttt_testing.h"
 
@@ -32,11 +33,11 @@ template <class Element, int kHeadDim>
 struct Call {
   const TttCase& c;
   std::int64_t segment, heads, whole, segments;
-  Activations<Element> q, k, v, o;
-  Buffer<float> sigma, scale, gain, bias, states, scratch;
-  Weights w, end;
+  Activations<Element> q, k, v, o, d_o, dq, dk, dv;
+  Buffer<float> sigma, scale, gain, bias, states, dsigma, dscale, dgain, dbias, scratch;
+  Weights w, end, dw;
   Buffer<Element> g2, z1;
-  EmulatedCounts forward_counts;
+  EmulatedCounts forward_counts, backward_counts;
 
   explicit Call(const TttCase& arguments, std::int64_t mini_batches_a_segment = 2)
       : c(arguments),
@@ -48,14 +49,23 @@ struct Call {
         k(c.sizes, &c.k),
         v(c.sizes, &c.v),
         o(c.sizes),
+        d_o(c.sizes, &c.grad_o),
+        dq(c.sizes),
+        dk(c.sizes),
+        dv(c.sizes),
         sigma(floats(c.sigma)),
         scale(floats(c.scale)),
         gain(floats(c.gain)),
         bias(floats(c.bias)),
         states(heads * segments * (8 * kHeadDim + 5) * kHeadDim),
+        dsigma(heads * c.sizes.time),
+        dscale(heads * 16),
+        dgain(heads * kHeadDim),
+        dbias(heads * kHeadDim),
         scratch(heads * ttt_mlp_backward_scratch<Element>(kHeadDim)),
         w(c.w1, c.b1, c.w2, c.b2),
         end(heads, kHeadDim),
+        dw(heads, kHeadDim),
         g2(heads * c.sizes.time * kHeadDim),
         z1(heads * (c.sizes.time + 15) / 16 * 16 * 4 * kHeadDim) {}
 
@@ -85,6 +95,35 @@ struct Call {
     p.end = end.pointers<float>();
     p.g2 = g2.data(), p.z1 = z1.data(), p.states = states.data(), p.segment = segment;
     forward_counts = launch<TttMlpForwardBlock<Element, kHeadDim>>(p, order);
+  }
+  void backward(LaneOrder order = LaneOrder::kForward) {
+    TttMlpBackward<Element> p;
+    p.in = inputs(), p.d_o = d_o.template rows<const Element>(), p.w = w.pointers<const float>();
+    p.g2 = g2.data(), p.z1 = z1.data(), p.states = states.data(), p.segment = segment;
+    p.dq = dq.template rows<Element>(), p.dk = dk.template rows<Element>(), p.dv = dv.template rows<Element>();
+    p.dsigma = dsigma.data(), p.dscale = dscale.data(), p.dgain = dgain.data(), p.dbias = dbias.data();
+    p.dw = dw.pointers<float>(), p.scratch = scratch.data();
+    backward_counts = launch<TttMlpBackwardBlock<Element, kHeadDim>>(p, order);
+  }
+  // Every gradient by name, those of p summed over the sequences (dscale over all).
+  std::map<std::string, std::vector<double>> gradients() {
+    const auto summed = [&](Buffer<float>& x, std::int64_t by) {
+      std::vector<double> sums(by, 0);
+      for (std::size_t i = 0; i < x.size(); ++i) sums[i % by] += x[i];
+      return sums;
+    };
+    const std::int64_t H = c.sizes.heads, K = kHeadDim;
+    return {{"q", dq.values()},
+            {"k", dk.values()},
+            {"v", dv.values()},
+            {"sigma", std::vector<double>(dsigma.data(), dsigma.data() + dsigma.size())},
+            {"scale", summed(dscale, 16)},
+            {"gain", summed(dgain, H * K)},
+            {"bias", summed(dbias, H * K)},
+            {"w1", summed(dw.w1, H * 4 * K * K)},
+            {"b1", summed(dw.b1, H * 4 * K)},
+            {"w2", summed(dw.w2, H * 4 * K * K)},
+            {"b2", summed(dw.b2, H * K)}};
   }
 };
 
@@ -117,7 +156,17 @@ TYPED_TEST(CudaTttMlp, AgreesWithTheReference) {
     const double tolerance = kTolerance<typename TypeParam::Element>;
     EXPECT_LE(relative_error(call.o.values(), o), tolerance);
     EXPECT_EQ(call.forward_counts.bank_conflicts, 0);
-    printf("T %d o error %.3g products %ld barriers %ld\n", time, relative_error(call.o.values(), o), call.forward_counts.products, call.forward_counts.block_barriers);
+    if (getenv("TTT_P")) printf("T %ld o error %.3g products %ld barriers %ld\n", long(time), relative_error(call.o.values(), o), call.forward_counts.products, call.forward_counts.block_barriers);
+
+    TttCase right = c;  // its fields overwritten with the gradients
+    ttt_mlp_backward_reference(sizes, c.pointers(), c.grad_o.data(), right.gradients());
+    call.backward();
+    for (const auto& [name, gradient] : call.gradients()) {
+      EXPECT_LE(relative_error(gradient, right.named(name)), 3 * tolerance) << name;
+      if (getenv("TTT_P")) printf("  %s %.3g", name.c_str(), relative_error(gradient, right.named(name)));
+    }
+    EXPECT_EQ(call.backward_counts.bank_conflicts, 0);
+    if (getenv("TTT_P")) printf("\n backward products %ld barriers %ld\n", call.backward_counts.products, call.backward_counts.block_barriers);
   }
 }
 

@@ -15,6 +15,8 @@ struct TttMlpForwardBlock
   using typename Base::Hidden, typename Base::HiddenWords, typename Base::Operand, typename Base::Own,
       typename Base::Part, typename Base::Quarters, typename Base::Rows, typename Base::State;
 
+  static constexpr std::int64_t kScratchFloats = ttt_mlp_forward_scratch<Element>(kHeadDim);
+
   struct Head {
     const Element *q, *k, *v;
     Element* o;
@@ -25,9 +27,7 @@ struct TttMlpForwardBlock
   State state;
 
   TTT_DEVICE TttMlpForwardBlock(const TttMlpForward<Element>& arguments, char* memory)
-      : Base(arguments.in, memory),
-        args(arguments),
-        state(args.scratch + block_in_grid() * ttt_mlp_forward_scratch<Element>(kHeadDim)) {
+      : Base(arguments.in, memory), args(arguments), state(args.scratch + block_in_grid() * kScratchFloats) {
     if (thread_in_block() == 0)
       rows() = {this->rows_of_head(in.q), this->rows_of_head(in.k), this->rows_of_head(in.v),
                 this->rows_of_head(args.o), this->rows_of_head(in.sigma)};

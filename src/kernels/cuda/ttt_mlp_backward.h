@@ -1,0 +1,422 @@
+// TTT-MLP backward on a GPU: what a block does (ttt_mlp_block.h; equations: ttt_mlp_reference.cpp).
+//
+// From the last mini-batch to the first. The state before a mini-batch is had by taking back its update, from the very
+// Z1 and G2 that the forward pass used: W2 = W2' + (e (.) X2)^T G2, with which G1 = (G2 W2^T) (.) phi'(Z1), W1 = W1' +
+// (e (.) K)^T G1; every `segment` mini-batches it is read anew from what that stored, so that rounding does not add up.
+// Sums over the warps: of Z2, Zq2, dG2, dQ and dK. Rows' dots with R1 = G1 dW1'^T are those of K dW1' with G1.
+#pragma once
+
+#include "kernels/cuda/ttt_mlp_block.h"
+
+namespace ttt::kernels::cuda {
+
+template <class Element, int kHeadDim>
+struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2> {
+  using Base = TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2>;
+  using Base::kPlanes, Base::kTiles, Base::kWarps, Base::kHiddenTiles, Base::row, Base::pair, Base::lane,
+      Base::warp, Base::p, Base::gain, Base::bias, Base::exchange, Base::in;
+  using typename Base::Hidden, typename Base::HiddenWords, typename Base::Operand, typename Base::Own,
+      typename Base::Part, typename Base::Quarters, typename Base::Rows, typename Base::State, typename Base::Vector;
+  using TttBase = typename Base::Base;
+  using OwnWords = RoundedColumns<kPlanes, kTiles>;
+  enum Tensor { kQ, kK, kG2, kV, kDo };  // the staged ones
+  static constexpr std::int64_t kScratchFloats = ttt_mlp_backward_scratch<Element>(kHeadDim);
+
+  struct Head {
+    const Element *q, *k, *g2, *v, *d_o;
+    Element *dq, *dk, *dv;
+    const float* sigma;
+  };
+
+  // Every warp's part of dsigma.
+  static constexpr int kRatesAt = Base::kSharedBytes;
+  static constexpr int kSharedBytes = kRatesAt + kWarps * kMiniBatch * 4;
+
+  const TttMlpBackward<Element>& args;
+  State state, dstate;            // before the mini-batch; its gradient after it
+  Vector dgain = {}, dbias = {};  // of this thread's rows
+  float dscale = 0;               // this warp's part, of position lane % 16
+
+  TTT_DEVICE TttMlpBackwardBlock(const TttMlpBackward<Element>& arguments, char* memory)
+      : Base(arguments.in, memory),
+        args(arguments),
+        state(args.scratch + block_in_grid() * kScratchFloats),
+        dstate(args.scratch + block_in_grid() * kScratchFloats + kScratchFloats / 2) {
+    if (thread_in_block() == 0)
+      rows() = {this->rows_of_head(in.q),    this->rows_of_head(in.k),     args.g2 + p() * in.time * kHeadDim,
+                this->rows_of_head(in.v),    this->rows_of_head(args.d_o), this->rows_of_head(args.dq),
+                this->rows_of_head(args.dk), this->rows_of_head(args.dv),  this->rows_of_head(in.sigma)};
+    this->set_zero(dstate);
+    sync_block();
+  }
+
+  TTT_DEVICE Head& rows() const { return this->template pointers<Head>(); }
+  TTT_DEVICE float* rates() const { return reinterpret_cast<float*>(this->shared + kRatesAt); }
+
+  TTT_DEVICE void fetch(std::int64_t m) const {
+    if (m >= 0) {
+      Base::fetch(m, kQ, rows().q, in.q.row);
+      Base::fetch(m, kK, rows().k, in.k.row);
+      Base::fetch(m, kG2, rows().g2, kHeadDim);
+      Base::fetch(m, kV, rows().v, in.v.row);
+      Base::fetch(m, kDo, rows().d_o, args.d_o.row);
+    }
+    close_copies();
+  }
+
+  // A sum over the warps of what `add` adds to each one's part; y is what it starts from.
+  template <class Add>
+  TTT_DEVICE void sum_of_parts(Own& y, const Add& add) const {
+    Part part = {};
+    add(part);
+    this->add_parts(part, y);
+  }
+
+  // Of this warp's part of dN [16,16], dN = -M (.) X: dA = E (.) dN, and dE = (A + one) (.) dN through the rates.
+  // dsigma: of columns 8 j + pair + x; ds: of rows.
+  TTT_DEVICE Quarters dual_mask_backward(const float (&a)[2][4], float one, float sigma, float (&x)[2][4],
+                                         float (&dsigma)[2][2], float (&ds)[2]) const {
+    TTT_UNROLL
+    for (int j = 0; j < 2; ++j) {
+      const float rate[2] = {shuffle(sigma, 8 * j + pair), shuffle(sigma, 8 * j + pair + 1)};
+      TTT_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        x[j][i] = 8 * j + pair + i % 2 <= row + i / 2 * 8 ? -x[j][i] : 0.0f;
+        const float de = (a[j][i] + one) * x[j][i];
+        dsigma[j][i % 2] += de * this->scale(row + i / 2 * 8);
+        ds[i / 2] += de * rate[i % 2];
+      }
+    }
+    this->apply_rates(x, sigma);
+    return this->round(x);
+  }
+
+  // z = x (.) y summed over each of this warp's rows.
+  TTT_DEVICE static void add_dots(float (&sums)[2], const Hidden& x, const Hidden& y) {
+    TTT_UNROLL
+    for (int i = 0; i < 4 * kHiddenTiles; ++i) sums[i % 4 / 2] += x.x[i / 4][i % 4] * y.x[i / 4][i % 4];
+  }
+
+  TTT_DEVICE void load_state(std::int64_t segment) {
+    this->load(this->weights_after(args.states, segment, args.segment), state);
+  }
+
+  TTT_DEVICE void mini_batch(std::int64_t m, float sigma) {
+    const Operand q = this->operand(m, kQ), k = this->operand(m, kK), g2 = this->operand(m, kG2);
+    const Operand u2_rows = this->gradient_rows(0), dz2_rows = this->gradient_rows(1);
+    const Rows keys = this->staged(m, kK), values = this->staged(m, kV), d_o = this->staged(m, kDo),
+               inner = this->staged(m, kG2);
+    const std::int64_t whole = this->whole_mini_batches();
+    float e[2];
+    this->last_rates(sigma, e);
+    const Two minus_e = {-e[0], -e[1]};
+
+    // X2;  W2, c2 before the mini-batch;  B = G2 W2^T;  G1;  W1, c1
+    const Hidden z1 = this->kept_hidden(m, args.z1);
+    const HiddenWords x2 = this->gelu(z1);
+    if (m + 1 < whole && (m + 1) % args.segment == 0) load_state(m / args.segment);
+    if (m < whole) {
+      this->update(state.w2, g2, HiddenWords::scaled(x2.values(), {e[0], e[1]}));
+      this->add_rows(state.c2, OwnWords::scaled(own_rows(inner), {e[0], e[1]}).values());
+    }
+    Hidden b = {};
+    state.w2.add_product(b, [&](int slice) { return g2.a(0, 16 * slice); });
+    const HiddenWords g1 = HiddenWords::of(this->product(b, this->gelu_slope(z1)));
+    if (m < whole) this->update(state.w1, state.c1, k, HiddenWords::scaled(g1.values(), {e[0], e[1]}));
+
+    // A1, N1;  Zq1 = Q W1 + c1 - N1 G1;  Xq2;  A2, N2
+    Hidden zq1;
+    this->broadcast(state.c1, zq1);
+    float a1[2][4] = {}, a2[2][4] = {};
+    state.w1.template add_product_transposed<1>({&zq1}, [&](int slice, FragmentA<kPlanes>(&a)[1]) {
+      a[0] = q.a(0, 16 * slice);
+      this->add_scores(a1, a[0], k, slice);
+    });
+    const Quarters minus_n1 = this->minus_dual_mask(a1, sigma);
+    this->add_product(zq1, minus_n1.a(), g1);
+    const HiddenWords xq2 = this->gelu(zq1);
+    const Hidden q_slope = this->gelu_slope(zq1);
+    this->add_scores(a2, xq2, x2);
+    const Quarters minus_n2 = this->minus_dual_mask(a2, sigma, this->one_in_parts());
+
+    // Z2 = X2 W2 + c2, Zq2 = Xq2 W2 + c2 - N2 G2;  xh, r;  xhq, rq
+    Own xh, xhq;
+    this->broadcast(state.c2, xh);
+    this->broadcast(state.c2, xhq);
+    sum_of_parts(xh, [&](Part& part) { add_hidden(part, x2, state.w2); });
+    sync_block();
+    sum_of_parts(xhq, [&](Part& part) {
+      add_hidden(part, xq2, state.w2);
+      this->add_product(part, minus_n2.a(), g2);
+    });
+    float r[2][2];
+    normalise<kHeadDim, kTiles>(exchange, r, xh, xhq);
+
+    // Output norm: U2 = rq * P(gain (.) dO; xhq). D = gain xh + bias - (V - K), H = gain (.) D.
+    const auto d = [&](int j, int x) { return this->difference(keys, values, xh, j, x); };
+    Own u2;
+    TTT_UNROLL
+    for (int j = 0; j < kTiles; ++j) {
+      TTT_UNROLL
+      for (int i = 0; i < 2; ++i) {
+        const Two o = d_o.two(row + 8 * i, this->column(j));
+        dgain[j][0] += o.x * xhq.x[j][2 * i], dgain[j][1] += o.y * xhq.x[j][2 * i + 1];
+        dbias[j][0] += o.x, dbias[j][1] += o.y;
+        u2.x[j][2 * i] = gain(j, 0) * o.x, u2.x[j][2 * i + 1] = gain(j, 1) * o.y;
+      }
+    }
+    float sums[2][3];
+    sum_rows<3, kTiles>(exchange, sums, [&](int j, int x, float(&own)[3]) {
+      own[0] += u2.x[j][x], own[1] += u2.x[j][x] * xhq.x[j][x], own[2] += gain(j, x) * d(j, x) * xh.x[j][x];
+    });
+    const float mean_h_xh[2] = {sums[0][2] / kHeadDim, sums[1][2] / kHeadDim};
+    TTT_UNROLL
+    for (int j = 0; j < kTiles; ++j) {
+      TTT_UNROLL
+      for (int x = 0; x < 4; ++x)
+        u2.x[j][x] = project<kHeadDim>(u2.x[j][x], xhq.x[j][x], r[1][x / 2], sums[x / 2][0], sums[x / 2][1]);
+    }
+    this->share(OwnWords::of(u2), u2_rows);
+    sync_block();
+
+    // Layer 2, dual form: dN2 = -M (.) (U2 G2^T), dA2;  U1 = (U2 W2^T + dA2 X2) (.) phi'(Zq1)
+    float dn[2][4] = {}, dsigma[2][2] = {}, ds[2] = {}, minus_de[2] = {};
+    TTT_UNROLL
+    for (int slice = 0; slice < kHeadDim / 16; ++slice) this->add_scores(dn, u2_rows.a(0, 16 * slice), g2, slice);
+    TTT_UNROLL
+    for (int i = 0; i < 8; ++i) a2[i / 4][i % 4] += this->one_in_parts();
+    const Quarters da2 = dual_mask_backward(a2, 0, sigma, dn, dsigma, ds);
+    Hidden du = {};
+    state.w2.add_product(du, [&](int slice) { return u2_rows.a(0, 16 * slice); });
+    this->add_product(du, da2.a(), x2);
+    const HiddenWords u1 = HiddenWords::of(this->product(du, q_slope));
+
+    // Layer 1: dN1 = -M (.) (U1 G1^T), in parts, dA1;  dG1 = -N1^T U1 - e (.) (K dW1' + dc1')
+    TTT_UNROLL
+    for (int i = 0; i < 8; ++i) dn[i / 4][i % 4] = 0;
+    this->add_scores(dn, u1, g1);
+    const Quarters da1 = dual_mask_backward(a1, 1, sigma, dn, dsigma, ds);
+    Hidden dg1;
+    this->broadcast(dstate.c1, dg1);
+    dstate.w1.template add_product_transposed<1>(
+        {&dg1}, [&](int slice, FragmentA<kPlanes>(&a)[1]) { a[0] = k.a(0, 16 * slice); });
+    add_dots(minus_de, g1.values(), dg1);
+    scale_rows(dg1, minus_e);
+    this->add_product(dg1, minus_n1.a_transposed(), u1);
+
+    // dX2 = dA2^T Xq2 - e (.) R2,  R2 = G2 dW2'^T
+    Hidden dx2 = {};
+    dstate.w2.add_product(dx2, [&](int slice) { return g2.a(0, 16 * slice); });
+    add_dots(minus_de, x2.values(), dx2);
+    scale_rows(dx2, minus_e);
+    this->add_product(dx2, da2.a_transposed(), xq2);
+
+    // dB = dG1 (.) phi'(Z1);  dZ1 = dG1 (.) B (.) phi''(Z1)
+    const HiddenWords db = HiddenWords::of(this->product(dg1, this->gelu_slope(z1)));
+    Hidden dz1 = this->product(this->product(dg1, b), this->map(z1, [](float x) { return Gelu(x).second(); }));
+
+    // dG2 = -N2^T U2 - e (.) (X2 dW2' + dc2') + dB W2
+    Own gam;
+    TTT_UNROLL
+    for (int j = 0; j < kTiles; ++j) {
+      TTT_UNROLL
+      for (int x = 0; x < 4; ++x) gam.x[j][x] = -e[x / 2] * dstate.c2[j][x % 2];
+    }
+    sum_of_parts(gam, [&](Part& part) {
+      add_hidden(part, HiddenWords::scaled(x2.values(), minus_e), dstate.w2);
+      add_hidden(part, db, state.w2);
+      this->add_product(part, minus_n2.a_transposed(), u2_rows);
+    });
+
+    // LN-L2: dH = r * P(Gam; xh);  dD = gain (.) dH;  dxh = gain (.) dD - r * (mean(H (.) xh) Gam + mean(Gam (.) xh) H)
+    //        dZ2 = r * P(dxh; xh) - xh * (r/f) * sum_f(Gam (.) G2)
+    const Own g2_own = own_rows(inner);
+    TTT_UNROLL
+    for (int j = 0; j < kTiles; ++j) {
+      TTT_UNROLL
+      for (int x = 0; x < 4; ++x) minus_de[x / 2] += g2_own.x[j][x] * dstate.c2[j][x % 2];
+    }
+    sum_rows<3, kTiles>(exchange, sums, [&](int j, int x, float(&own)[3]) {
+      own[0] += gam.x[j][x], own[1] += gam.x[j][x] * xh.x[j][x], own[2] += gam.x[j][x] * g2_own.x[j][x];
+    });
+    Own dd, dz2;
+    TTT_UNROLL
+    for (int j = 0; j < kTiles; ++j) {
+      TTT_UNROLL
+      for (int x = 0; x < 4; ++x) {
+        const int i = x / 2;
+        const float dh = project<kHeadDim>(gam.x[j][x], xh.x[j][x], r[0][i], sums[i][0], sums[i][1]);
+        dd.x[j][x] = gain(j, x) * dh;
+        const float difference = d(j, x);
+        dgain[j][x % 2] += dh * difference + dd.x[j][x] * xh.x[j][x];
+        dbias[j][x % 2] += dd.x[j][x];
+        dz2.x[j][x] = gain(j, x) * dd.x[j][x] -
+                      r[0][i] * (mean_h_xh[i] * gam.x[j][x] + sums[i][1] / kHeadDim * (gain(j, x) * difference));
+      }
+    }
+    const float gam_g[2] = {sums[0][2] / kHeadDim, sums[1][2] / kHeadDim};
+    float more[2][2];
+    sum_rows<2, kTiles>(exchange, more, [&](int j, int x, float(&own)[2]) {
+      own[0] += dz2.x[j][x], own[1] += dz2.x[j][x] * xh.x[j][x];
+    });
+    Own minus_dd;
+    TTT_UNROLL
+    for (int j = 0; j < kTiles; ++j) {
+      TTT_UNROLL
+      for (int x = 0; x < 4; ++x) {
+        const int i = x / 2;
+        dz2.x[j][x] = project<kHeadDim>(dz2.x[j][x], xh.x[j][x], r[0][i], more[i][0], more[i][1]) -
+                      xh.x[j][x] * r[0][i] * gam_g[i];
+        minus_dd.x[j][x] = -dd.x[j][x];
+      }
+    }
+    const OwnWords dz2_words = OwnWords::of(dz2);
+    this->share(dz2_words, dz2_rows);
+    this->store_rows(rows().dv, args.dv.row, m, minus_dd);  // dV = -dD
+    learning_rates(sigma, dsigma, ds, minus_de);
+    sync_block();
+    if (thread_in_block() < this->rows_in(m)) store_rate_gradient(m);
+
+    // dQ = dO + U1 W1^T + dA1 K
+    Own dq = own_rows(d_o);
+    sum_of_parts(dq, [&](Part& part) {
+      add_hidden_transposed(part, u1, state.w1);
+      this->add_product(part, da1.a(), k);
+    });
+    this->store_rows(rows().dq, args.dq.row, m, dq);
+
+    // dX2 += dZ2 W2^T;  dZ1 += dX2 (.) phi'(Z1);  dK = dD + dZ1 W1^T + dA1^T Q - e (.) R1
+    state.w2.add_product(dx2, [&](int slice) { return dz2_rows.a(0, 16 * slice); });
+    const Hidden slope = this->gelu_slope(z1);
+    TTT_UNROLL
+    for (int i = 0; i < 4 * kHiddenTiles; ++i) dz1.x[i / 4][i % 4] += dx2.x[i / 4][i % 4] * slope.x[i / 4][i % 4];
+    const HiddenWords dz1_words = HiddenWords::of(dz1);
+    sync_block();
+    sum_of_parts(dd, [&](Part& part) {
+      add_hidden_transposed(part, dz1_words, state.w1);
+      add_hidden_transposed(part, HiddenWords::scaled(g1.values(), minus_e), dstate.w1);
+      this->add_product(part, da1.a_transposed(), q);
+    });
+    this->store_rows(rows().dk, args.dk.row, m, dd);
+
+    // dW2 = dW2' + Xq2^T U2 + dB^T G2 + X2^T dZ2;  dW1 = dW1' + Q^T U1 + K^T dZ1;  dc alike
+    dstate.w2.template update<3>(
+        [&](int tile, FragmentA<kPlanes>(&a)[3]) {
+          a[0] = u2_rows.a_transposed(16 * tile, 0), a[1] = g2.a_transposed(16 * tile, 0),
+          a[2] = dz2_rows.a_transposed(16 * tile, 0);
+        },
+        [&](int which, int col, FragmentB<kPlanes>(&columns)[2]) {
+          const HiddenWords& y = which == 0 ? xq2 : which == 1 ? db : x2;
+          columns[0] = y.b(col / 8), columns[1] = y.b(col / 8 + 1);
+        });
+    dstate.w1.template update<2>(
+        [&](int tile, FragmentA<kPlanes>(&a)[2]) { a[0] = u1.a_transposed(tile), a[1] = dz1_words.a_transposed(tile); },
+        [&](int which, int col, FragmentB<kPlanes>(&columns)[2]) { (which == 0 ? q : k).b(0, col, columns); });
+    this->add_rows(dstate.c1, u1.values());
+    this->add_rows(dstate.c1, dz1_words.values());
+    this->add_rows(dstate.c2, u2);
+    this->add_rows(dstate.c2, dz2);
+  }
+
+  // part += Y W2, Y W1^T, Y hidden.
+  TTT_DEVICE static void add_hidden(Part& part, const HiddenWords& y, const typename Base::W2& w2) {
+    w2.template add_product_transposed<1>({&part}, [&](int slice, FragmentA<kPlanes>(&a)[1]) { a[0] = y.a(slice); });
+  }
+  TTT_DEVICE static void add_hidden_transposed(Part& part, const HiddenWords& y, const typename Base::W1& w1) {
+    w1.add_product(part, [&](int slice) { return y.a(slice); });
+  }
+  TTT_DEVICE static void scale_rows(Hidden& x, const Two& factors) {
+    TTT_UNROLL
+    for (int i = 0; i < 4 * kHiddenTiles; ++i) x.x[i / 4][i % 4] *= i % 4 < 2 ? factors.x : factors.y;
+  }
+  TTT_DEVICE Own own_rows(const Rows& rows_of) const {
+    Own x;
+    TTT_UNROLL
+    for (int j = 0; j < kTiles; ++j) {
+      TTT_UNROLL
+      for (int i = 0; i < 2; ++i) {
+        const Two v = rows_of.two(row + 8 * i, this->column(j));
+        x.x[j][2 * i] = v.x, x.x[j][2 * i + 1] = v.y;
+      }
+    }
+    return x;
+  }
+
+  // dsigma_j = sum_i dE_ij s_i + s_last de_j;  ds_i += sum_j dE_ij sigma_j, ds_last += sum_j sigma_j de_j: this warp's
+  // parts. minus_de: -de of this lane's rows, not yet summed over its quad.
+  TTT_DEVICE void learning_rates(float sigma, float (&dsigma)[2][2], float (&ds)[2], const float (&minus_de)[2]) {
+    // Columns 8 j + pair + x summed over the rows: the same in all lanes of equal `pair`. Of these the lane of row t
+    // needs column t.
+    float own = 0;
+    TTT_UNROLL
+    for (int j = 0; j < 2; ++j) {
+      TTT_UNROLL
+      for (int x = 0; x < 2; ++x) {
+        const float sum = sum_over_column(dsigma[j][x]);
+        TTT_UNROLL
+        for (int t = 0; t < 4; ++t) {
+          const float of_column = shuffle(sum, t);
+          own = lane % kMiniBatch == 8 * j + 2 * t + x ? of_column : own;
+        }
+      }
+    }
+    // Rows `row` and `row` + 8, the same in a quad: lane t (mod 16) needs row t.
+    const float ds_low = sum_over_quad(ds[0]), ds_high = sum_over_quad(ds[1]);
+    const float quad_low = sum_over_quad(minus_de[0]), quad_high = sum_over_quad(minus_de[1]);
+    const int source = lane % 8 * 4;
+    const float low = shuffle(ds_low, source), high = shuffle(ds_high, source);
+    const float de_low = shuffle(quad_low, source), de_high = shuffle(quad_high, source);
+    const bool upper = lane % kMiniBatch < 8;
+    const float de = upper ? -de_low : -de_high;
+    dscale += upper ? low : high;
+    float of_last = sigma * de;  // summed over lanes 0..15, and again over 16..31
+    TTT_UNROLL
+    for (int mask = 1; mask < kMiniBatch; mask *= 2) of_last += shuffle_xor(of_last, mask);
+    if (lane % kMiniBatch == kMiniBatch - 1) dscale += of_last;
+    if (lane < kMiniBatch) rates()[warp * kMiniBatch + lane] = own + this->scale(kMiniBatch - 1) * de;
+  }
+  TTT_DEVICE float sum_of_rates() const {
+    float sum = 0;
+    TTT_UNROLL
+    for (int w = 0; w < kWarps; ++w) sum += rates()[w * kMiniBatch + lane % kMiniBatch];
+    return sum;
+  }
+  TTT_DEVICE void store_rate_gradient(std::int64_t m) const {
+    args.dsigma[p() * in.time + m * kMiniBatch + lane] = sum_of_rates();
+  }
+
+  TTT_DEVICE void run() {
+    const std::int64_t whole = this->whole_mini_batches(), last = this->mini_batches() - 1;
+    if (whole > 0) {
+      load_state((whole - 1) / args.segment);
+    } else {
+      this->load(this->weights_of(args.w, this->head()), state);
+    }
+    fetch(last);
+    float next_sigma = this->sigma_of(rows().sigma, last);
+    for (std::int64_t m = last; m >= 0; --m) {
+      wait_for_copies<0>();
+      sync_block();
+      fetch(m - 1);  // into the stage that all have left
+      this->split(m);
+      const float sigma = next_sigma;
+      next_sigma = this->sigma_of(rows().sigma, m - 1);
+      mini_batch(m, sigma);
+    }
+    this->store(dstate, this->weights_of(args.dw, p()));
+    TTT_UNROLL
+    for (int j = 0; j < kTiles; ++j) {
+      TTT_UNROLL
+      for (int x = 0; x < 2; ++x)
+        dgain[j][x] = sum_over_column(dgain[j][x]), dbias[j][x] = sum_over_column(dbias[j][x]);
+    }
+    TttBase::store(dgain, args.dgain + p() * kHeadDim);
+    TttBase::store(dbias, args.dbias + p() * kHeadDim);
+    sync_block();
+    if (lane < kMiniBatch) rates()[warp * kMiniBatch + lane] = dscale;
+    sync_block();
+    if (thread_in_block() < kMiniBatch) args.dscale[p() * kMiniBatch + lane] = sum_of_rates();
+  }
+};
+
+}  // namespace ttt::kernels::cuda
