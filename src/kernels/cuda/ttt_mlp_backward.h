@@ -11,10 +11,10 @@
 namespace ttt::kernels::cuda {
 
 template <class Element, int kHeadDim>
-struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2> {
-  using Base = TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2>;
-  using Base::kPlanes, Base::kTiles, Base::kWarps, Base::kHiddenTiles, Base::row, Base::pair, Base::lane,
-      Base::warp, Base::p, Base::gain, Base::bias, Base::exchange, Base::in;
+struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2> {
+  using Base = TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2>;
+  using Base::kPlanes, Base::kTiles, Base::kWarps, Base::kHiddenTiles, Base::row, Base::pair, Base::lane, Base::warp,
+      Base::p, Base::gain, Base::bias, Base::exchange, Base::in;
   using typename Base::Hidden, typename Base::HiddenWords, typename Base::Operand, typename Base::Own,
       typename Base::Part, typename Base::Quarters, typename Base::Rows, typename Base::State, typename Base::Vector;
   using TttBase = typename Base::Base;
@@ -40,8 +40,8 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2> {
   TTT_DEVICE TttMlpBackwardBlock(const TttMlpBackward<Element>& arguments, char* memory)
       : Base(arguments.in, memory),
         args(arguments),
-        state(args.scratch + block_in_grid() * kScratchFloats),
-        dstate(args.scratch + block_in_grid() * kScratchFloats + kScratchFloats / 2) {
+        state(args.scratch + block_in_grid() * kScratchFloats, this->vector(0)),
+        dstate(args.scratch + block_in_grid() * kScratchFloats + kScratchFloats / 2, this->vector(1)) {
     if (thread_in_block() == 0)
       rows() = {this->rows_of_head(in.q),    this->rows_of_head(in.k),     args.g2 + p() * in.time * kHeadDim,
                 this->rows_of_head(in.v),    this->rows_of_head(args.d_o), this->rows_of_head(args.dq),
@@ -112,7 +112,7 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2> {
     const Two minus_e = {-e[0], -e[1]};
 
     // X2;  W2, c2 before the mini-batch;  B = G2 W2^T;  G1;  W1, c1
-    const Hidden z1 = this->kept_hidden(m, args.z1);
+    const Hidden z1 = this->values_of(this->load_kept(this->z1_of(args.z1, m)));
     const HiddenWords x2 = this->gelu(z1);
     if (m + 1 < whole && (m + 1) % args.segment == 0) load_state(m / args.segment);
     if (m < whole) {
@@ -126,7 +126,7 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2> {
 
     // A1, N1;  Zq1 = Q W1 + c1 - N1 G1;  Xq2;  A2, N2
     Hidden zq1;
-    this->broadcast(state.c1, zq1);
+    state.c1.broadcast(zq1);
     float a1[2][4] = {}, a2[2][4] = {};
     state.w1.template add_product_transposed<1>({&zq1}, [&](int slice, FragmentA<kPlanes>(&a)[1]) {
       a[0] = q.a(0, 16 * slice);
@@ -197,7 +197,7 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2> {
     this->add_scores(dn, u1, g1);
     const Quarters da1 = dual_mask_backward(a1, 1, sigma, dn, dsigma, ds);
     Hidden dg1;
-    this->broadcast(dstate.c1, dg1);
+    dstate.c1.broadcast(dg1);
     dstate.w1.template add_product_transposed<1>(
         {&dg1}, [&](int slice, FragmentA<kPlanes>(&a)[1]) { a[0] = k.a(0, 16 * slice); });
     add_dots(minus_de, g1.values(), dg1);
@@ -312,8 +312,8 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2> {
     dstate.w1.template update<2>(
         [&](int tile, FragmentA<kPlanes>(&a)[2]) { a[0] = u1.a_transposed(tile), a[1] = dz1_words.a_transposed(tile); },
         [&](int which, int col, FragmentB<kPlanes>(&columns)[2]) { (which == 0 ? q : k).b(0, col, columns); });
-    this->add_rows(dstate.c1, u1.values());
-    this->add_rows(dstate.c1, dz1_words.values());
+    dstate.c1.add_rows(u1.values());
+    dstate.c1.add_rows(dz1_words.values());
     this->add_rows(dstate.c2, u2);
     this->add_rows(dstate.c2, dz2);
   }

@@ -26,8 +26,10 @@ struct Gelu {
   TTT_DEVICE float second() const { return (1 - t * t) * (du + 0.5f * z * (6 * kK * kA * z - 2 * t * du * du)); }
 };
 
-// kTensors, kOperands, kStageCount: as TttBlock has them; kGradients: operands [16,K] that the kernel makes.
-template <class Element, int kHeadDim, bool kInRegisters, int kTensors, int kOperands, int kStageCount, int kGradients>
+// kTensors, kOperands, kStageCount: as TttBlock has them; kGradients: operands [16,K] that the kernel
+// makes; kStates: states that it holds.
+template <class Element, int kHeadDim, bool kInRegisters, int kTensors, int kOperands, int kStageCount, int kGradients,
+          int kStates>
 struct TttMlpBlock : TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperands, kStageCount> {
   using Base = TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperands, kStageCount>;
   using Base::kPlanes, Base::kTiles, Base::row, Base::pair, Base::lane, Base::p, Base::in, Base::shared;
@@ -37,14 +39,14 @@ struct TttMlpBlock : TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperan
 
   using Hidden = OwnColumns<kHiddenTiles>;
   using HiddenWords = RoundedColumns<kPlanes, kHiddenTiles>;
-  using HiddenVector = float[kHiddenTiles][2];
   using Part = OwnColumns<kHeadDim / 8>;                                // of a sum [16,K] over the warps
   using W1 = FastWeights<kPlanes, kHiddenOwn, kHeadDim, kInRegisters>;  // W1^T, the warp's rows
   using W2 = FastWeights<kPlanes, kHeadDim, kHiddenOwn, kInRegisters>;  // W2^T, its columns
 
   static constexpr int kPartsAt = Base::kSharedBytes;
   static constexpr int kGradientsAt = kPartsAt + kWarps * (kHeadDim / 8) * 32 * 16;
-  static constexpr int kSharedBytes = kGradientsAt + kGradients * Operand::kBytes;
+  static constexpr int kVectorsAt = kGradientsAt + kGradients * Operand::kBytes;
+  static constexpr int kSharedBytes = kVectorsAt + kStates * kHidden * 4;
 
   const int warp = thread_in_block() / 32;
 
@@ -140,20 +142,50 @@ struct TttMlpBlock : TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperan
 
   // --- the state ---
 
-  // c += the sum of x's rows.
-  template <int n>
-  TTT_DEVICE static void add_rows(float (&c)[n][2], const OwnColumns<n>& x) {
+  // A vector [M], of which every warp uses its own 32 columns. In shared memory: the registers are taken.
+  struct HiddenVector {
+    float* columns;  // from this lane's first on
+
+    TTT_DEVICE Two two(int tile) const { return {columns[8 * tile], columns[8 * tile + 1]}; }
+    // To be followed by sync_warp().
+    TTT_DEVICE void set(int tile, const Two& v) const {
+      if (thread_in_block() % 32 < 4) columns[8 * tile] = v.x, columns[8 * tile + 1] = v.y;
+    }
+    // x = 1 c: every row the vector.
+    TTT_DEVICE void broadcast(Hidden& x) const {
+      TTT_UNROLL
+      for (int j = 0; j < kHiddenTiles; ++j) {
+        const Two v = two(j);
+        x.x[j][0] = x.x[j][2] = v.x, x.x[j][1] = x.x[j][3] = v.y;
+      }
+    }
+    // c += the sum of x's rows.
+    TTT_DEVICE void add_rows(const Hidden& x) const {
+      TTT_UNROLL
+      for (int j = 0; j < kHiddenTiles; ++j) {
+        const Two v = two(j), sum = {sum_over_column(x.x[j][0] + x.x[j][2]), sum_over_column(x.x[j][1] + x.x[j][3])};
+        sync_warp();
+        set(j, {v.x + sum.x, v.y + sum.y});
+      }
+      sync_warp();
+    }
+  };
+  TTT_DEVICE HiddenVector vector(int which) const {
+    return {reinterpret_cast<float*>(shared + kVectorsAt) + which * kHidden + hidden_column(0)};
+  }
+
+  TTT_DEVICE static void add_rows(Vector& c, const Own& x) {
     TTT_UNROLL
-    for (int j = 0; j < n; ++j) {
+    for (int j = 0; j < kTiles; ++j) {
       TTT_UNROLL
       for (int i = 0; i < 2; ++i) c[j][i] += sum_over_column(x.x[j][i] + x.x[j][2 + i]);
     }
   }
   // W1 += K^T Y, c1 += 1^T Y;  W2 += Y^T G2.
-  TTT_DEVICE static void update(W1& w1, HiddenVector& c1, const Operand& k, const HiddenWords& y) {
+  TTT_DEVICE static void update(W1& w1, const HiddenVector& c1, const Operand& k, const HiddenWords& y) {
     w1.template update<1>([&](int m, FragmentA<kPlanes>(&a)[1]) { a[0] = y.a_transposed(m); },
                           [&](int, int col, FragmentB<kPlanes>(&b)[2]) { k.b(0, col, b); });
-    add_rows(c1, y.values());
+    c1.add_rows(y.values());
   }
   TTT_DEVICE static void update(W2& w2, const Operand& g2, const HiddenWords& y) {
     w2.template update<1>(
@@ -169,20 +201,24 @@ struct TttMlpBlock : TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperan
     HiddenVector c1;
     W2 w2;
     Vector c2;
-    TTT_DEVICE explicit State(float* memory) : w1(memory), w2(memory + kHeadDim * kHidden) {}
+    // memory: of the fast weights, if these are in memory.
+    TTT_DEVICE State(float* memory, const HiddenVector& c1_at)
+        : w1(memory), c1(c1_at), w2(memory + kHeadDim * kHidden) {}
   };
   TTT_DEVICE void set_zero(State& s) const {
     s.w1.for_each([](float& x, int, int) { x = 0; });
     s.w2.for_each([](float& x, int, int) { x = 0; });
     TTT_UNROLL
-    for (int i = 0; i < 2 * kHiddenTiles; ++i) s.c1[i / 2][i % 2] = 0;
+    for (int j = 0; j < kHiddenTiles; ++j) s.c1.set(j, {0, 0});
+    sync_warp();
     s.c2[0][0] = s.c2[0][1] = 0;
   }
   TTT_DEVICE void load(const TttMlpWeights<const float>& from, State& s) const {
     s.w1.for_each([&](float& x, int r, int col) { x = from.w1[place1(r, col, warp)]; });
     s.w2.for_each([&](float& x, int r, int col) { x = from.w2[place2(r, col, warp)]; });
     TTT_UNROLL
-    for (int i = 0; i < 2 * kHiddenTiles; ++i) s.c1[i / 2][i % 2] = from.b1[hidden_column(i / 2) + i % 2];
+    for (int j = 0; j < kHiddenTiles; ++j) s.c1.set(j, {from.b1[hidden_column(j)], from.b1[hidden_column(j) + 1]});
+    sync_warp();
     Base::load(from.b2, s.c2);
   }
   TTT_DEVICE void store(State& s, const TttMlpWeights<float>& to) const {
@@ -190,7 +226,7 @@ struct TttMlpBlock : TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperan
     s.w2.for_each([&](const float& x, int r, int col) { to.w2[place2(r, col, warp)] = x; });
     if (row == 0) {
       TTT_UNROLL
-      for (int j = 0; j < kHiddenTiles; ++j) store_two(to.b1 + hidden_column(j), s.c1[j][0], s.c1[j][1]);
+      for (int j = 0; j < kHiddenTiles; ++j) store_two(to.b1 + hidden_column(j), s.c1.two(j).x, s.c1.two(j).y);
     }
     Base::store(s.c2, to.b2);
   }
@@ -208,60 +244,79 @@ struct TttMlpBlock : TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperan
     return {at, at + kHeadDim * kHidden, at + kHeadDim * kHidden + kHidden, at + 2 * kHeadDim * kHidden + kHidden};
   }
 
-  // --- Z1 for the backward pass: a thread's 16 values of a mini-batch together ---
+  // --- a hidden matrix [16,32] as it is kept for later: in bf16 rounded, in fp32 as it is ---
 
-  struct alignas(16) KeptWords {
-    std::uint32_t x[4];
-  };
-  struct alignas(16) KeptFloats {
-    float x[4];
-  };
-  TTT_DEVICE std::int64_t kept_place(std::int64_t m) const {
-    return ((p() * this->mini_batches() + m) * Base::kThreads + thread_in_block()) * (4 * kHiddenTiles);
-  }
-  // z becomes what is kept of it, which goes to `kept` unless that is null.
-  TTT_DEVICE void keep(std::int64_t m, Hidden& z, std::uint16_t* kept) const {
-    std::uint32_t words[2 * kHiddenTiles];
-    TTT_UNROLL
-    for (int i = 0; i < 2 * kHiddenTiles; ++i) {
-      float(&two)[4] = z.x[i / 2];
-      words[i] = pack_bf16(two[i % 2 * 2], two[i % 2 * 2 + 1]);
-      two[i % 2 * 2] = low_bf16(words[i]), two[i % 2 * 2 + 1] = high_bf16(words[i]);
+  using Kept = std::conditional_t<kPlanes == 1, HiddenWords, Hidden>;
+
+  TTT_DEVICE static Kept kept(const Hidden& x) {
+    if constexpr (kPlanes == 1) {
+      return HiddenWords::of(x);
+    } else {
+      return x;
     }
-    if (kept == nullptr) return;
-    TTT_UNROLL
-    for (int i = 0; i < kHiddenTiles / 2; ++i)
-      reinterpret_cast<KeptWords*>(kept + kept_place(m))[i] = {words[4 * i], words[4 * i + 1], words[4 * i + 2],
-                                                               words[4 * i + 3]};
   }
-  TTT_DEVICE void keep(std::int64_t m, const Hidden& z, float* kept) const {
-    if (kept == nullptr) return;
-    TTT_UNROLL
-    for (int j = 0; j < kHiddenTiles; ++j)
-      reinterpret_cast<KeptFloats*>(kept + kept_place(m))[j] = {z.x[j][0], z.x[j][1], z.x[j][2], z.x[j][3]};
-  }
-  TTT_DEVICE Hidden kept_hidden(std::int64_t m, const std::uint16_t* kept) const {
-    Hidden z;
-    TTT_UNROLL
-    for (int i = 0; i < kHiddenTiles / 2; ++i) {
-      const KeptWords words = reinterpret_cast<const KeptWords*>(kept + kept_place(m))[i];
+  // What is computed from the values is computed anew each time, and takes no registers beside the kept ones.
+  TTT_DEVICE static Hidden values_of(const Kept& kept) {
+    if constexpr (kPlanes == 1) {
+      HiddenWords words;
       TTT_UNROLL
-      for (int x = 0; x < 4; ++x) {
-        float(&tile)[4] = z.x[2 * i + x / 2];
-        tile[x % 2 * 2] = low_bf16(words.x[x]), tile[x % 2 * 2 + 1] = high_bf16(words.x[x]);
+      for (int i = 0; i < 2 * kHiddenTiles; ++i)
+        words.word[i / 2][i % 2].plane[0] =
+            static_cast<std::uint32_t>(recomputed(static_cast<int>(kept.word[i / 2][i % 2].plane[0])));
+      return words.values();
+    } else {
+      return kept;
+    }
+  }
+  TTT_DEVICE static HiddenWords operand_of(const Kept& kept) {
+    if constexpr (kPlanes == 1) {
+      return kept;
+    } else {
+      return HiddenWords::of(kept);
+    }
+  }
+
+  // In memory a thread's 16 values stand together. place: in elements, of the block's matrix.
+  struct alignas(16) Bytes16 {
+    std::conditional_t<kPlanes == 1, std::uint32_t, float> x[4];
+  };
+  static constexpr int kKeptElements = 16 * kHidden;
+  TTT_DEVICE static Bytes16* own_place(const Element* matrix) {
+    return reinterpret_cast<Bytes16*>(const_cast<Element*>(matrix)) + thread_in_block() * kHiddenTiles / (3 - kPlanes);
+  }
+  TTT_DEVICE static void store_kept(const Kept& kept, Element* matrix) {
+    Bytes16* const at = own_place(matrix);
+    TTT_UNROLL
+    for (int i = 0; i < kHiddenTiles * kPlanes / 2; ++i) {
+      if constexpr (kPlanes == 1) {
+        at[i] = {kept.word[2 * i][0].plane[0], kept.word[2 * i][1].plane[0], kept.word[2 * i + 1][0].plane[0],
+                 kept.word[2 * i + 1][1].plane[0]};
+      } else {
+        at[i] = {kept.x[i][0], kept.x[i][1], kept.x[i][2], kept.x[i][3]};
       }
     }
-    return z;
   }
-  TTT_DEVICE Hidden kept_hidden(std::int64_t m, const float* kept) const {
-    Hidden z;
+  TTT_DEVICE static Kept load_kept(const Element* matrix) {
+    const Bytes16* const at = own_place(matrix);
+    Kept kept;
     TTT_UNROLL
-    for (int j = 0; j < kHiddenTiles; ++j) {
-      const KeptFloats tile = reinterpret_cast<const KeptFloats*>(kept + kept_place(m))[j];
+    for (int i = 0; i < kHiddenTiles * kPlanes / 2; ++i) {
+      const Bytes16 x = at[i];
       TTT_UNROLL
-      for (int x = 0; x < 4; ++x) z.x[j][x] = tile.x[x];
+      for (int k = 0; k < 4; ++k) {
+        if constexpr (kPlanes == 1) {
+          kept.word[2 * i + k / 2][k % 2].plane[0] = x.x[k];
+        } else {
+          kept.x[i][k] = x.x[k];
+        }
+      }
     }
-    return z;
+    return kept;
+  }
+  // Z1 of a mini-batch, of all [B*H,mini-batches,C*M].
+  template <class T>
+  TTT_DEVICE T* z1_of(T* all, std::int64_t m) const {
+    return all + (p() * this->mini_batches() + m) * kKeptElements;
   }
 };
 

@@ -8,12 +8,13 @@ namespace ttt::kernels::cuda {
 
 template <class Element, int kHeadDim>
 struct TttMlpForwardBlock
-    : TttMlpBlock<Element, kHeadDim, ttt_mlp_forward_place<Element>(kHeadDim) == TttMlpPlace::kRegisters, 3, 2, 3, 1> {
-  using Base =
-      TttMlpBlock<Element, kHeadDim, ttt_mlp_forward_place<Element>(kHeadDim) == TttMlpPlace::kRegisters, 3, 2, 3, 1>;
+    : TttMlpBlock<Element, kHeadDim, ttt_mlp_forward_place<Element>(kHeadDim) == TttMlpPlace::kRegisters, 3, 2, 3, 1,
+                  1> {
+  using Base = TttMlpBlock<Element, kHeadDim, ttt_mlp_forward_place<Element>(kHeadDim) == TttMlpPlace::kRegisters, 3, 2,
+                           3, 1, 1>;
   using Base::kPlanes, Base::kTiles, Base::kStages, Base::row, Base::gain, Base::bias, Base::exchange, Base::in;
-  using typename Base::Hidden, typename Base::HiddenWords, typename Base::Operand, typename Base::Own,
-      typename Base::Part, typename Base::Quarters, typename Base::Rows, typename Base::State;
+  using typename Base::Hidden, typename Base::HiddenWords, typename Base::Kept, typename Base::Operand,
+      typename Base::Own, typename Base::Part, typename Base::Quarters, typename Base::Rows, typename Base::State;
 
   static constexpr std::int64_t kScratchFloats = ttt_mlp_forward_scratch<Element>(kHeadDim);
 
@@ -27,7 +28,9 @@ struct TttMlpForwardBlock
   State state;
 
   TTT_DEVICE TttMlpForwardBlock(const TttMlpForward<Element>& arguments, char* memory)
-      : Base(arguments.in, memory), args(arguments), state(args.scratch + block_in_grid() * kScratchFloats) {
+      : Base(arguments.in, memory),
+        args(arguments),
+        state(args.scratch + block_in_grid() * kScratchFloats, this->vector(0)) {
     if (thread_in_block() == 0)
       rows() = {this->rows_of_head(in.q), this->rows_of_head(in.k), this->rows_of_head(in.v),
                 this->rows_of_head(args.o), this->rows_of_head(in.sigma)};
@@ -54,16 +57,17 @@ struct TttMlpForwardBlock
 
     // Z1 = K W1 + c1, Zq1 = Q W1 + c1, A1 = Q K^T;  X2 = phi(Z1)
     Hidden z1, zq1;
-    this->broadcast(state.c1, z1);
-    this->broadcast(state.c1, zq1);
+    state.c1.broadcast(z1);
+    state.c1.broadcast(zq1);
     float a1[2][4] = {};
     state.w1.template add_product_transposed<2>({&z1, &zq1}, [&](int slice, FragmentA<kPlanes>(&a)[2]) {
       a[0] = k.a(0, 16 * slice), a[1] = q.a(0, 16 * slice);
       this->add_scores(a1, a[1], k, slice);
     });
-    this->keep(m, z1, args.z1);
-    const HiddenWords x2 = this->gelu(z1);
-    const Hidden slope = this->gelu_slope(z1);
+    const Quarters minus_n1 = this->minus_dual_mask(a1, sigma);
+    const Kept z1_kept = this->kept(z1);
+    if (args.z1 != nullptr) this->store_kept(z1_kept, this->z1_of(args.z1, m));
+    const HiddenWords x2 = this->gelu(this->values_of(z1_kept));
 
     // Z2 = X2 W2 + c2 -> G2
     Own z2;
@@ -81,8 +85,8 @@ struct TttMlpForwardBlock
     // G1 = (G2 W2^T) (.) phi'(Z1);  Zq1 -= N1 G1;  Xq2 = phi(Zq1)
     Hidden b = {};
     state.w2.add_product(b, [&](int slice) { return g2_rows.a(0, 16 * slice); });
-    const HiddenWords g1 = HiddenWords::of(this->product(b, slope));
-    this->add_product(zq1, this->minus_dual_mask(a1, sigma).a(), g1);
+    const HiddenWords g1 = HiddenWords::of(this->product(b, this->gelu_slope(this->values_of(z1_kept))));
+    this->add_product(zq1, minus_n1.a(), g1);
     const HiddenWords xq2 = this->gelu(zq1);
 
     // Zq2 = Xq2 W2 + c2 - N2 G2
