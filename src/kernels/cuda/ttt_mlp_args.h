@@ -21,7 +21,7 @@ constexpr std::int64_t ttt_mlp_forward_scratch(int head_dim) {
 }
 template <class Element>
 constexpr std::int64_t ttt_mlp_backward_scratch(int head_dim) {
-  return 16 * head_dim * head_dim;
+  return 16 * head_dim * head_dim + 8 * 16 * 4 * head_dim * static_cast<int>(sizeof(Element)) / 4;
 }
 
 // Fast weights: [K,M], [M], [M,K], [K], of every head or of every p.

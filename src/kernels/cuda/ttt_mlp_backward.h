@@ -41,7 +41,7 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
       : Base(arguments.in, memory),
         args(arguments),
         state(args.scratch + block_in_grid() * kScratchFloats, this->vector(0)),
-        dstate(args.scratch + block_in_grid() * kScratchFloats + kScratchFloats / 2, this->vector(1)) {
+        dstate(args.scratch + block_in_grid() * kScratchFloats + Base::kStateFloats, this->vector(1)) {
     if (thread_in_block() == 0)
       rows() = {this->rows_of_head(in.q),    this->rows_of_head(in.k),     args.g2 + p() * in.time * kHeadDim,
                 this->rows_of_head(in.v),    this->rows_of_head(args.d_o), this->rows_of_head(args.dq),
@@ -72,17 +72,45 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     this->add_parts(part, y);
   }
 
+  // Hidden matrices of the mini-batch that are not in registers all the time: a thread's values in scratch memory.
+  enum Parked { kX2, kB, kG1, kZq1, kXq2, kU1, kDg1, kDb, kParked };
+  TTT_DEVICE Element* parking(int which) const {
+    return reinterpret_cast<Element*>(args.scratch + block_in_grid() * kScratchFloats + 2 * Base::kStateFloats) +
+           which * Base::kKeptElements;
+  }
+  TTT_DEVICE void park(Parked which, const Hidden& x) const { this->store_kept(this->kept(x), parking(which)); }
+  TTT_DEVICE Hidden parked(Parked which) const { return this->values_of(this->load_kept(parking(which))); }
+  TTT_DEVICE HiddenWords parked_words(Parked which) const { return this->operand_of(this->load_kept(parking(which))); }
+  TTT_DEVICE Hidden z1(std::int64_t m) const { return this->values_of(this->load_kept(this->z1_of(args.z1, m))); }
+
+  // dZ1 = dG1 (.) B (.) phi''(Z1) + dX2 (.) phi'(Z1)
+  TTT_DEVICE static Hidden input_gradient(const Hidden& z, const Hidden& dx, const Hidden& dg, const Hidden& b) {
+    Hidden dz;
+    TTT_UNROLL
+    for (int i = 0; i < 4 * kHiddenTiles; ++i) {
+      const Gelu gelu(z.x[i / 4][i % 4]);
+      dz.x[i / 4][i % 4] = dg.x[i / 4][i % 4] * b.x[i / 4][i % 4] * gelu.second() + dx.x[i / 4][i % 4] * gelu.first();
+    }
+    return dz;
+  }
+
+  // -N of a rounded A.
+  TTT_DEVICE Quarters minus_mask_of(const Quarters& a, float one, float sigma) const {
+    return this->minus_dual_mask(a.values().x, sigma, one);
+  }
+
   // Of this warp's part of dN [16,16], dN = -M (.) X: dA = E (.) dN, and dE = (A + one) (.) dN through the rates.
   // dsigma: of columns 8 j + pair + x; ds: of rows.
-  TTT_DEVICE Quarters dual_mask_backward(const float (&a)[2][4], float one, float sigma, float (&x)[2][4],
+  TTT_DEVICE Quarters dual_mask_backward(const Quarters& a_words, float one, float sigma, float (&x)[2][4],
                                          float (&dsigma)[2][2], float (&ds)[2]) const {
+    const OwnColumns<2> a = a_words.values();
     TTT_UNROLL
     for (int j = 0; j < 2; ++j) {
       const float rate[2] = {shuffle(sigma, 8 * j + pair), shuffle(sigma, 8 * j + pair + 1)};
       TTT_UNROLL
       for (int i = 0; i < 4; ++i) {
         x[j][i] = 8 * j + pair + i % 2 <= row + i / 2 * 8 ? -x[j][i] : 0.0f;
-        const float de = (a[j][i] + one) * x[j][i];
+        const float de = (a.x[j][i] + one) * x[j][i];
         dsigma[j][i % 2] += de * this->scale(row + i / 2 * 8);
         ds[i / 2] += de * rate[i % 2];
       }
@@ -112,8 +140,8 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     const Two minus_e = {-e[0], -e[1]};
 
     // X2;  W2, c2 before the mini-batch;  B = G2 W2^T;  G1;  W1, c1
-    const Hidden z1 = this->values_of(this->load_kept(this->z1_of(args.z1, m)));
-    const HiddenWords x2 = this->gelu(z1);
+    HiddenWords x2 = this->gelu(z1(m));
+    park(kX2, x2.values());
     if (m + 1 < whole && (m + 1) % args.segment == 0) load_state(m / args.segment);
     if (m < whole) {
       this->update(state.w2, g2, HiddenWords::scaled(x2.values(), {e[0], e[1]}));
@@ -121,23 +149,29 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     }
     Hidden b = {};
     state.w2.add_product(b, [&](int slice) { return g2.a(0, 16 * slice); });
-    const HiddenWords g1 = HiddenWords::of(this->product(b, this->gelu_slope(z1)));
+    park(kB, b);
+    const HiddenWords g1 = HiddenWords::of(this->product(b, this->gelu_slope(z1(m))));
+    park(kG1, g1.values());
     if (m < whole) this->update(state.w1, state.c1, k, HiddenWords::scaled(g1.values(), {e[0], e[1]}));
 
     // A1, N1;  Zq1 = Q W1 + c1 - N1 G1;  Xq2;  A2, N2
     Hidden zq1;
     state.c1.broadcast(zq1);
-    float a1[2][4] = {}, a2[2][4] = {};
-    state.w1.template add_product_transposed<1>({&zq1}, [&](int slice, FragmentA<kPlanes>(&a)[1]) {
-      a[0] = q.a(0, 16 * slice);
-      this->add_scores(a1, a[0], k, slice);
+    float a[2][4] = {};
+    state.w1.template add_product_transposed<1>({&zq1}, [&](int slice, FragmentA<kPlanes>(&rows_of)[1]) {
+      rows_of[0] = q.a(0, 16 * slice);
+      this->add_scores(a, rows_of[0], k, slice);
     });
-    const Quarters minus_n1 = this->minus_dual_mask(a1, sigma);
-    this->add_product(zq1, minus_n1.a(), g1);
+    const Quarters a1 = this->round(a);
+    this->add_product(zq1, this->minus_dual_mask(a, sigma).a(), g1);
+    park(kZq1, zq1);
     const HiddenWords xq2 = this->gelu(zq1);
-    const Hidden q_slope = this->gelu_slope(zq1);
-    this->add_scores(a2, xq2, x2);
-    const Quarters minus_n2 = this->minus_dual_mask(a2, sigma, this->one_in_parts());
+    park(kXq2, xq2.values());
+    TTT_UNROLL
+    for (int i = 0; i < 8; ++i) a[i / 4][i % 4] = 0;
+    x2 = parked_words(kX2);
+    this->add_scores(a, xq2, x2);
+    const Quarters a2 = this->round(a), minus_n2 = this->minus_dual_mask(a, sigma, this->one_in_parts());
 
     // Z2 = X2 W2 + c2, Zq2 = Xq2 W2 + c2 - N2 G2;  xh, r;  xhq, rq
     Own xh, xhq;
@@ -183,49 +217,40 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     float dn[2][4] = {}, dsigma[2][2] = {}, ds[2] = {}, minus_de[2] = {};
     TTT_UNROLL
     for (int slice = 0; slice < kHeadDim / 16; ++slice) this->add_scores(dn, u2_rows.a(0, 16 * slice), g2, slice);
-    TTT_UNROLL
-    for (int i = 0; i < 8; ++i) a2[i / 4][i % 4] += this->one_in_parts();
-    const Quarters da2 = dual_mask_backward(a2, 0, sigma, dn, dsigma, ds);
+    const Quarters da2 = dual_mask_backward(a2, this->one_in_parts(), sigma, dn, dsigma, ds);
     Hidden du = {};
     state.w2.add_product(du, [&](int slice) { return u2_rows.a(0, 16 * slice); });
-    this->add_product(du, da2.a(), x2);
-    const HiddenWords u1 = HiddenWords::of(this->product(du, q_slope));
+    this->add_product(du, da2.a(), parked_words(kX2));
+    const HiddenWords u1 = HiddenWords::of(this->product(du, this->gelu_slope(parked(kZq1))));
+    park(kU1, u1.values());
 
     // Layer 1: dN1 = -M (.) (U1 G1^T), in parts, dA1;  dG1 = -N1^T U1 - e (.) (K dW1' + dc1')
     TTT_UNROLL
     for (int i = 0; i < 8; ++i) dn[i / 4][i % 4] = 0;
-    this->add_scores(dn, u1, g1);
+    this->add_scores(dn, u1, parked_words(kG1));
     const Quarters da1 = dual_mask_backward(a1, 1, sigma, dn, dsigma, ds);
     Hidden dg1;
     dstate.c1.broadcast(dg1);
     dstate.w1.template add_product_transposed<1>(
-        {&dg1}, [&](int slice, FragmentA<kPlanes>(&a)[1]) { a[0] = k.a(0, 16 * slice); });
-    add_dots(minus_de, g1.values(), dg1);
+        {&dg1}, [&](int slice, FragmentA<kPlanes>(&rows_of)[1]) { rows_of[0] = k.a(0, 16 * slice); });
+    add_dots(minus_de, parked(kG1), dg1);
     scale_rows(dg1, minus_e);
-    this->add_product(dg1, minus_n1.a_transposed(), u1);
+    this->add_product(dg1, minus_mask_of(a1, 1, sigma).a_transposed(), u1);
+    park(kDg1, dg1);
 
-    // dX2 = dA2^T Xq2 - e (.) R2,  R2 = G2 dW2'^T
-    Hidden dx2 = {};
-    dstate.w2.add_product(dx2, [&](int slice) { return g2.a(0, 16 * slice); });
-    add_dots(minus_de, x2.values(), dx2);
-    scale_rows(dx2, minus_e);
-    this->add_product(dx2, da2.a_transposed(), xq2);
-
-    // dB = dG1 (.) phi'(Z1);  dZ1 = dG1 (.) B (.) phi''(Z1)
-    const HiddenWords db = HiddenWords::of(this->product(dg1, this->gelu_slope(z1)));
-    Hidden dz1 = this->product(this->product(dg1, b), this->map(z1, [](float x) { return Gelu(x).second(); }));
-
-    // dG2 = -N2^T U2 - e (.) (X2 dW2' + dc2') + dB W2
+    // dG2 = -N2^T U2 - e (.) (X2 dW2' + dc2') + dB W2,  dB = dG1 (.) phi'(Z1)
     Own gam;
     TTT_UNROLL
     for (int j = 0; j < kTiles; ++j) {
       TTT_UNROLL
       for (int x = 0; x < 4; ++x) gam.x[j][x] = -e[x / 2] * dstate.c2[j][x % 2];
     }
+    const HiddenWords db = HiddenWords::of(this->product(dg1, this->gelu_slope(z1(m))));
+    park(kDb, db.values());
     sum_of_parts(gam, [&](Part& part) {
-      add_hidden(part, HiddenWords::scaled(x2.values(), minus_e), dstate.w2);
       add_hidden(part, db, state.w2);
-      this->add_product(part, minus_n2.a_transposed(), u2_rows);
+      add_hidden(part, HiddenWords::scaled(parked(kX2), minus_e), dstate.w2);
+      this->add_product(part, minus_mask_of(a2, this->one_in_parts(), sigma).a_transposed(), u2_rows);
     });
 
     // LN-L2: dH = r * P(Gam; xh);  dD = gain (.) dH;  dxh = gain (.) dD - r * (mean(H (.) xh) Gam + mean(Gam (.) xh) H)
@@ -270,50 +295,44 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
         minus_dd.x[j][x] = -dd.x[j][x];
       }
     }
-    const OwnWords dz2_words = OwnWords::of(dz2);
-    this->share(dz2_words, dz2_rows);
+    this->share(OwnWords::of(dz2), dz2_rows);
     this->store_rows(rows().dv, args.dv.row, m, minus_dd);  // dV = -dD
-    learning_rates(sigma, dsigma, ds, minus_de);
     sync_block();
-    if (thread_in_block() < this->rows_in(m)) store_rate_gradient(m);
 
     // dQ = dO + U1 W1^T + dA1 K
     Own dq = own_rows(d_o);
     sum_of_parts(dq, [&](Part& part) {
-      add_hidden_transposed(part, u1, state.w1);
+      add_hidden_transposed(part, parked_words(kU1), state.w1);
       this->add_product(part, da1.a(), k);
     });
     this->store_rows(rows().dq, args.dq.row, m, dq);
 
-    // dX2 += dZ2 W2^T;  dZ1 += dX2 (.) phi'(Z1);  dK = dD + dZ1 W1^T + dA1^T Q - e (.) R1
+    // dX2 = dA2^T Xq2 - e (.) R2 + dZ2 W2^T,  R2 = G2 dW2'^T;  dZ1 = dG1 (.) B (.) phi''(Z1) + dX2 (.) phi'(Z1)
+    Hidden dx2 = {};
+    dstate.w2.add_product(dx2, [&](int slice) { return g2.a(0, 16 * slice); });
+    add_dots(minus_de, parked(kX2), dx2);
+    scale_rows(dx2, minus_e);
+    this->add_product(dx2, da2.a_transposed(), parked_words(kXq2));
     state.w2.add_product(dx2, [&](int slice) { return dz2_rows.a(0, 16 * slice); });
-    const Hidden slope = this->gelu_slope(z1);
-    TTT_UNROLL
-    for (int i = 0; i < 4 * kHiddenTiles; ++i) dz1.x[i / 4][i % 4] += dx2.x[i / 4][i % 4] * slope.x[i / 4][i % 4];
-    const HiddenWords dz1_words = HiddenWords::of(dz1);
+    const HiddenWords dz1 = HiddenWords::of(input_gradient(z1(m), dx2, parked(kDg1), parked(kB)));
+    learning_rates(sigma, dsigma, ds, minus_de);
     sync_block();
+    if (thread_in_block() < this->rows_in(m)) args.dsigma[p() * in.time + m * kMiniBatch + lane] = sum_of_rates();
+
+    // dK = dD + dZ1 W1^T + dA1^T Q - e (.) R1
     sum_of_parts(dd, [&](Part& part) {
-      add_hidden_transposed(part, dz1_words, state.w1);
-      add_hidden_transposed(part, HiddenWords::scaled(g1.values(), minus_e), dstate.w1);
+      add_hidden_transposed(part, dz1, state.w1);
+      add_hidden_transposed(part, HiddenWords::scaled(parked(kG1), minus_e), dstate.w1);
       this->add_product(part, da1.a_transposed(), q);
     });
     this->store_rows(rows().dk, args.dk.row, m, dd);
 
     // dW2 = dW2' + Xq2^T U2 + dB^T G2 + X2^T dZ2;  dW1 = dW1' + Q^T U1 + K^T dZ1;  dc alike
-    dstate.w2.template update<3>(
-        [&](int tile, FragmentA<kPlanes>(&a)[3]) {
-          a[0] = u2_rows.a_transposed(16 * tile, 0), a[1] = g2.a_transposed(16 * tile, 0),
-          a[2] = dz2_rows.a_transposed(16 * tile, 0);
-        },
-        [&](int which, int col, FragmentB<kPlanes>(&columns)[2]) {
-          const HiddenWords& y = which == 0 ? xq2 : which == 1 ? db : x2;
-          columns[0] = y.b(col / 8), columns[1] = y.b(col / 8 + 1);
-        });
-    dstate.w1.template update<2>(
-        [&](int tile, FragmentA<kPlanes>(&a)[2]) { a[0] = u1.a_transposed(tile), a[1] = dz1_words.a_transposed(tile); },
-        [&](int which, int col, FragmentB<kPlanes>(&columns)[2]) { (which == 0 ? q : k).b(0, col, columns); });
-    dstate.c1.add_rows(u1.values());
-    dstate.c1.add_rows(dz1_words.values());
+    this->update(dstate.w2, u2_rows, parked_words(kXq2));
+    this->update(dstate.w2, g2, parked_words(kDb));
+    this->update(dstate.w2, dz2_rows, parked_words(kX2));
+    this->update(dstate.w1, dstate.c1, q, parked_words(kU1));
+    this->update(dstate.w1, dstate.c1, k, dz1);
     this->add_rows(dstate.c2, u2);
     this->add_rows(dstate.c2, dz2);
   }
@@ -380,9 +399,6 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     TTT_UNROLL
     for (int w = 0; w < kWarps; ++w) sum += rates()[w * kMiniBatch + lane % kMiniBatch];
     return sum;
-  }
-  TTT_DEVICE void store_rate_gradient(std::int64_t m) const {
-    args.dsigma[p() * in.time + m * kMiniBatch + lane] = sum_of_rates();
   }
 
   TTT_DEVICE void run() {

@@ -35,6 +35,7 @@ struct TttMlpBlock : TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperan
   using Base::kPlanes, Base::kTiles, Base::row, Base::pair, Base::lane, Base::p, Base::in, Base::shared;
   using typename Base::Operand, typename Base::Own, typename Base::Vector, typename Base::Quarters;
   static constexpr int kWarps = kHeadDim / 8, kHidden = 4 * kHeadDim, kHiddenOwn = 32, kHiddenTiles = 4;
+  static constexpr int kStateFloats = 2 * kHeadDim * kHidden;  // of the matrices
   static_assert(kTiles == 1 && kHiddenOwn * kWarps == kHidden);
 
   using Hidden = OwnColumns<kHiddenTiles>;
@@ -161,12 +162,15 @@ struct TttMlpBlock : TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperan
     }
     // c += the sum of x's rows.
     TTT_DEVICE void add_rows(const Hidden& x) const {
+      Two sums[kHiddenTiles];
       TTT_UNROLL
       for (int j = 0; j < kHiddenTiles; ++j) {
-        const Two v = two(j), sum = {sum_over_column(x.x[j][0] + x.x[j][2]), sum_over_column(x.x[j][1] + x.x[j][3])};
-        sync_warp();
-        set(j, {v.x + sum.x, v.y + sum.y});
+        const Two v = two(j);
+        sums[j] = {v.x + sum_over_column(x.x[j][0] + x.x[j][2]), v.y + sum_over_column(x.x[j][1] + x.x[j][3])};
       }
+      sync_warp();
+      TTT_UNROLL
+      for (int j = 0; j < kHiddenTiles; ++j) set(j, sums[j]);
       sync_warp();
     }
   };
