@@ -30,26 +30,31 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
 
   // Every warp's part of dsigma.
   static constexpr int kRatesAt = Base::kSharedBytes;
-  static constexpr int kSharedBytes = kRatesAt + kWarps * kMiniBatch * 4;
+  static constexpr int kTotalsAt = kRatesAt + kWarps * kMiniBatch * 4;
+  static constexpr int kSharedBytes = kTotalsAt + 4 * Base::kThreads * 4;
 
   const TttMlpBackward<Element>& args;
-  State state, dstate;            // before the mini-batch; its gradient after it
-  Vector dgain = {}, dbias = {};  // of this thread's rows
-  float dscale = 0;               // this warp's part, of position lane % 16
+  State state, dstate;  // before the mini-batch; its gradient after it
+  float dscale = 0;     // this warp's part, of position lane % 16
 
   TTT_DEVICE TttMlpBackwardBlock(const TttMlpBackward<Element>& arguments, char* memory)
       : Base(arguments.in, memory),
         args(arguments),
-        state(args.scratch + block_in_grid() * kScratchFloats, this->vector(0)),
-        dstate(args.scratch + block_in_grid() * kScratchFloats + Base::kStateFloats, this->vector(1)) {
+        state(this->state_in(args.scratch + block_in_grid() * kScratchFloats, 0)),
+        dstate(this->state_in(args.scratch + block_in_grid() * kScratchFloats + Base::kStateFloats, 1)) {
     if (thread_in_block() == 0)
       rows() = {this->rows_of_head(in.q),    this->rows_of_head(in.k),     args.g2 + p() * in.time * kHeadDim,
                 this->rows_of_head(in.v),    this->rows_of_head(args.d_o), this->rows_of_head(args.dq),
                 this->rows_of_head(args.dk), this->rows_of_head(args.dv),  this->rows_of_head(in.sigma)};
     this->set_zero(dstate);
+    dgain(0) = dgain(1) = dbias(0) = dbias(1) = 0;
     sync_block();
   }
 
+  // What this thread's rows add to the gradients of gain and bias, until the end.
+  TTT_DEVICE float& dgain(int x) const { return totals()[x % 2 * Base::kThreads]; }
+  TTT_DEVICE float& dbias(int x) const { return totals()[(2 + x % 2) * Base::kThreads]; }
+  TTT_DEVICE float* totals() const { return reinterpret_cast<float*>(this->shared + kTotalsAt) + thread_in_block(); }
   TTT_DEVICE Head& rows() const { return this->template pointers<Head>(); }
   TTT_DEVICE float* rates() const { return reinterpret_cast<float*>(this->shared + kRatesAt); }
 
@@ -119,10 +124,11 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     return this->round(x);
   }
 
-  // z = x (.) y summed over each of this warp's rows.
-  TTT_DEVICE static void add_dots(float (&sums)[2], const Hidden& x, const Hidden& y) {
+  // sums += x (.) y over this lane's part of rows g and g + 8.
+  template <int n>
+  TTT_DEVICE static void add_dots(float (&sums)[2], const OwnColumns<n>& x, const OwnColumns<n>& y) {
     TTT_UNROLL
-    for (int i = 0; i < 4 * kHiddenTiles; ++i) sums[i % 4 / 2] += x.x[i / 4][i % 4] * y.x[i / 4][i % 4];
+    for (int i = 0; i < 4 * n; ++i) sums[i % 4 / 2] += x.x[i / 4][i % 4] * y.x[i / 4][i % 4];
   }
 
   TTT_DEVICE void load_state(std::int64_t segment) {
@@ -145,7 +151,7 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     if (m + 1 < whole && (m + 1) % args.segment == 0) load_state(m / args.segment);
     if (m < whole) {
       this->update(state.w2, g2, HiddenWords::scaled(x2.values(), {e[0], e[1]}));
-      this->add_rows(state.c2, OwnWords::scaled(own_rows(inner), {e[0], e[1]}).values());
+      state.c2.add_rows(OwnWords::scaled(own_rows(inner), {e[0], e[1]}).values());
     }
     Hidden b = {};
     state.w2.add_product(b, [&](int slice) { return g2.a(0, 16 * slice); });
@@ -175,8 +181,8 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
 
     // Z2 = X2 W2 + c2, Zq2 = Xq2 W2 + c2 - N2 G2;  xh, r;  xhq, rq
     Own xh, xhq;
-    this->broadcast(state.c2, xh);
-    this->broadcast(state.c2, xhq);
+    state.c2.broadcast(xh);
+    state.c2.broadcast(xhq);
     sum_of_parts(xh, [&](Part& part) { add_hidden(part, x2, state.w2); });
     sync_block();
     sum_of_parts(xhq, [&](Part& part) {
@@ -194,8 +200,8 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
       TTT_UNROLL
       for (int i = 0; i < 2; ++i) {
         const Two o = d_o.two(row + 8 * i, this->column(j));
-        dgain[j][0] += o.x * xhq.x[j][2 * i], dgain[j][1] += o.y * xhq.x[j][2 * i + 1];
-        dbias[j][0] += o.x, dbias[j][1] += o.y;
+        dgain(0) += o.x * xhq.x[j][2 * i], dgain(1) += o.y * xhq.x[j][2 * i + 1];
+        dbias(0) += o.x, dbias(1) += o.y;
         u2.x[j][2 * i] = gain(j, 0) * o.x, u2.x[j][2 * i + 1] = gain(j, 1) * o.y;
       }
     }
@@ -240,11 +246,8 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
 
     // dG2 = -N2^T U2 - e (.) (X2 dW2' + dc2') + dB W2,  dB = dG1 (.) phi'(Z1)
     Own gam;
-    TTT_UNROLL
-    for (int j = 0; j < kTiles; ++j) {
-      TTT_UNROLL
-      for (int x = 0; x < 4; ++x) gam.x[j][x] = -e[x / 2] * dstate.c2[j][x % 2];
-    }
+    dstate.c2.broadcast(gam);
+    scale_rows(gam, minus_e);
     const HiddenWords db = HiddenWords::of(this->product(dg1, this->gelu_slope(z1(m))));
     park(kDb, db.values());
     sum_of_parts(gam, [&](Part& part) {
@@ -256,11 +259,10 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     // LN-L2: dH = r * P(Gam; xh);  dD = gain (.) dH;  dxh = gain (.) dD - r * (mean(H (.) xh) Gam + mean(Gam (.) xh) H)
     //        dZ2 = r * P(dxh; xh) - xh * (r/f) * sum_f(Gam (.) G2)
     const Own g2_own = own_rows(inner);
-    TTT_UNROLL
-    for (int j = 0; j < kTiles; ++j) {
-      TTT_UNROLL
-      for (int x = 0; x < 4; ++x) minus_de[x / 2] += g2_own.x[j][x] * dstate.c2[j][x % 2];
-    }
+    Own dc2;
+    dstate.c2.broadcast(dc2);
+    add_dots(minus_de, g2_own, dc2);
+    dstate.c2.add_rows(u2);
     sum_rows<3, kTiles>(exchange, sums, [&](int j, int x, float(&own)[3]) {
       own[0] += gam.x[j][x], own[1] += gam.x[j][x] * xh.x[j][x], own[2] += gam.x[j][x] * g2_own.x[j][x];
     });
@@ -273,8 +275,8 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
         const float dh = project<kHeadDim>(gam.x[j][x], xh.x[j][x], r[0][i], sums[i][0], sums[i][1]);
         dd.x[j][x] = gain(j, x) * dh;
         const float difference = d(j, x);
-        dgain[j][x % 2] += dh * difference + dd.x[j][x] * xh.x[j][x];
-        dbias[j][x % 2] += dd.x[j][x];
+        dgain(x) += dh * difference + dd.x[j][x] * xh.x[j][x];
+        dbias(x) += dd.x[j][x];
         dz2.x[j][x] = gain(j, x) * dd.x[j][x] -
                       r[0][i] * (mean_h_xh[i] * gam.x[j][x] + sums[i][1] / kHeadDim * (gain(j, x) * difference));
       }
@@ -296,6 +298,7 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
       }
     }
     this->share(OwnWords::of(dz2), dz2_rows);
+    dstate.c2.add_rows(dz2);
     this->store_rows(rows().dv, args.dv.row, m, minus_dd);  // dV = -dD
     sync_block();
 
@@ -333,8 +336,6 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     this->update(dstate.w2, dz2_rows, parked_words(kX2));
     this->update(dstate.w1, dstate.c1, q, parked_words(kU1));
     this->update(dstate.w1, dstate.c1, k, dz1);
-    this->add_rows(dstate.c2, u2);
-    this->add_rows(dstate.c2, dz2);
   }
 
   // part += Y W2, Y W1^T, Y hidden.
@@ -344,9 +345,10 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
   TTT_DEVICE static void add_hidden_transposed(Part& part, const HiddenWords& y, const typename Base::W1& w1) {
     w1.add_product(part, [&](int slice) { return y.a(slice); });
   }
-  TTT_DEVICE static void scale_rows(Hidden& x, const Two& factors) {
+  template <int n>
+  TTT_DEVICE static void scale_rows(OwnColumns<n>& x, const Two& factors) {
     TTT_UNROLL
-    for (int i = 0; i < 4 * kHiddenTiles; ++i) x.x[i / 4][i % 4] *= i % 4 < 2 ? factors.x : factors.y;
+    for (int i = 0; i < 4 * n; ++i) x.x[i / 4][i % 4] *= i % 4 < 2 ? factors.x : factors.y;
   }
   TTT_DEVICE Own own_rows(const Rows& rows_of) const {
     Own x;
@@ -420,14 +422,11 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
       mini_batch(m, sigma);
     }
     this->store(dstate, this->weights_of(args.dw, p()));
+    Vector gains, biases;
     TTT_UNROLL
-    for (int j = 0; j < kTiles; ++j) {
-      TTT_UNROLL
-      for (int x = 0; x < 2; ++x)
-        dgain[j][x] = sum_over_column(dgain[j][x]), dbias[j][x] = sum_over_column(dbias[j][x]);
-    }
-    TttBase::store(dgain, args.dgain + p() * kHeadDim);
-    TttBase::store(dbias, args.dbias + p() * kHeadDim);
+    for (int x = 0; x < 2; ++x) gains[0][x] = sum_over_column(dgain(x)), biases[0][x] = sum_over_column(dbias(x));
+    TttBase::store(gains, args.dgain + p() * kHeadDim);
+    TttBase::store(biases, args.dbias + p() * kHeadDim);
     sync_block();
     if (lane < kMiniBatch) rates()[warp * kMiniBatch + lane] = dscale;
     sync_block();

@@ -27,9 +27,9 @@ struct Gelu {
 };
 
 // kTensors, kOperands, kStageCount: as TttBlock has them; kGradients: operands [16,K] that the kernel
-// makes; kStates: states that it holds.
+// makes; kVectors: pairs of vectors [K] and [M] that it holds.
 template <class Element, int kHeadDim, bool kInRegisters, int kTensors, int kOperands, int kStageCount, int kGradients,
-          int kStates>
+          int kVectors>
 struct TttMlpBlock : TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperands, kStageCount> {
   using Base = TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperands, kStageCount>;
   using Base::kPlanes, Base::kTiles, Base::row, Base::pair, Base::lane, Base::p, Base::in, Base::shared;
@@ -47,7 +47,7 @@ struct TttMlpBlock : TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperan
   static constexpr int kPartsAt = Base::kSharedBytes;
   static constexpr int kGradientsAt = kPartsAt + kWarps * (kHeadDim / 8) * 32 * 16;
   static constexpr int kVectorsAt = kGradientsAt + kGradients * Operand::kBytes;
-  static constexpr int kSharedBytes = kVectorsAt + kStates * kHidden * 4;
+  static constexpr int kSharedBytes = kVectorsAt + kVectors * (kHeadDim + kHidden) * 4;
 
   const int warp = thread_in_block() / 32;
 
@@ -143,48 +143,59 @@ struct TttMlpBlock : TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperan
 
   // --- the state ---
 
-  // A vector [M], of which every warp uses its own 32 columns. In shared memory: the registers are taken.
-  struct HiddenVector {
+  // A vector [M] or [K], of which every warp uses its own columns. In shared memory: the registers are taken.
+  template <int n>
+  struct OwnVector {
     float* columns;  // from this lane's first on
 
     TTT_DEVICE Two two(int tile) const { return {columns[8 * tile], columns[8 * tile + 1]}; }
-    // To be followed by sync_warp().
-    TTT_DEVICE void set(int tile, const Two& v) const {
-      if (thread_in_block() % 32 < 4) columns[8 * tile] = v.x, columns[8 * tile + 1] = v.y;
+    // The warp goes on when all of it is set.
+    template <class Values>
+    TTT_DEVICE void set(const Values& values) const {
+      if (thread_in_block() % 32 < 4) {
+        TTT_UNROLL
+        for (int j = 0; j < n; ++j) {
+          const Two v = values(j);
+          columns[8 * j] = v.x, columns[8 * j + 1] = v.y;
+        }
+      }
+      sync_warp();
     }
     // x = 1 c: every row the vector.
-    TTT_DEVICE void broadcast(Hidden& x) const {
+    TTT_DEVICE void broadcast(OwnColumns<n>& x) const {
       TTT_UNROLL
-      for (int j = 0; j < kHiddenTiles; ++j) {
+      for (int j = 0; j < n; ++j) {
         const Two v = two(j);
         x.x[j][0] = x.x[j][2] = v.x, x.x[j][1] = x.x[j][3] = v.y;
       }
     }
     // c += the sum of x's rows.
-    TTT_DEVICE void add_rows(const Hidden& x) const {
-      Two sums[kHiddenTiles];
+    TTT_DEVICE void add_rows(const OwnColumns<n>& x) const {
+      Two sums[n];
       TTT_UNROLL
-      for (int j = 0; j < kHiddenTiles; ++j) {
+      for (int j = 0; j < n; ++j) {
         const Two v = two(j);
         sums[j] = {v.x + sum_over_column(x.x[j][0] + x.x[j][2]), v.y + sum_over_column(x.x[j][1] + x.x[j][3])};
       }
       sync_warp();
+      set([&](int j) { return sums[j]; });
+    }
+    TTT_DEVICE void load(const float* source) const {
+      set([&](int j) { return Two{source[8 * j], source[8 * j + 1]}; });
+    }
+    TTT_DEVICE void store(float* destination) const {
+      if (thread_in_block() % 32 >= 4) return;
       TTT_UNROLL
-      for (int j = 0; j < kHiddenTiles; ++j) set(j, sums[j]);
-      sync_warp();
+      for (int j = 0; j < n; ++j) store_two(destination + 8 * j, two(j).x, two(j).y);
     }
   };
-  TTT_DEVICE HiddenVector vector(int which) const {
-    return {reinterpret_cast<float*>(shared + kVectorsAt) + which * kHidden + hidden_column(0)};
+  using HiddenVector = OwnVector<kHiddenTiles>;
+  using HeadVector = OwnVector<kTiles>;
+  // Memory of vectors [K] and [M].
+  TTT_DEVICE float* vectors(int which) const {
+    return reinterpret_cast<float*>(shared + kVectorsAt) + which * (kHeadDim + kHidden);
   }
 
-  TTT_DEVICE static void add_rows(Vector& c, const Own& x) {
-    TTT_UNROLL
-    for (int j = 0; j < kTiles; ++j) {
-      TTT_UNROLL
-      for (int i = 0; i < 2; ++i) c[j][i] += sum_over_column(x.x[j][i] + x.x[j][2 + i]);
-    }
-  }
   // W1 += K^T Y, c1 += 1^T Y;  W2 += Y^T G2.
   TTT_DEVICE static void update(W1& w1, const HiddenVector& c1, const Operand& k, const HiddenWords& y) {
     w1.template update<1>([&](int m, FragmentA<kPlanes>(&a)[1]) { a[0] = y.a_transposed(m); },
@@ -204,35 +215,32 @@ struct TttMlpBlock : TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperan
     W1 w1;
     HiddenVector c1;
     W2 w2;
-    Vector c2;
-    // memory: of the fast weights, if these are in memory.
-    TTT_DEVICE State(float* memory, const HiddenVector& c1_at)
-        : w1(memory), c1(c1_at), w2(memory + kHeadDim * kHidden) {}
+    HeadVector c2;
   };
+  // Number `which` of the kernel's states; memory: of the matrices, if these are in memory.
+  TTT_DEVICE State state_in(float* memory, int which) const {
+    return {W1(memory),
+            {vectors(which) + kHeadDim + hidden_column(0)},
+            W2(memory + kHeadDim * kHidden),
+            {vectors(which) + this->column(0)}};
+  }
   TTT_DEVICE void set_zero(State& s) const {
     s.w1.for_each([](float& x, int, int) { x = 0; });
     s.w2.for_each([](float& x, int, int) { x = 0; });
-    TTT_UNROLL
-    for (int j = 0; j < kHiddenTiles; ++j) s.c1.set(j, {0, 0});
-    sync_warp();
-    s.c2[0][0] = s.c2[0][1] = 0;
+    s.c1.set([](int) { return Two{0, 0}; });
+    s.c2.set([](int) { return Two{0, 0}; });
   }
   TTT_DEVICE void load(const TttMlpWeights<const float>& from, State& s) const {
     s.w1.for_each([&](float& x, int r, int col) { x = from.w1[place1(r, col, warp)]; });
     s.w2.for_each([&](float& x, int r, int col) { x = from.w2[place2(r, col, warp)]; });
-    TTT_UNROLL
-    for (int j = 0; j < kHiddenTiles; ++j) s.c1.set(j, {from.b1[hidden_column(j)], from.b1[hidden_column(j) + 1]});
-    sync_warp();
-    Base::load(from.b2, s.c2);
+    s.c1.load(from.b1 + hidden_column(0));
+    s.c2.load(from.b2 + this->column(0));
   }
   TTT_DEVICE void store(State& s, const TttMlpWeights<float>& to) const {
     s.w1.for_each([&](const float& x, int r, int col) { to.w1[place1(r, col, warp)] = x; });
     s.w2.for_each([&](const float& x, int r, int col) { to.w2[place2(r, col, warp)] = x; });
-    if (row == 0) {
-      TTT_UNROLL
-      for (int j = 0; j < kHiddenTiles; ++j) store_two(to.b1 + hidden_column(j), s.c1.two(j).x, s.c1.two(j).y);
-    }
-    Base::store(s.c2, to.b2);
+    s.c1.store(to.b1 + hidden_column(0));
+    s.c2.store(to.b2 + this->column(0));
   }
   // Weights number `index` of an array of every head's or p's.
   template <class T>

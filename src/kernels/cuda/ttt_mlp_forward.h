@@ -30,7 +30,7 @@ struct TttMlpForwardBlock
   TTT_DEVICE TttMlpForwardBlock(const TttMlpForward<Element>& arguments, char* memory)
       : Base(arguments.in, memory),
         args(arguments),
-        state(args.scratch + block_in_grid() * kScratchFloats, this->vector(0)) {
+        state(this->state_in(args.scratch + block_in_grid() * kScratchFloats, 0)) {
     if (thread_in_block() == 0)
       rows() = {this->rows_of_head(in.q), this->rows_of_head(in.k), this->rows_of_head(in.v),
                 this->rows_of_head(args.o), this->rows_of_head(in.sigma)};
@@ -71,7 +71,7 @@ struct TttMlpForwardBlock
 
     // Z2 = X2 W2 + c2 -> G2
     Own z2;
-    this->broadcast(state.c2, z2);
+    state.c2.broadcast(z2);
     Part part = {};
     state.w2.template add_product_transposed<1>({&part},
                                                 [&](int slice, FragmentA<kPlanes>(&a)[1]) { a[0] = x2.a(slice); });
@@ -97,14 +97,14 @@ struct TttMlpForwardBlock
                                                 [&](int slice, FragmentA<kPlanes>(&a)[1]) { a[0] = xq2.a(slice); });
     this->add_product(part, this->minus_dual_mask(a2, sigma, this->one_in_parts()).a(), g2_rows);
     Own zq2;
-    this->broadcast(state.c2, zq2);
+    state.c2.broadcast(zq2);
     this->add_parts(part, zq2);
 
     const std::int64_t whole = this->whole_mini_batches();
     if (m < whole) {
       this->update(state.w1, state.c1, k, HiddenWords::scaled(g1.values(), minus_e));
       this->update(state.w2, g2_rows, HiddenWords::scaled(x2.values(), minus_e));
-      this->add_rows(state.c2, RoundedColumns<kPlanes, kTiles>::scaled(g2.values(), minus_e).values());
+      state.c2.add_rows(RoundedColumns<kPlanes, kTiles>::scaled(g2.values(), minus_e).values());
       if (args.states != nullptr && ((m + 1) % args.segment == 0 || m + 1 == whole))
         this->store(state, this->weights_after(args.states, m / args.segment, args.segment));
     }
