@@ -69,14 +69,6 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     close_copies();
   }
 
-  // A sum over the warps of what `add` adds to each one's part; y is what it starts from.
-  template <class Add>
-  TTT_DEVICE void sum_of_parts(Own& y, const Add& add) const {
-    Part part = {};
-    add(part);
-    this->add_parts(part, y);
-  }
-
   // Hidden matrices of the mini-batch that are not in registers all the time: a thread's values in scratch memory.
   enum Parked { kX2, kB, kG1, kZq1, kXq2, kU1, kDg1, kDb, kParked };
   TTT_DEVICE Element* parking(int which) const {
@@ -183,11 +175,11 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     Own xh, xhq;
     state.c2.broadcast(xh);
     state.c2.broadcast(xhq);
-    sum_of_parts(xh, [&](Part& part) { add_hidden(part, x2, state.w2); });
+    this->add_parts(xh, [&](Part& part, int first) { this->add_product(part, x2, state.w2, first); });
     sync_block();
-    sum_of_parts(xhq, [&](Part& part) {
-      add_hidden(part, xq2, state.w2);
-      this->add_product(part, minus_n2.a(), g2);
+    this->add_parts(xhq, [&](Part& part, int first) {
+      this->add_product(part, xq2, state.w2, first);
+      this->add_product(part, minus_n2.a(), g2, first);
     });
     float r[2][2];
     normalise<kHeadDim, kTiles>(exchange, r, xh, xhq);
@@ -250,10 +242,10 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     scale_rows(gam, minus_e);
     const HiddenWords db = HiddenWords::of(this->product(dg1, this->gelu_slope(z1(m))));
     park(kDb, db.values());
-    sum_of_parts(gam, [&](Part& part) {
-      add_hidden(part, db, state.w2);
-      add_hidden(part, HiddenWords::scaled(parked(kX2), minus_e), dstate.w2);
-      this->add_product(part, minus_mask_of(a2, this->one_in_parts(), sigma).a_transposed(), u2_rows);
+    this->add_parts(gam, [&](Part& part, int first) {
+      this->add_product(part, db, state.w2, first);
+      this->add_product(part, HiddenWords::scaled(parked(kX2), minus_e), dstate.w2, first);
+      this->add_product(part, minus_mask_of(a2, this->one_in_parts(), sigma).a_transposed(), u2_rows, first);
     });
 
     // LN-L2: dH = r * P(Gam; xh);  dD = gain (.) dH;  dxh = gain (.) dD - r * (mean(H (.) xh) Gam + mean(Gam (.) xh) H)
@@ -304,9 +296,9 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
 
     // dQ = dO + U1 W1^T + dA1 K
     Own dq = own_rows(d_o);
-    sum_of_parts(dq, [&](Part& part) {
-      add_hidden_transposed(part, parked_words(kU1), state.w1);
-      this->add_product(part, da1.a(), k);
+    this->add_parts(dq, [&](Part& part, int first) {
+      this->add_product(part, parked_words(kU1), state.w1, first);
+      this->add_product(part, da1.a(), k, first);
     });
     this->store_rows(rows().dq, args.dq.row, m, dq);
 
@@ -323,10 +315,10 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     if (thread_in_block() < this->rows_in(m)) args.dsigma[p() * in.time + m * kMiniBatch + lane] = sum_of_rates();
 
     // dK = dD + dZ1 W1^T + dA1^T Q - e (.) R1
-    sum_of_parts(dd, [&](Part& part) {
-      add_hidden_transposed(part, dz1, state.w1);
-      add_hidden_transposed(part, HiddenWords::scaled(parked(kG1), minus_e), dstate.w1);
-      this->add_product(part, da1.a_transposed(), q);
+    this->add_parts(dd, [&](Part& part, int first) {
+      this->add_product(part, dz1, state.w1, first);
+      this->add_product(part, HiddenWords::scaled(parked(kG1), minus_e), dstate.w1, first);
+      this->add_product(part, da1.a_transposed(), q, first);
     });
     this->store_rows(rows().dk, args.dk.row, m, dd);
 
@@ -338,13 +330,6 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     this->update(dstate.w1, dstate.c1, k, dz1);
   }
 
-  // part += Y W2, Y W1^T, Y hidden.
-  TTT_DEVICE static void add_hidden(Part& part, const HiddenWords& y, const typename Base::W2& w2) {
-    w2.template add_product_transposed<1>({&part}, [&](int slice, FragmentA<kPlanes>(&a)[1]) { a[0] = y.a(slice); });
-  }
-  TTT_DEVICE static void add_hidden_transposed(Part& part, const HiddenWords& y, const typename Base::W1& w1) {
-    w1.add_product(part, [&](int slice) { return y.a(slice); });
-  }
   template <int n>
   TTT_DEVICE static void scale_rows(OwnColumns<n>& x, const Two& factors) {
     TTT_UNROLL

@@ -40,7 +40,7 @@ struct TttMlpBlock : TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperan
 
   using Hidden = OwnColumns<kHiddenTiles>;
   using HiddenWords = RoundedColumns<kPlanes, kHiddenTiles>;
-  using Part = OwnColumns<kHeadDim / 8>;                                // of a sum [16,K] over the warps
+  using Part = OwnColumns<kHeadDim / 16>;  // half the columns of a warp's part of a sum [16,K]
   using W1 = FastWeights<kPlanes, kHiddenOwn, kHeadDim, kInRegisters>;  // W1^T, the warp's rows
   using W2 = FastWeights<kPlanes, kHeadDim, kHiddenOwn, kInRegisters>;  // W2^T, its columns
 
@@ -66,21 +66,46 @@ struct TttMlpBlock : TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperan
     }
   }
 
-  // own += the sum of all warps' parts. A barrier must lie between two of these.
-  TTT_DEVICE void add_parts(const Part& part, Own& own) const {
+  // y += the sum over the warps of their parts, which add(part, first) makes: columns 8 first... A barrier must lie
+  // between two of these.
+  template <class Add>
+  TTT_DEVICE void add_parts(Own& y, const Add& add) const {
     struct alignas(16) Accumulator {
       float x[4];
     };
     Accumulator* const parts = reinterpret_cast<Accumulator*>(shared + kPartsAt);
     TTT_UNROLL
-    for (int n = 0; n < kHeadDim / 8; ++n)
-      parts[(n * kWarps + warp) * 32 + lane] = {part.x[n][0], part.x[n][1], part.x[n][2], part.x[n][3]};
+    for (int first = 0; first < kHeadDim / 8; first += kHeadDim / 16) {
+      Part part = {};
+      add(part, first);
+      TTT_UNROLL
+      for (int n = 0; n < kHeadDim / 16; ++n)
+        parts[((first + n) * kWarps + warp) * 32 + lane] = {part.x[n][0], part.x[n][1], part.x[n][2], part.x[n][3]};
+    }
     sync_block();
     TTT_UNROLL
     for (int w = 0; w < kWarps; ++w) {
       const Accumulator a = parts[(warp * kWarps + w) * 32 + lane];
       TTT_UNROLL
-      for (int x = 0; x < 4; ++x) own.x[0][x] += a.x[x];
+      for (int x = 0; x < 4; ++x) y.x[0][x] += a.x[x];
+    }
+  }
+  // part += Y W2, Y W1^T, Y hidden;  part += A Y, A [16,16].
+  TTT_DEVICE static void add_product(Part& part, const HiddenWords& y, const W2& w2, int first) {
+    w2.template add_product_transposed<1>(
+        {&part}, [&](int slice, FragmentA<kPlanes>(&a)[1]) { a[0] = y.a(slice); }, first);
+  }
+  TTT_DEVICE static void add_product(Part& part, const HiddenWords& y, const W1& w1, int first) {
+    w1.add_product(
+        part, [&](int slice) { return y.a(slice); }, first);
+  }
+  TTT_DEVICE static void add_product(Part& part, const FragmentA<kPlanes>& a, const Operand& y, int first) {
+    TTT_UNROLL
+    for (int n = 0; n < kHeadDim / 16; n += 2) {
+      FragmentB<kPlanes> columns[2];
+      y.b(0, 8 * (first + n), columns);
+      multiply_add(part.x[n], a, columns[0]);
+      multiply_add(part.x[n + 1], a, columns[1]);
     }
   }
 
@@ -130,15 +155,6 @@ struct TttMlpBlock : TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperan
   TTT_DEVICE static void add_product(Hidden& x, const FragmentA<kPlanes>& a, const HiddenWords& y) {
     TTT_UNROLL
     for (int j = 0; j < kHiddenTiles; ++j) multiply_add(x.x[j], a, y.b(j));
-  }
-  TTT_DEVICE static void add_product(Part& x, const FragmentA<kPlanes>& a, const Operand& y) {
-    TTT_UNROLL
-    for (int n = 0; n < kHeadDim / 8; n += 2) {
-      FragmentB<kPlanes> columns[2];
-      y.b(0, 8 * n, columns);
-      multiply_add(x.x[n], a, columns[0]);
-      multiply_add(x.x[n + 1], a, columns[1]);
-    }
   }
 
   // --- the state ---

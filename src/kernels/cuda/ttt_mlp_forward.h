@@ -72,10 +72,7 @@ struct TttMlpForwardBlock
     // Z2 = X2 W2 + c2 -> G2
     Own z2;
     state.c2.broadcast(z2);
-    Part part = {};
-    state.w2.template add_product_transposed<1>({&part},
-                                                [&](int slice, FragmentA<kPlanes>(&a)[1]) { a[0] = x2.a(slice); });
-    this->add_parts(part, z2);
+    this->add_parts(z2, [&](Part& part, int first) { this->add_product(part, x2, state.w2, first); });
     this->inner_gradient(this->staged(m, 1), this->staged(m, 2), z2);
     const RoundedColumns<kPlanes, kTiles> g2 = RoundedColumns<kPlanes, kTiles>::of(z2);
     this->share(g2, g2_rows);
@@ -92,13 +89,13 @@ struct TttMlpForwardBlock
     // Zq2 = Xq2 W2 + c2 - N2 G2
     float a2[2][4] = {};
     this->add_scores(a2, xq2, x2);
-    part = {};
-    state.w2.template add_product_transposed<1>({&part},
-                                                [&](int slice, FragmentA<kPlanes>(&a)[1]) { a[0] = xq2.a(slice); });
-    this->add_product(part, this->minus_dual_mask(a2, sigma, this->one_in_parts()).a(), g2_rows);
+    const Quarters minus_n2 = this->minus_dual_mask(a2, sigma, this->one_in_parts());
     Own zq2;
     state.c2.broadcast(zq2);
-    this->add_parts(part, zq2);
+    this->add_parts(zq2, [&](Part& part, int first) {
+      this->add_product(part, xq2, state.w2, first);
+      this->add_product(part, minus_n2.a(), g2_rows, first);
+    });
 
     const std::int64_t whole = this->whole_mini_batches();
     if (m < whole) {

@@ -66,18 +66,18 @@ struct FastWeights {
     }
   }
 
-  // out[i] += A_i S^T [16,kRows]. rows(slice, fragments): columns 16 slice.. of A_0 to A_n-1.
-  template <int n, class Rows>
-  TTT_DEVICE void add_product_transposed(OwnColumns<kRows / 8>* const (&out)[n], const Rows& rows) const {
+  // out[i] += columns 8 first.. of A_i S^T [16,kRows]. rows(slice, fragments): columns 16 slice.. of A_0 to A_n-1.
+  template <int n, int kOut, class Rows>
+  TTT_DEVICE void add_product_transposed(OwnColumns<kOut>* const (&out)[n], const Rows& rows, int first = 0) const {
     TTT_UNROLL
     for (int slice = 0; slice < kCols / 16; ++slice) {
       FragmentA<kPlanes> a[n];
       rows(slice, a);
       TTT_UNROLL
-      for (int m = 0; m < kRows / 16; ++m) {
+      for (int m = 0; m < kOut / 2; ++m) {
         float low[4], high[4];
-        tiles.get(m, 2 * slice, low);
-        tiles.get(m, 2 * slice + 1, high);
+        tiles.get(first / 2 + m, 2 * slice, low);
+        tiles.get(first / 2 + m, 2 * slice + 1, high);
         TTT_UNROLL
         for (int half = 0; half < 2; ++half) {
           const FragmentB<kPlanes> b = fragment_b(round_to_word<kPlanes>(low[2 * half], low[2 * half + 1]),
@@ -88,16 +88,16 @@ struct FastWeights {
       }
     }
   }
-  // out += A S [16,kCols]. rows(slice): columns 16 slice.. of A.
-  template <class Rows>
-  TTT_DEVICE void add_product(OwnColumns<kCols / 8>& out, const Rows& rows) const {
+  // out += columns 8 first.. of A S [16,kCols]. rows(slice): columns 16 slice.. of A.
+  template <int kOut, class Rows>
+  TTT_DEVICE void add_product(OwnColumns<kOut>& out, const Rows& rows, int first = 0) const {
     TTT_UNROLL
     for (int slice = 0; slice < kRows / 16; ++slice) {
       const FragmentA<kPlanes> a = rows(slice);
       TTT_UNROLL
-      for (int n = 0; n < kCols / 8; ++n) {
+      for (int n = 0; n < kOut; ++n) {
         float c[4];
-        tiles.get(slice, n, c);
+        tiles.get(slice, first + n, c);
         multiply_add(
             out.x[n], a,
             fragment_b(transpose(round_to_word<kPlanes>(c[0], c[1])), transpose(round_to_word<kPlanes>(c[2], c[3]))));
