@@ -70,7 +70,7 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
   }
 
   // Hidden matrices of the mini-batch that are not in registers all the time: a thread's values in scratch memory.
-  enum Parked { kX2, kB, kG1, kZq1, kXq2, kU1, kDg1, kDb, kParked };
+  enum Parked { kX2, kB, kG1, kZq1, kXq2, kU1, kDz1, kDb, kParked };
   TTT_DEVICE Element* parking(int which) const {
     return reinterpret_cast<Element*>(args.scratch + block_in_grid() * kScratchFloats + 2 * Base::kStateFloats) +
            which * Base::kKeptElements;
@@ -79,17 +79,6 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
   TTT_DEVICE Hidden parked(Parked which) const { return this->values_of(this->load_kept(parking(which))); }
   TTT_DEVICE HiddenWords parked_words(Parked which) const { return this->operand_of(this->load_kept(parking(which))); }
   TTT_DEVICE Hidden z1(std::int64_t m) const { return this->values_of(this->load_kept(this->z1_of(args.z1, m))); }
-
-  // dZ1 = dG1 (.) B (.) phi''(Z1) + dX2 (.) phi'(Z1)
-  TTT_DEVICE static Hidden input_gradient(const Hidden& z, const Hidden& dx, const Hidden& dg, const Hidden& b) {
-    Hidden dz;
-    TTT_UNROLL
-    for (int i = 0; i < 4 * kHiddenTiles; ++i) {
-      const Gelu gelu(z.x[i / 4][i % 4]);
-      dz.x[i / 4][i % 4] = dg.x[i / 4][i % 4] * b.x[i / 4][i % 4] * gelu.second() + dx.x[i / 4][i % 4] * gelu.first();
-    }
-    return dz;
-  }
 
   // -N of a rounded A.
   TTT_DEVICE Quarters minus_mask_of(const Quarters& a, float one, float sigma) const {
@@ -234,14 +223,16 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     add_dots(minus_de, parked(kG1), dg1);
     scale_rows(dg1, minus_e);
     this->add_product(dg1, minus_mask_of(a1, 1, sigma).a_transposed(), u1);
-    park(kDg1, dg1);
 
-    // dG2 = -N2^T U2 - e (.) (X2 dW2' + dc2') + dB W2,  dB = dG1 (.) phi'(Z1)
+    // dB = dG1 (.) phi'(Z1);  dZ1 = dG1 (.) B (.) phi''(Z1), so far
+    const HiddenWords db = HiddenWords::of(this->product(dg1, this->gelu_slope(z1(m))));
+    park(kDb, db.values());
+    park(kDz1, this->product(this->product(dg1, parked(kB)), this->gelu_curvature(z1(m))));
+
+    // dG2 = -N2^T U2 - e (.) (X2 dW2' + dc2') + dB W2
     Own gam;
     dstate.c2.broadcast(gam);
     scale_rows(gam, minus_e);
-    const HiddenWords db = HiddenWords::of(this->product(dg1, this->gelu_slope(z1(m))));
-    park(kDb, db.values());
     this->add_parts(gam, [&](Part& part, int first) {
       this->add_product(part, db, state.w2, first);
       this->add_product(part, HiddenWords::scaled(parked(kX2), minus_e), dstate.w2, first);
@@ -302,14 +293,14 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     });
     this->store_rows(rows().dq, args.dq.row, m, dq);
 
-    // dX2 = dA2^T Xq2 - e (.) R2 + dZ2 W2^T,  R2 = G2 dW2'^T;  dZ1 = dG1 (.) B (.) phi''(Z1) + dX2 (.) phi'(Z1)
+    // dX2 = dA2^T Xq2 - e (.) R2 + dZ2 W2^T,  R2 = G2 dW2'^T;  dZ1 += dX2 (.) phi'(Z1)
     Hidden dx2 = {};
     dstate.w2.add_product(dx2, [&](int slice) { return g2.a(0, 16 * slice); });
     add_dots(minus_de, parked(kX2), dx2);
     scale_rows(dx2, minus_e);
     this->add_product(dx2, da2.a_transposed(), parked_words(kXq2));
     state.w2.add_product(dx2, [&](int slice) { return dz2_rows.a(0, 16 * slice); });
-    const HiddenWords dz1 = HiddenWords::of(input_gradient(z1(m), dx2, parked(kDg1), parked(kB)));
+    const HiddenWords dz1 = HiddenWords::of(this->sum(parked(kDz1), this->product(dx2, this->gelu_slope(z1(m)))));
     learning_rates(sigma, dsigma, ds, minus_de);
     sync_block();
     if (thread_in_block() < this->rows_in(m)) args.dsigma[p() * in.time + m * kMiniBatch + lane] = sum_of_rates();

@@ -124,6 +124,15 @@ struct TttMlpBlock : TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperan
   TTT_DEVICE static Hidden gelu_slope(const Hidden& z) {
     return map(z, [](float x) { return Gelu(x).first(); });
   }
+  TTT_DEVICE static Hidden gelu_curvature(const Hidden& z) {
+    return map(z, [](float x) { return Gelu(x).second(); });
+  }
+  TTT_DEVICE static Hidden sum(const Hidden& x, const Hidden& y) {
+    Hidden z;
+    TTT_UNROLL
+    for (int i = 0; i < 4 * kHiddenTiles; ++i) z.x[i / 4][i % 4] = x.x[i / 4][i % 4] + y.x[i / 4][i % 4];
+    return z;
+  }
   TTT_DEVICE static Hidden product(const Hidden& x, const Hidden& y) {
     Hidden z;
     TTT_UNROLL
