@@ -208,6 +208,25 @@ struct TttBlock {
         z.x[j][x] = project<kHeadDim>(h.x[j][x], z.x[j][x], r[0][x / 2], sums[x / 2][0], sums[x / 2][1]);
     }
   }
+  // Of columns 8 j + pair + x, summed over the lanes that hold them: to lane t (mod 16) that of column t.
+  TTT_DEVICE float sum_by_column(const float (&x)[2][2]) const {
+    float of[2][2];
+    TTT_UNROLL
+    for (int i = 0; i < 4; ++i) of[i / 2][i % 2] = shuffle(sum_over_column(x[i / 2][i % 2]), lane % 8 / 2);
+    const float low = lane % 2 == 0 ? of[0][0] : of[0][1], high = lane % 2 == 0 ? of[1][0] : of[1][1];
+    return lane % 16 < 8 ? low : high;
+  }
+  // Of rows `row` and `row` + 8, the same in a quad: to lane t (mod 16) that of row t.
+  TTT_DEVICE float by_row(float low, float high) const {
+    const float upper = shuffle(low, lane % 8 * 4), lower = shuffle(high, lane % 8 * 4);
+    return lane % 16 < 8 ? upper : lower;
+  }
+  // The sum over lanes 0..15, and again over 16..31.
+  TTT_DEVICE static float sum_over_rows(float x) {
+    TTT_UNROLL
+    for (int mask = 1; mask < kMiniBatch; mask *= 2) x += shuffle_xor(x, mask);
+    return x;
+  }
   // e of rows `row` and `row` + 8.
   TTT_DEVICE void last_rates(float sigma, float (&e)[2]) const {
     e[0] = scale(kMiniBatch - 1) * shuffle(sigma, row), e[1] = scale(kMiniBatch - 1) * shuffle(sigma, row + 8);
