@@ -61,7 +61,8 @@ class KernelTable {
   X(selective_scan)            \
   X(swiglu)                    \
   X(ttt_decode)                \
-  X(ttt_linear)
+  X(ttt_linear)                \
+  X(ttt_mlp)
 
 #define TTT_DECLARE_FAMILY(name) void add_##name(KernelTable& table);
 #define TTT_ADD_FAMILY(name) add_##name(table);

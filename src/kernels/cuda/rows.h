@@ -14,6 +14,47 @@ struct OwnColumns {
   float x[kTiles][4];
 };
 
+// A warp's part of 16 rows as operands of products: words [tile][row half].
+template <int kPlanes, int kTiles>
+struct RoundedColumns {
+  Word<kPlanes> word[kTiles][2];
+
+  TTT_DEVICE static RoundedColumns of(const OwnColumns<kTiles>& x) { return scaled(x, {1, 1}); }
+  // Rows g times factors.x, rows g + 8 times factors.y.
+  TTT_DEVICE static RoundedColumns scaled(const OwnColumns<kTiles>& x, const Two& factors) {
+    RoundedColumns out;
+    TTT_UNROLL
+    for (int j = 0; j < kTiles; ++j) {
+      out.word[j][0] = round_to_word<kPlanes>(factors.x * x.x[j][0], factors.x * x.x[j][1]);
+      out.word[j][1] = round_to_word<kPlanes>(factors.y * x.x[j][2], factors.y * x.x[j][3]);
+    }
+    return out;
+  }
+  TTT_DEVICE OwnColumns<kTiles> values() const {
+    OwnColumns<kTiles> out;
+    TTT_UNROLL
+    for (int j = 0; j < kTiles; ++j) {
+      const Two upper = values_of(word[j][0]), lower = values_of(word[j][1]);
+      out.x[j][0] = upper.x, out.x[j][1] = upper.y, out.x[j][2] = lower.x, out.x[j][3] = lower.y;
+    }
+    return out;
+  }
+
+  // The A fragment of columns 16 slice..; of the transpose's rows 16 m...
+  TTT_DEVICE FragmentA<kPlanes> a(int slice = 0) const {
+    return fragment_a(word[2 * slice][0], word[2 * slice][1], word[2 * slice + 1][0], word[2 * slice + 1][1]);
+  }
+  TTT_DEVICE FragmentA<kPlanes> a_transposed(int m = 0) const {
+    return fragment_a(transpose(word[2 * m][0]), transpose(word[2 * m + 1][0]), transpose(word[2 * m][1]),
+                      transpose(word[2 * m + 1][1]));
+  }
+  // The B fragment of columns 8 j..; of the transpose's rows 16 slice.., columns 8 i...
+  TTT_DEVICE FragmentB<kPlanes> b(int j) const { return fragment_b(transpose(word[j][0]), transpose(word[j][1])); }
+  TTT_DEVICE FragmentB<kPlanes> b_transposed(int slice, int i) const {
+    return fragment_b(word[2 * slice][i], word[2 * slice + 1][i]);
+  }
+};
+
 // The sum over the four lanes that hold a row.
 TTT_DEVICE float sum_over_quad(float x) {
   x += shuffle_xor(x, 1);

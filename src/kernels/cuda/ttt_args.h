@@ -51,9 +51,9 @@ struct TttInputs {
 template <class Element>
 struct TttLinearForward {
   TttInputs<Element> in;
-  const float* w = nullptr;   // [H,K,K]; of_sequences: of p [K,K]
-  const float* b = nullptr;   // [H,K]; of_sequences: of p [K]
-  bool of_sequences = false;  // w and b are each sequence's own, as after its tokens so far
+  const float* w = nullptr;   // [H,K,K]; with own_start of p [K,K]
+  const float* b = nullptr;   // [H,K]; with own_start of p [K]
+  bool own_start = false;    // every sequence starts from weights of its own: the prefill of a longer one
   HeadRows<Element> o;
   // For the backward pass; null: not wanted.
   Element* g = nullptr;  // [B*H,T,K]  G as the products took it
@@ -62,8 +62,8 @@ struct TttLinearForward {
   float* states = nullptr;
   std::int64_t segment = 1;
   // The state after the last whole mini-batch, or w and b, which these may be themselves; null: not wanted.
-  float* final_w = nullptr;  // of p [K,K]
-  float* final_b = nullptr;  // of p [K]
+  float* end_w = nullptr;  // of p [K,K]
+  float* end_b = nullptr;  // of p [K]
 
   std::string shape() const { return in.shape(); }
 };

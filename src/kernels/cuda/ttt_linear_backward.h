@@ -325,32 +325,10 @@ struct TttLinearBackwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 5, 3, 
   // have the same numbers; the first one stores them. minus_de: -de of this lane's rows.
   TTT_DEVICE void learning_rates(std::int64_t m, float sigma, float (&dsigma)[2][2], float (&ds)[2],
                                  const float (&minus_de)[2][1]) {
-    // Columns 8 j + pair + x summed over the rows: the same in all lanes of equal `pair`. Of these the lane of row t
-    // needs column t.
-    float own = 0;
-    TTT_UNROLL
-    for (int j = 0; j < 2; ++j) {
-      TTT_UNROLL
-      for (int x = 0; x < 2; ++x) {
-        const float sum = sum_over_column(dsigma[j][x]);
-        TTT_UNROLL
-        for (int t = 0; t < 4; ++t) {
-          const float of_column = shuffle(sum, t);
-          own = lane % kMiniBatch == 8 * j + 2 * t + x ? of_column : own;
-        }
-      }
-    }
-    // Rows `row` and `row` + 8, the same in a quad: lane t (mod 16) needs row t.
-    const float ds_low = sum_over_quad(ds[0]), ds_high = sum_over_quad(ds[1]);
-    const int source = lane % 8 * 4;
-    const float low = shuffle(ds_low, source), high = shuffle(ds_high, source);
-    const float de_low = shuffle(minus_de[0][0], source), de_high = shuffle(minus_de[1][0], source);
-    const bool upper = lane % kMiniBatch < 8;
-    const float de = upper ? -de_low : -de_high;
-    dscale += upper ? low : high;
-    float of_last = sigma * de;  // summed over lanes 0..15, and again over 16..31
-    TTT_UNROLL
-    for (int mask = 1; mask < kMiniBatch; mask *= 2) of_last += shuffle_xor(of_last, mask);
+    const float own = this->sum_by_column(dsigma);
+    dscale += this->by_row(sum_over_quad(ds[0]), sum_over_quad(ds[1]));
+    const float de = -this->by_row(minus_de[0][0], minus_de[1][0]);
+    const float of_last = this->sum_over_rows(sigma * de);
     if (lane % kMiniBatch == kMiniBatch - 1) dscale += of_last;
     if (thread_in_block() < this->rows_in(m))
       args.dsigma[p() * in.time + m * kMiniBatch + lane] = own + this->scale(kMiniBatch - 1) * de;

@@ -28,7 +28,7 @@ struct TttLinearForwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 3, 2, 3
       rows() = {this->rows_of_head(in.q), this->rows_of_head(in.k), this->rows_of_head(in.v),
                 this->rows_of_head(args.o), this->rows_of_head(in.sigma)};
     sync_block();
-    const std::int64_t start = args.of_sequences ? this->p() : this->head();
+    const std::int64_t start = args.own_start ? this->p() : this->head();
     this->load(args.w + start * kHeadDim * kHeadDim, state);
     this->load(args.b + start * kHeadDim, c);
   }
@@ -44,32 +44,12 @@ struct TttLinearForwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 3, 2, 3
     close_copies();
   }
 
-  // z: Z -> G = r * P(H; xh), H = gain (.) (gain xh + bias - (V - K)).
-  TTT_DEVICE void inner_gradient(const Rows& k, const Rows& v, Own& z) {
-    float r[1][2], sums[2][2];
-    normalise<kHeadDim, kTiles>(exchange, r, z);
-    Own h;
-    TTT_UNROLL
-    for (int j = 0; j < kTiles; ++j) {
-      TTT_UNROLL
-      for (int x = 0; x < 4; ++x) h.x[j][x] = gain(j, x) * this->difference(k, v, z, j, x);
-    }
-    sum_rows<2, kTiles>(exchange, sums,
-                        [&](int j, int x, float(&own)[2]) { own[0] += h.x[j][x], own[1] += h.x[j][x] * z.x[j][x]; });
-    TTT_UNROLL
-    for (int j = 0; j < kTiles; ++j) {
-      TTT_UNROLL
-      for (int x = 0; x < 4; ++x)
-        z.x[j][x] = project<kHeadDim>(h.x[j][x], z.x[j][x], r[0][x / 2], sums[x / 2][0], sums[x / 2][1]);
-    }
-  }
-
   TTT_DEVICE void mini_batch(std::int64_t m, float sigma) {
     const Operand q = this->operand(m, 0), k = this->operand(m, 1);
     Own z, zq;
     float a[2][4];
     this->products(q, k, state, c, z, zq, a);
-    inner_gradient(this->staged(m, 1), this->staged(m, 2), z);
+    this->inner_gradient(this->staged(m, 1), this->staged(m, 2), z);
 
     // G and -e G, rounded; G's words transposed are B fragments.
     Word<kPlanes> g[kTiles][2], eg[kTiles][2];
@@ -133,9 +113,9 @@ struct TttLinearForwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 3, 2, 3
       next_sigma = this->sigma_of(rows().sigma, m + 1);
       mini_batch(m, sigma);
     }
-    if (args.final_w == nullptr) return;
-    this->store(state, args.final_w + this->p() * kHeadDim * kHeadDim);
-    this->store(c, args.final_b + this->p() * kHeadDim);
+    if (args.end_w == nullptr) return;
+    this->store(state, args.end_w + this->p() * kHeadDim * kHeadDim);
+    this->store(c, args.end_b + this->p() * kHeadDim);
   }
 };
 

@@ -188,6 +188,8 @@ bool in_shared(const void* p, std::size_t bytes) {
   return at >= block->shared && at + bytes <= block->memory.data() + block->memory.size();
 }
 
+void do_nothing(void* const*) {}
+
 struct Shuffle {
   float value;
   int lane;  // to read
@@ -329,6 +331,10 @@ int blocks_in_grid() {
 }
 void sync_block() {
   pause(State::kAtBlock);
+}
+void sync_warp() {
+  int nothing = 0;
+  meet(do_nothing, nothing);
 }
 
 float shuffle_xor(float x, int mask) {

@@ -46,6 +46,8 @@ int thread_in_block();
 int block_in_grid();
 int blocks_in_grid();
 void sync_block();
+// What lanes of the warp have written before it, in shared or global memory, all of them read after it; all lanes.
+void sync_warp();
 // x, of which the compiler does not know that it is the same at each turn of a loop: what is computed from it is then
 // computed in the loop, and takes no registers beside it.
 inline int recomputed(int x) {

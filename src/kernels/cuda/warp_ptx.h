@@ -25,6 +25,9 @@ TTT_DEVICE int blocks_in_grid() {
 TTT_DEVICE void sync_block() {
   __syncthreads();
 }
+TTT_DEVICE void sync_warp() {
+  __syncwarp();
+}
 
 TTT_DEVICE float shuffle_xor(float x, int mask) {
   return __shfl_xor_sync(0xffffffffu, x, mask);
