@@ -52,9 +52,12 @@ struct ConvRopeFunction : torch::autograd::Function<ConvRopeFunction> {
     const at::Tensor dx_BTD = at::empty_like(x_BTD);
     const auto d = on_cuda::conv_rope_backward(dq_BHTK, dk_BHTK, x_BTD, q_weight_WD, k_weight_WD, window_BWD,
                                                {saved[4], saved[5]}, context->saved_data["offset"].toInt(), dx_BTD);
-    return {dx_BTD,         channels_first(d.q.weight_WD), d.q.bias_D,   channels_first(d.k.weight_WD),
-            d.k.bias_D,     at::Tensor(),                  at::Tensor(), at::Tensor(),
-            at::Tensor(),   at::Tensor(),                  at::Tensor()};
+    return {dx_BTD,       channels_first(d.q.weight_WD),
+            d.q.bias_D,   channels_first(d.k.weight_WD),
+            d.k.bias_D,   at::Tensor(),
+            at::Tensor(), at::Tensor(),
+            at::Tensor(), at::Tensor(),
+            at::Tensor()};
   }
 };
 

@@ -171,7 +171,8 @@ at::Tensor selective_scan(const ScanInputs& in, const at::Tensor& A_NE, const at
   const auto options = in.x_BTE.options();
   const Workspace work(p.in, options);
   const at::Tensor y_BTE = at::empty_like(in.x_BTE);
-  if (starts != nullptr) *starts = at::empty({p.in.sequences, p.in.chunks(), kernels::kScanStates, p.in.channels}, options);
+  if (starts != nullptr)
+    *starts = at::empty({p.in.sequences, p.in.chunks(), kernels::kScanStates, p.in.channels}, options);
   p.h = data_of<const float>(h_BNE), p.h_end = data_of<float>(h_BNE), p.y = data_of<float>(y_BTE);
   p.starts = starts == nullptr ? nullptr : data_of<float>(*starts);
   p.work = work.pointers();

@@ -50,8 +50,7 @@ at::Tensor linear_forward(const TttInputs& inputs, const TttWeights& initial, Tt
   p.o = head_rows<Element>(o);
   if (saved != nullptr) {
     const at::Tensor g = call.empty({call.B, call.H, call.T, call.K});
-    const at::Tensor states =
-        call.empty_floats({call.B, call.H, call.segments(kLinearSegment), (call.K + 1) * call.K});
+    const at::Tensor states = call.empty_floats({call.B, call.H, call.segments(kLinearSegment), (call.K + 1) * call.K});
     p.g = data_of<Element>(g), p.states = data_of<float>(states), p.segment = kLinearSegment;
     *saved = {g, states};
   }

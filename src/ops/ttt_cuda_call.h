@@ -59,9 +59,7 @@ class CudaTttCall {
   at::Device device() const { return q_.device(); }
 
   std::int64_t mini_batches() const { return (T + kernels::cuda::kMiniBatch - 1) / kernels::cuda::kMiniBatch; }
-  std::int64_t segments(std::int64_t segment) const {
-    return (T / kernels::cuda::kMiniBatch + segment - 1) / segment;
-  }
+  std::int64_t segments(std::int64_t segment) const { return (T / kernels::cuda::kMiniBatch + segment - 1) / segment; }
 
   const std::int64_t B, H, T, K;
 

@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "base/error.h"
+#include "ops/cuda_target.h"
 
 namespace ttt {
 

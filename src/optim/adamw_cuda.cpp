@@ -35,8 +35,8 @@ const void* DeviceTable::get(const void* data, std::size_t bytes, at::Device dev
   if (on_device_.defined() && sent_.size() == bytes && std::memcmp(sent_.data(), begin, bytes) == 0)
     return on_device_.const_data_ptr();
   sent_.assign(begin, begin + bytes);
-  const at::Tensor host = at::empty({static_cast<std::int64_t>(bytes)},
-                                    at::TensorOptions(at::kByte).pinned_memory(device.is_cuda()));
+  const at::Tensor host =
+      at::empty({static_cast<std::int64_t>(bytes)}, at::TensorOptions(at::kByte).pinned_memory(device.is_cuda()));
   std::memcpy(host.mutable_data_ptr(), begin, bytes);
   on_device_ = host.to(device, /*non_blocking=*/true);
   return on_device_.const_data_ptr();
@@ -72,7 +72,8 @@ void CudaAdamW::step(const std::vector<Item>& items, std::int64_t update, const 
   const std::vector<cuda::TensorChunk> chunks = cuda::chunks_of(sizes_of(gradients));
   const auto t = static_cast<double>(update);
   const std::vector<cuda::BiasCorrections> corrections = {
-      {static_cast<float>(1 - std::pow(config_.beta1, t)), static_cast<float>(std::sqrt(1 - std::pow(config_.beta2, t)))}};
+      {static_cast<float>(1 - std::pow(config_.beta1, t)),
+       static_cast<float>(std::sqrt(1 - std::pow(config_.beta2, t)))}};
   cuda::AdamWUpdate<float> p;
   p.gradients = gradients_.get(pointers_of(gradients), device_), p.tensors = tensors_.get(tensors, device_);
   p.groups = groups_.get(groups, device_);

@@ -156,7 +156,9 @@ TYPED_TEST(CudaTttMlp, AgreesWithTheReference) {
     const double tolerance = kTolerance<typename TypeParam::Element>;
     EXPECT_LE(relative_error(call.o.values(), o), tolerance);
     EXPECT_EQ(call.forward_counts.bank_conflicts, 0);
-    if (getenv("TTT_P")) printf("T %ld o error %.3g products %ld barriers %ld\n", long(time), relative_error(call.o.values(), o), call.forward_counts.products, call.forward_counts.block_barriers);
+    if (getenv("TTT_P"))
+      printf("T %ld o error %.3g products %ld barriers %ld\n", long(time), relative_error(call.o.values(), o),
+             call.forward_counts.products, call.forward_counts.block_barriers);
 
     TttCase right = c;  // its fields overwritten with the gradients
     ttt_mlp_backward_reference(sizes, c.pointers(), c.grad_o.data(), right.gradients());
@@ -166,7 +168,9 @@ TYPED_TEST(CudaTttMlp, AgreesWithTheReference) {
       if (getenv("TTT_P")) printf("  %s %.3g", name.c_str(), relative_error(gradient, right.named(name)));
     }
     EXPECT_EQ(call.backward_counts.bank_conflicts, 0);
-    if (getenv("TTT_P")) printf("\n backward products %ld barriers %ld\n", call.backward_counts.products, call.backward_counts.block_barriers);
+    if (getenv("TTT_P"))
+      printf("\n backward products %ld barriers %ld\n", call.backward_counts.products,
+             call.backward_counts.block_barriers);
   }
 }
 

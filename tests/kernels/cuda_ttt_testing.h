@@ -86,10 +86,9 @@ struct TttCase {
   }
   const std::vector<double>& named(const std::string& name) const {
     static const std::map<std::string, std::vector<double> TttCase::*> fields = {
-        {"q", &TttCase::q},         {"k", &TttCase::k},         {"v", &TttCase::v},
-        {"sigma", &TttCase::sigma}, {"scale", &TttCase::scale}, {"gain", &TttCase::gain},
-        {"bias", &TttCase::bias},   {"w1", &TttCase::w1},       {"b1", &TttCase::b1},
-        {"w2", &TttCase::w2},       {"b2", &TttCase::b2}};
+        {"q", &TttCase::q},         {"k", &TttCase::k},       {"v", &TttCase::v},       {"sigma", &TttCase::sigma},
+        {"scale", &TttCase::scale}, {"gain", &TttCase::gain}, {"bias", &TttCase::bias}, {"w1", &TttCase::w1},
+        {"b1", &TttCase::b1},       {"w2", &TttCase::w2},     {"b2", &TttCase::b2}};
     return this->*fields.at(name);
   }
 };

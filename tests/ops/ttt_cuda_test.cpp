@@ -44,7 +44,7 @@ class CudaRow : public ::testing::TestWithParam<TttKind> {
   const testing::PoisonedMemory poison_;
   const EmulatedGpu gpu_{kernels::cuda::emulated::kernels()};
 };
-INSTANTIATE_TEST_SUITE_P(TttKernels, CudaRow, ::testing::Values(TttKind::kLinear),
+INSTANTIATE_TEST_SUITE_P(TttKernels, CudaRow, ::testing::Values(TttKind::kLinear, TttKind::kMlp),
                          [](const auto& p) { return p.param == TttKind::kLinear ? "Linear" : "Mlp"; });
 
 // Two sequences and heads, of strided and of contiguous tensors, a tail. Products of bf16 operands round by 2^-9; fp32

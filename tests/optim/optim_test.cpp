@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "base/error.h"
+#include "kernels/cuda/kernel_table.h"
+#include "ops/cuda_target.h"
 #include "optim/adamw.h"
 #include "optim/schedule.h"
 #include "support/golden.h"
@@ -75,6 +77,8 @@ void compare_with_plain(torch::ScalarType type, double tolerance) {
 TEST(AdamW, FollowsTheFormula) {
   compare_with_plain(torch::kFloat, 3e-6);
   compare_with_plain(torch::kDouble, 1e-12);
+  const EmulatedGpu gpu(kernels::cuda::emulated::kernels());
+  compare_with_plain(torch::kFloat, 3e-6);
 }
 
 TEST(AdamW, DecayTouchesMatricesAlone) {
@@ -181,7 +185,20 @@ TEST(AdamW, StateGoesOnExactly) {
 
 // What processes that step a part each (ZeRO-1) do together is what one optimizer does, bit for bit where parts begin
 // at multiples of 16 elements; and its whole state is cut up in loading.
-TEST(AdamW, PartsStepAsTheWhole) {
+// With and without a GPU.
+class AdamWParts : public ::testing::TestWithParam<bool> {
+ protected:
+  void SetUp() override {
+    if (GetParam()) gpu_.emplace(kernels::cuda::emulated::kernels());
+  }
+
+ private:
+  std::optional<EmulatedGpu> gpu_;
+};
+INSTANTIATE_TEST_SUITE_P(Places, AdamWParts, ::testing::Bool(),
+                         [](const auto& p) { return p.param ? "OnEmulatedGpu" : "OnCpu"; });
+
+TEST_P(AdamWParts, StepAsTheWhole) {
   torch::manual_seed(5);
   const NamedParameters whole = {{"a.weight", leaf(torch::randn({37, 5}))}, {"norm.weight", leaf(torch::randn({23}))}};
   const NamedParameters parts = {{"a.weight", leaf(whole[0].second.detach())},
@@ -222,6 +239,29 @@ TEST(Clipping, ScalesByTheGlobalNorm) {
     const double scale = max_norm > 0 ? std::min(1.0, max_norm / 13.0) : 1.0;
     EXPECT_NEAR(a.grad()[1].item<double>(), 4.0 * scale, 1e-6);
     EXPECT_NEAR(b.grad()[0].item<double>(), 12.0 * scale, 1e-6);
+  }
+}
+
+// On a GPU the step scales the gradients: as if they had been scaled before, for tensors of several chunks too.
+TEST(Clipping, IsPartOfTheStepOnAGpu) {
+  for (const double max_norm : {0.0, 1.0, 1e4}) {
+    torch::manual_seed(9);
+    const torch::Tensor weight = torch::randn({70, 1000}), bias = torch::randn({7});
+    const torch::Tensor d_weight = torch::randn({70, 1000}), d_bias = torch::randn({7});
+    const auto step = [&](double limit, const torch::Tensor& first, const torch::Tensor& second) {
+      const NamedParameters parameters = {{"a.weight", leaf(weight)}, {"a.bias", leaf(bias)}};
+      AdamW optimizer(parameters, OptimConfig());
+      parameters[0].second.mutable_grad() = first.clone();
+      parameters[1].second.mutable_grad() = second.clone();
+      const double norm = optimizer.clip_gradients(limit);
+      optimizer.step(1e-2);
+      return std::tuple{norm, torch::cat({parameters[0].second.detach().flatten(), parameters[1].second.detach()})};
+    };
+    const auto [expected_norm, expected] = step(max_norm, d_weight, d_bias);
+    const EmulatedGpu gpu(kernels::cuda::emulated::kernels());
+    const auto [norm, actual] = step(max_norm, d_weight, d_bias);
+    EXPECT_NEAR(norm / expected_norm, 1, 1e-6);
+    EXPECT_LT((actual - expected).abs().max().item<double>(), 1e-6);
   }
 }
 

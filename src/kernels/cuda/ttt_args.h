@@ -51,8 +51,8 @@ struct TttInputs {
 template <class Element>
 struct TttLinearForward {
   TttInputs<Element> in;
-  const float* w = nullptr;   // [H,K,K]; with own_start of p [K,K]
-  const float* b = nullptr;   // [H,K]; with own_start of p [K]
+  const float* w = nullptr;  // [H,K,K]; with own_start of p [K,K]
+  const float* b = nullptr;  // [H,K]; with own_start of p [K]
   bool own_start = false;    // every sequence starts from weights of its own: the prefill of a longer one
   HeadRows<Element> o;
   // For the backward pass; null: not wanted.

@@ -104,8 +104,8 @@ torch::Tensor TttMixer::forward(const torch::Tensor& x_BTD, const ForwardContext
   const auto place = decoding ? decoding->inner.num_open : 0;  // of the first token in its mini-batch
   const at::ScalarType wide = wide_type(x_BTD.scalar_type());  // of the inner loop
   const bool bf16 = x_BTD.scalar_type() == at::kBFloat16;
-  const TttShape shape{
-      x_BTD.size(0), num_heads_, x_BTD.size(1), head_dim_, mini_batch_, x_BTD.scalar_type(), x_BTD.device(), bf16};
+  const TttShape shape{x_BTD.size(0), num_heads_,          x_BTD.size(1),  head_dim_,
+                       mini_batch_,   x_BTD.scalar_type(), x_BTD.device(), bf16};
   const at::ScalarType tokens = bf16 && decoding == nullptr && ttt_takes_bf16(kind_, shape) ? at::kBFloat16 : wide;
   const bool wants_stats = context.stats != nullptr && decoding == nullptr;
 
