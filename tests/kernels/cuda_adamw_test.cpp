@@ -23,7 +23,7 @@ TEST(CudaAdamW, ChunksCoverEveryTensor) {
   EXPECT_EQ(covered, sizes);
 }
 
-// Tensors of two groups, aligned and not, with a bf16 copy and without, and the same in double.
+// Tensors of two groups, with a bf16 copy and without, and the same in double.
 template <class Element>
 struct Optimizer {
   struct One {
@@ -32,12 +32,13 @@ struct Optimizer {
     Tensor<Element> gradient;
     std::vector<double> p, m, v;  // as they should be
     int group;
-    One(std::size_t size, bool aligned, int of_group)
-        : parameter(size, aligned),
-          exp_avg(size),
-          exp_avg_sq(size),
-          copy(size),
-          gradient(size, aligned),
+    // misaligned: which of them lies at an odd address, from 1 on.
+    One(std::size_t size, int misaligned, int of_group)
+        : parameter(size, misaligned != 1),
+          exp_avg(size, misaligned != 2),
+          exp_avg_sq(size, misaligned != 3),
+          copy(size, misaligned != 4),
+          gradient(size, misaligned != 5),
           m(size, 0),
           v(size, 0),
           group(of_group) {}
@@ -54,9 +55,9 @@ struct Optimizer {
 
   Optimizer() {
     std::vector<std::int64_t> sizes;
-    for (const auto& [size, aligned] : {std::pair{33000, true}, {1, true}, {1027, true}, {515, false}, {4, true}}) {
+    for (const int size : {33000, 1, 1027, 515, 4, 8, 16, 32, 64}) {
       const int i = static_cast<int>(all.size());
-      One& one = *all.emplace_back(std::make_unique<One>(size, aligned, i % 2));
+      One& one = *all.emplace_back(std::make_unique<One>(size, i - 3, i % 2));
       one.parameter.randomise(10 + i), one.exp_avg.randomise(0, 0, 0), one.exp_avg_sq.randomise(0, 0, 0);
       one.p = one.parameter.values();
       gradients.push_back(one.gradient.data());

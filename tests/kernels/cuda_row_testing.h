@@ -20,8 +20,8 @@ namespace ttt::kernels::cuda {
 template <class Element>
 constexpr double kRowTolerance = sizeof(Element) == 2 ? 4e-3 : 2e-6;
 
-// `size` values of T; at an odd address where not aligned. NaN until they are set, and NaN before and after, which is
-// checked in the end.
+// `size` values of T; at an odd address where not aligned (UBSan finds vectors read from there). NaN until they are
+// set, and NaN before and after, which is checked in the end.
 template <class T>
 class Tensor {
  public:
