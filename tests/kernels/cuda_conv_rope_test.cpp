@@ -2,12 +2,11 @@
 // run by emulated lanes, against loops in double.
 #include <algorithm>
 #include <tuple>
-#include <type_traits>
 
 #include "kernels/cuda/causal_conv.h"
 #include "kernels/cuda/conv_rope.h"
 #include "kernels/cuda/kernel_table.h"
-#include "kernels/cuda_ttt_testing.h"
+#include "kernels/cuda_moved_testing.h"
 
 namespace ttt::kernels::cuda {
 namespace {
@@ -55,37 +54,6 @@ std::vector<double> summed(Buffer<float>& x, std::int64_t by) {
   std::vector<double> sums(by, 0);
   for (std::size_t i = 0; i < x.size(); ++i) sums[i % by] += x[i];
   return sums;
-}
-
-// While it lives, `pointer` points to a copy of its n values that is `by` values off the alignment of vectors.
-template <class T>
-class Moved {
- public:
-  Moved(T*& pointer, std::int64_t n, std::int64_t by) : pointer_(pointer), home_(pointer), n_(n), memory_(n + by) {
-    std::copy_n(home_, n, memory_.data() + by);
-    pointer_ = memory_.data() + by;
-  }
-  Moved(const Moved&) = delete;
-  Moved& operator=(const Moved&) = delete;
-  ~Moved() {
-    if constexpr (!std::is_const_v<T>) std::copy_n(pointer_, n_, home_);
-    pointer_ = home_;
-  }
-
- private:
-  T*& pointer_;
-  T* home_;
-  std::int64_t n_;
-  Buffer<std::remove_const_t<T>> memory_;
-};
-// start() with each pointer moved in turn.
-template <class Start, class... T>
-void start_with_each_moved(const Start& start, std::int64_t n, std::int64_t by, T*&... pointers) {
-  const auto one = [&](auto*& pointer) {
-    const Moved moved(pointer, n, by);
-    start();
-  };
-  (one(pointers), ...);
 }
 
 struct Sizes {
@@ -220,6 +188,7 @@ TYPED_TEST(CudaCausalConv, TakesRowsOfWiderTensors) {
     const Sizes s{2, 9, width};
     ConvCall<TypeParam> call(s, /*has_window=*/false);
     Buffer<TypeParam> x(s.sequences * s.time * row), y(x.size()), dx(x.size());
+    std::fill_n(x.data(), x.size(), TypeParam());
     const auto at = [&](std::int64_t i) { return i / width * row + first + i % width; };
     const auto of = [&](auto* data) { return SequenceRows{data + first, s.time * row, row}; };
     for (std::size_t i = 0; i < call.y.size(); ++i) x[at(i)] = call.x.memory[i];
