@@ -38,12 +38,9 @@ struct RopeBlock {
 
   TTT_DEVICE RopeBlock(const Arguments& arguments, char*) : args(arguments) {}
 
-  // Threads that a token takes.
-  static std::int64_t threads_of_token(const Arguments& args) {
-    return args.head_dim / n * ((args.heads + kHeads - 1) / kHeads);
-  }
   static std::int64_t blocks(const Arguments& args) {
-    const std::int64_t threads = args.sequences * args.time * threads_of_token(args);
+    const std::int64_t of_token = args.head_dim / n * ((args.heads + kHeads - 1) / kHeads);
+    const std::int64_t threads = args.sequences * args.time * of_token;
     TTT_CHECK(threads <= std::numeric_limits<std::int32_t>::max(), "rope: ", args.shape());
     return (threads + kThreads - 1) / kThreads;
   }
@@ -55,9 +52,10 @@ struct RopeBlock {
     const unsigned token = index / of_token, time = static_cast<unsigned>(args.time);
     if (token >= args.sequences * args.time) return;
     const std::int64_t b = token / time, t = token % time;
+    const unsigned position =
+        static_cast<unsigned>(args.table.offset + t) % static_cast<unsigned>(args.table.positions);
     const int k = static_cast<int>(index % vectors) * n, group = static_cast<int>(index % of_token / vectors);
-    const Rotation<n, kDirection> rotation(args.table,
-                                           (args.table.offset + t) % args.table.positions * args.head_dim + k);
+    const Rotation<n, kDirection> rotation(args.table, static_cast<std::int64_t>(position) * args.head_dim + k);
     if constexpr (kDirection == 1) {
       rotate(rotation, group, groups, args.x.data + b * args.x.sequence + t * args.x.row + k, args.head_dim,
              args.y.data + b * args.y.sequence + t * args.y.row + k, args.y.head);

@@ -6,7 +6,7 @@
 namespace ttt::kernels::cuda::TTT_TARGET {
 namespace {
 
-// Whether E and all addresses allow vectors of 16 bytes.
+// Whether E and the addresses allow vectors of 16 bytes; what is written value by value need not be among them.
 template <class... Pointers>
 bool vectors_fit(const ScanInputs& in, Pointers... pointers) {
   const auto aligned = [](const float* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; };
@@ -24,8 +24,7 @@ void forward_in(const ScanForward& p, Stream stream) {
   launch<ScanForwardBlock<true, kVectors>>("selective_scan_forward", p, p.in.blocks(), stream);
 }
 void forward(const ScanForward& p, Stream stream) {
-  if (vectors_fit(p.in, p.h, p.h_end, p.starts, p.y, p.work.carries, p.work.dt_sums))
-    return forward_in<true>(p, stream);
+  if (vectors_fit(p.in, p.h, p.h_end, p.starts, p.work.carries, p.work.dt_sums)) return forward_in<true>(p, stream);
   forward_in<false>(p, stream);
 }
 
@@ -40,8 +39,7 @@ void backward_in(const ScanBackward& p, Stream stream) {
   launch<ScanBackwardBlock<kVectors>>("selective_scan_backward", p, p.in.blocks(), stream);
 }
 void backward(const ScanBackward& p, Stream stream) {
-  if (vectors_fit(p.in, p.starts, p.dy, p.dx, p.d_dt, p.dA, p.dD, p.work.carries, p.work.dt_sums))
-    return backward_in<true>(p, stream);
+  if (vectors_fit(p.in, p.starts, p.dy, p.dA, p.work.carries, p.work.dt_sums)) return backward_in<true>(p, stream);
   backward_in<false>(p, stream);
 }
 
