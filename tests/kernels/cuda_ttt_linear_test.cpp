@@ -80,7 +80,7 @@ struct Call {
     p.in.q = rows_from(p.in.q, first), p.in.k = rows_from(p.in.k, first), p.in.v = rows_from(p.in.v, first);
     p.in.sigma = rows_from(p.in.sigma, first);
     p.w = first == 0 ? w.data() : state_w.data(), p.b = first == 0 ? b.data() : state_b.data();
-    p.of_sequences = first > 0;
+    p.weights_of_p = first > 0;
     p.o = rows_from(o.template rows<Element>(), first), p.final_w = state_w.data(), p.final_b = state_b.data();
     launch<TttLinearForwardBlock<Element, kHeadDim, kWarps>>(p, LaneOrder::kForward);
   }

@@ -51,9 +51,9 @@ struct TttInputs {
 template <class Element>
 struct TttLinearForward {
   TttInputs<Element> in;
-  const float* w = nullptr;   // [H,K,K]; of_sequences: of p [K,K]
-  const float* b = nullptr;   // [H,K]; of_sequences: of p [K]
-  bool of_sequences = false;  // w and b are each sequence's own, as after its tokens so far
+  const float* w = nullptr;   // [H,K,K], or of p [K,K]
+  const float* b = nullptr;   // [H,K], or of p [K]
+  bool weights_of_p = false;  // each sequence goes on from its own, as after its tokens so far
   HeadRows<Element> o;
   // For the backward pass; null: not wanted.
   Element* g = nullptr;  // [B*H,T,K]  G as the products took it
@@ -61,7 +61,7 @@ struct TttLinearForward {
   // segments, K*K + K], segments = ceil(whole mini-batches / segment). null: not wanted.
   float* states = nullptr;
   std::int64_t segment = 1;
-  // The state after the last whole mini-batch, or w and b, which these may be themselves; null: not wanted.
+  // The state after the last whole mini-batch (no whole one: w and b), may be w and b themselves; null: not wanted.
   float* final_w = nullptr;  // of p [K,K]
   float* final_b = nullptr;  // of p [K]
 

@@ -45,7 +45,7 @@ struct TttDecodeBase {
       const Element *q, *k, *v;
       Element* o;
       const float* sigma;
-    } rows;  // where the head's begin (in registers that would be two a tensor)
+    } rows;  // where the head's begin: in registers they would be two each
   };
   static constexpr int kSharedBytes = sizeof(Memory);
 
@@ -77,6 +77,7 @@ struct TttDecodeBase {
   }
   TTT_DEVICE float* keys() const { return own(args.k, mini_batch * head_dim()); }
   TTT_DEVICE float* sigma() const { return own(args.sigma, mini_batch); }
+
   // Asks for what is needed later, so that it is on its way while something else is waited for.
   TTT_DEVICE void prefetch(const float* data, int size) const {
     for (int i = 32 * thread; i < size; i += 32 * kThreads) prefetch_line(data + i);

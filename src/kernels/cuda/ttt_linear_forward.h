@@ -28,7 +28,7 @@ struct TttLinearForwardBlock : TttLinearBlock<Element, kHeadDim, kWarps, 3, 2, 3
       rows() = {this->rows_of_head(in.q), this->rows_of_head(in.k), this->rows_of_head(in.v),
                 this->rows_of_head(args.o), this->rows_of_head(in.sigma)};
     sync_block();
-    const std::int64_t start = args.of_sequences ? this->p() : this->head();
+    const std::int64_t start = args.weights_of_p ? this->p() : this->head();
     this->load(args.w + start * kHeadDim * kHeadDim, state);
     this->load(args.b + start * kHeadDim, c);
   }
