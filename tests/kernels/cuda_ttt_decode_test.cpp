@@ -11,9 +11,9 @@
 namespace ttt::kernels::cuda {
 namespace {
 
-// All is fp32 but the rounding of O to Element.
+// All is fp32 but O, which is rounded to Element: bf16 is off by 2^-9 at most, 1.7e-3 in the mean.
 template <class Element>
-constexpr double kTolerance = sizeof(Element) == 2 ? 4e-3 : 1e-5;
+constexpr double kTolerance = sizeof(Element) == 2 ? 2e-3 : 1e-6;
 
 // The tensors of a state of decoding, by name: weights, then the rows of the open mini-batch.
 using State = std::map<std::string, std::vector<double>>;
