@@ -11,9 +11,9 @@
 namespace ttt::kernels::cuda {
 namespace {
 
-// All is fp32 but the rounding of O to Element.
+// All is fp32 but O, which is rounded to Element: bf16 is off by 2^-9 at most, 1.7e-3 in the mean.
 template <class Element>
-constexpr double kTolerance = sizeof(Element) == 2 ? 4e-3 : 1e-5;
+constexpr double kTolerance = sizeof(Element) == 2 ? 2e-3 : 1e-6;
 
 // The tensors of a state of decoding, by name: weights, then the rows of the open mini-batch.
 using State = std::map<std::string, std::vector<double>>;
@@ -199,10 +199,10 @@ void expect_same_bits(const TttSizes& sizes, const std::vector<std::int64_t>& on
   }
 }
 TYPED_TEST(CudaTttDecode, TakesAnySplittingInAnyOrder) {
-  for (const std::int64_t hidden : {0, 64})
-    expect_same_bits<TypeParam, 0>({1, 1, 40, 32, hidden, 16}, {1, 1, 14, 7, 17}, {15, 2, 23});
-  for (const std::int64_t hidden : {0, 256})
-    expect_same_bits<TypeParam, 64>({1, 1, 7, 64, hidden, 3}, {1, 5, 1}, {2, 5});
+  expect_same_bits<TypeParam, 0>({1, 1, 40, 32, 0, 16}, {1, 1, 14, 7, 17}, {15, 2, 23});
+  expect_same_bits<TypeParam, 0>({1, 1, 20, 32, 64, 8}, {1, 1, 6, 3, 9}, {7, 2, 11});
+  expect_same_bits<TypeParam, 64>({1, 1, 7, 64, 0, 3}, {1, 5, 1}, {2, 5});
+  expect_same_bits<TypeParam, 64>({1, 1, 7, 64, 256, 3}, {1, 5, 1}, {2, 5});
 }
 
 TEST(CudaTttDecodeTable, IsStartedByTheTable) {

@@ -30,7 +30,7 @@ struct TttLinearDecodeBlock : TttDecodeBase<Element, kHeadDim, 256, kMostHeadDim
     sync_block();
     if (thread < 32) this->inner_gradient(this->columns(0, head_dim()), g() + open * head_dim());
     sync_block();
-    // Zq = Q W + c() - N G
+    // Zq = Q W + c - N G
     this->template multiply<1>({memory.n}, g(), open + 1, head_dim(), nullptr, 0);
     sync_block();
     if (thread < 32) {
@@ -39,6 +39,7 @@ struct TttLinearDecodeBlock : TttDecodeBase<Element, kHeadDim, 256, kMostHeadDim
       this->output(zq, t);
     }
     if (++open < mini_batch) return;
+    this->last_rates();
     this->update(w(), c(), keys(), head_dim(), g(), head_dim());
     open = 0;
   }
@@ -103,16 +104,16 @@ struct TttMlpDecodeBlock : TttDecodeBase<Element, kHeadDim, 512, kMostHidden> {
     sync_block();
     if (thread < 32) this->inner_gradient(this->columns(0, hidden()), g2() + open * head_dim());
     sync_block();
-    this->dot_rows(memory.g, w2(), hidden(), head_dim(),
-                   [&](int m, float b) { g1()[open * hidden() + m] = b * memory.slope[m]; });
+    this->template dot_rows<8>(memory.g, w2(), hidden(), head_dim(),
+                               [&](int m, float b) { g1()[open * hidden() + m] = b * memory.slope[m]; });
     sync_block();
-    // Z1q = Q W1 + c1() - N1 G1;  X2q = phi(Z1q)
+    // Z1q = Q W1 + c1 - N1 G1;  X2q = phi(Z1q)
     this->template multiply<1>({memory.n}, g1(), open + 1, hidden(), nullptr, 0);
     sync_block();
     for (int m = thread; m < hidden(); m += kThreads)
       memory.x2[m] = Gelu(this->sum_of(1, head_dim(), hidden(), m) - this->sum_of(0, open + 1, hidden(), m)).value;
     sync_block();
-    // Z2q = X2q W2 + c2() - N2 G2
+    // Z2q = X2q W2 + c2 - N2 G2
     this->template multiply<1>({memory.x2}, w2(), hidden(), head_dim(), c2(), 0);
     this->dual_mask(memory.x2, x2(), hidden());
     sync_block();
@@ -124,6 +125,7 @@ struct TttMlpDecodeBlock : TttDecodeBase<Element, kHeadDim, 512, kMostHidden> {
       this->output(zq, t);
     }
     if (++open < mini_batch) return;
+    this->last_rates();
     this->update(w1(), c1(), keys(), head_dim(), g1(), hidden());
     this->update(w2(), c2(), x2(), hidden(), g2(), head_dim());
     open = 0;

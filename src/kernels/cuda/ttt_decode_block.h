@@ -38,14 +38,14 @@ struct TttDecodeBase {
     float gain[kMostHeadDim], bias[kMostHeadDim];
     float q[kMostHeadDim], k[kMostHeadDim], target[kMostHeadDim];  // target = v - k
     float g[kMostHeadDim];                                         // of the last layer's output
-    float n[kMostMiniBatch];                                       // N_ij of the token
+    float n[kMostMiniBatch];                                       // N_ij of the token; e
     float x2[kWidth], slope[kWidth];                               // TTT-MLP: X2, then X2q; phi'(Z1)
     float sums[2][4 * kThreads];                                   // parts of two products
     struct {
       const Element *q, *k, *v;
       Element* o;
       const float* sigma;
-    } rows;  // where the head's begin (in registers that would be two a tensor)
+    } rows;  // where the head's begin: in registers they would be two each
   };
   static constexpr int kSharedBytes = sizeof(Memory);
 
@@ -77,6 +77,7 @@ struct TttDecodeBase {
   }
   TTT_DEVICE float* keys() const { return own(args.k, mini_batch * head_dim()); }
   TTT_DEVICE float* sigma() const { return own(args.sigma, mini_batch); }
+
   // Asks for what is needed later, so that it is on its way while something else is waited for.
   TTT_DEVICE void prefetch(const float* data, int size) const {
     for (int i = 32 * thread; i < size; i += 32 * kThreads) prefetch_line(data + i);
@@ -150,10 +151,10 @@ struct TttDecodeBase {
     return sum;
   }
 
-  // use(row, x . X_row) for the rows of X [rows,cols], by some thread each: eight lanes a row, 128 bytes at a time.
-  template <class Use>
+  // use(row, x . X_row) for the rows of X [rows,cols], by some thread each: kLanes threads have four rows at a time.
+  template <int kLanes, class Use>
   TTT_DEVICE void dot_rows(const float* x, const float* matrix, int rows, int cols, const Use& use) const {
-    constexpr int kLanes = 8, kStep = kThreads / kLanes, kRows = 4;
+    constexpr int kStep = kThreads / kLanes, kRows = 4;
     const int place = recomputed(thread), lane = place % kLanes;
     for (int begin = 0; begin < rows; begin += kRows * kStep) {
       const int first = begin + place / kLanes;
@@ -181,7 +182,7 @@ struct TttDecodeBase {
   // n_j = N_ij for the open rows of `keys` [C,cols] and the token's.
   TTT_DEVICE void dual_mask(const float* query, const float* keys, int cols) const {
     const float scale = args.in.scale[open];
-    dot_rows(query, keys, open + 1, cols, [&](int j, float a) { memory.n[j] = scale * sigma()[j] * (a + 1); });
+    dot_rows<32>(query, keys, open + 1, cols, [&](int j, float a) { memory.n[j] = scale * sigma()[j] * (a + 1); });
   }
 
   // --- rows of K values in warp 0: a lane has columns 4 lane .. 4 lane + 3, zeros beyond K ---
@@ -247,9 +248,13 @@ struct TttDecodeBase {
     store_two(o + 2, zq.x[2], zq.x[3]);
   }
 
+  // e to memory.n, for update().
+  TTT_DEVICE void last_rates() const {
+    if (thread < mini_batch) memory.n[thread] = args.in.scale[mini_batch - 1] * sigma()[thread];
+    sync_block();
+  }
   // W' = W - (e X)^T G, c' = c - e^T G over the whole mini-batch; W [rows,cols], X [C,rows], G [C,cols].
   TTT_DEVICE void update(float* w, float* c, const float* x, int rows, const float* g, int cols) const {
-    const float scale = args.in.scale[mini_batch - 1];
     const Tiles own = tiles(cols);
     for (int row = own.row; row < rows; row += own.step) {
       float* const at = w + row * cols + own.col;
@@ -257,18 +262,21 @@ struct TttDecodeBase {
       TTT_UNROLL
       for (int i = 0; i < 4; ++i) tile[i] = four(at + i * cols);
       TTT_ROLLED
-      for (int j = 0; j < mini_batch; ++j) {
-        const Four values = four(x + j * rows + row), gradient = four(g + j * cols + own.col);
-        const float e = scale * sigma()[j];
+      for (int first = 0; first < mini_batch; first += 2) {
         TTT_UNROLL
-        for (int i = 0; i < 4; ++i) tile[i].add(-e * values.x[i], gradient);
+        for (int j = first; j < first + 2; ++j) {
+          if (j >= mini_batch) break;
+          const Four values = four(x + j * rows + row), gradient = four(g + j * cols + own.col);
+          TTT_UNROLL
+          for (int i = 0; i < 4; ++i) tile[i].add(-memory.n[j] * values.x[i], gradient);
+        }
       }
       TTT_UNROLL
       for (int i = 0; i < 4; ++i) four(at + i * cols) = tile[i];
     }
     for (int i = thread; i < cols; i += kThreads) {
       float sum = 0;
-      for (int j = 0; j < mini_batch; ++j) sum += scale * sigma()[j] * g[j * cols + i];
+      for (int j = 0; j < mini_batch; ++j) sum += memory.n[j] * g[j * cols + i];
       c[i] -= sum;
     }
   }
