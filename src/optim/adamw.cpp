@@ -103,7 +103,7 @@ AdamW::AdamW(NamedParameters parameters, const OptimConfig& config, const std::v
   }
   bool all_fp32 = true;
   for (const Group& group : groups_)
-    for (const at::Tensor& own : group.own) all_fp32 = all_fp32 && own.scalar_type() == at::kFloat;
+    for (const at::Tensor& part : group.own) all_fp32 = all_fp32 && part.scalar_type() == at::kFloat;
   const at::Device device = groups_.front().parameters.front().device();
   if (all_fp32 && cuda_kernels(device) != nullptr) on_gpu_ = std::make_unique<CudaAdamW>(device, config_);
   for (Group& group : groups_) {
