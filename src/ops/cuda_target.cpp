@@ -36,6 +36,15 @@ int cuda_shared_limit(at::Device device) {
   return bytes;
 }
 
+GpuMemory gpu_memory(at::Device device) {
+  if (!device.is_cuda()) return {};
+  const c10::DeviceGuard guard(device);
+  std::size_t free = 0, total = 0;
+  const cudaError_t error = cudaMemGetInfo(&free, &total);
+  if (error != cudaSuccess) fail("GPU ", device.index(), ": its memory: ", cudaGetErrorString(error));
+  return {static_cast<std::int64_t>(free), static_cast<std::int64_t>(total)};
+}
+
 kernels::cuda::Stream cuda_stream(at::Device device) {
   return device.is_cuda() ? c10::cuda::getCurrentCUDAStream(device.index()).stream() : nullptr;
 }
@@ -48,6 +57,10 @@ const kernels::cuda::KernelTable* cuda_kernels(at::Device device) {
 
 int cuda_shared_limit(at::Device) {
   return kHopperSharedBytes;
+}
+
+GpuMemory gpu_memory(at::Device) {
+  return {};
 }
 
 kernels::cuda::Stream cuda_stream(at::Device) {

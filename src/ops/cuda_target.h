@@ -17,6 +17,12 @@ inline const kernels::cuda::KernelTable* cuda_kernels(const at::Tensor& x) {
 // Bytes of shared memory that a block may have on that device.
 int cuda_shared_limit(at::Device device);
 
+// Bytes of a GPU's memory; zeros where there is none.
+struct GpuMemory {
+  std::int64_t free = 0, total = 0;
+};
+GpuMemory gpu_memory(at::Device device);
+
 // The stream that LibTorch's own calls on that device are in.
 kernels::cuda::Stream cuda_stream(at::Device device);
 

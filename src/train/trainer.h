@@ -92,6 +92,7 @@ class Trainer {
   void resume(const ResumePoint& point);
   void start_from(const fs::path& directory);
   void announce() const;
+  void announce_memory() const;
   Batch read_batch(const std::vector<std::int64_t>& positions) const;
   // Skips the step or rolls the run back; throws when neither may be done any more.
   void recover(const BadStep& bad);

@@ -10,7 +10,10 @@
 #include "infer/load_model.h"
 #include "model/device.h"
 #include "model/layout.h"
+#include "ops/cuda_target.h"
 #include "ops/ttt.h"
+#include "plan/plan.h"
+#include "plan/units.h"
 #include "train/data_parallel.h"
 #include "train/progress.h"
 #include "train/trainer.h"
@@ -263,6 +266,24 @@ void Trainer::announce() const {
                  epoch, " samples (", source.data.num_tokens(), " tokens) over the run"));
   }
   for (const std::string& group : optimizer_->describe_groups()) log_info(cat("AdamW  ", group));
+  announce_memory();
+}
+
+void Trainer::announce_memory() const {
+  RunConfig config = config_;
+  config.train.dtype = model_->bf16() ? DType::kBf16 : DType::kFp32;
+  const MemoryPlan memory =
+      make_plan(config, std::nullopt, options_.ranks != nullptr ? options_.ranks->size() : 1).memory;
+  std::string text =
+      cat("memory, about ", short_bytes(memory.training()), ": weights ", short_bytes(memory.weights), ", gradients ",
+          short_bytes(memory.gradients), ", AdamW's moments ", short_bytes(memory.optimizer),
+          ", activations of a micro-batch ", short_bytes(memory.activations));
+  const GpuMemory gpu = gpu_memory(device_);
+  if (gpu.total > 0)
+    text += cat("; the GPU has ", short_bytes(gpu.total), ", of which ", short_bytes(gpu.free), " were free");
+  log_info(text);
+  if (gpu.total > 0 && memory.training() > gpu.total)
+    log_warn("this may be more memory than the GPU has: take a smaller train.micro_batch, or train.recompute: true");
 }
 
 }  // namespace ttt
