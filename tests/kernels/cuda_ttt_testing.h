@@ -46,7 +46,8 @@ class Buffer {
 // The arguments of an op of these sizes, as the reference takes them (double), rounded to what Element holds.
 struct TttCase {
   TttSizes sizes;
-  std::vector<double> q, k, v, grad_o, sigma, scale, gain, bias, w1, b1, w2, b2;  // w2, b2: of TTT-MLP, where sizes.hidden is not 0
+  std::vector<double> q, k, v, grad_o, sigma, scale, gain, bias, w1, b1, w2,
+      b2;  // w2, b2: of TTT-MLP, where sizes.hidden is not 0
 
   // As tests/ops/ttt_testing.h has them.
   TttCase(const TttSizes& s, bool bf16, unsigned seed = 1) : sizes(s) {
@@ -87,10 +88,9 @@ struct TttCase {
   }
   const std::vector<double>& named(const std::string& name) const {
     static const std::map<std::string, std::vector<double> TttCase::*> fields = {
-        {"q", &TttCase::q},         {"k", &TttCase::k},         {"v", &TttCase::v},
-        {"sigma", &TttCase::sigma}, {"scale", &TttCase::scale}, {"gain", &TttCase::gain},
-        {"bias", &TttCase::bias},   {"w1", &TttCase::w1},       {"b1", &TttCase::b1},
-        {"w2", &TttCase::w2},       {"b2", &TttCase::b2}};
+        {"q", &TttCase::q},         {"k", &TttCase::k},       {"v", &TttCase::v},       {"sigma", &TttCase::sigma},
+        {"scale", &TttCase::scale}, {"gain", &TttCase::gain}, {"bias", &TttCase::bias}, {"w1", &TttCase::w1},
+        {"b1", &TttCase::b1},       {"w2", &TttCase::w2},     {"b2", &TttCase::b2}};
     return this->*fields.at(name);
   }
 };

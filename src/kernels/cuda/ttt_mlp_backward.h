@@ -11,15 +11,16 @@
 namespace ttt::kernels::cuda {
 
 template <class Element, int kHeadDim>
-struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2> {
-  using Base = TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2>;
+struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, 5, 3, 2, 2, 2> {
+  using Base = TttMlpBlock<Element, kHeadDim, 5, 3, 2, 2, 2>;
   using Base::kPlanes, Base::kTiles, Base::kWarps, Base::kHiddenTiles, Base::row, Base::pair, Base::lane, Base::warp,
       Base::p, Base::gain, Base::bias, Base::exchange, Base::in;
   using typename Base::Hidden, typename Base::HiddenWords, typename Base::Operand, typename Base::Own,
-      typename Base::Part, typename Base::Quarters, typename Base::Rows, typename Base::State, typename Base::Vector;
+      typename Base::Part, typename Base::Quarters, typename Base::Rows, typename Base::Vector;
   using TttBase = typename Base::Base;
   using OwnWords = RoundedColumns<kPlanes, kTiles>;
   enum Tensor { kQ, kK, kG2, kV, kDo };  // the staged ones
+  static constexpr bool kOnChip = ttt_mlp_on_chip<Element>(kHeadDim);
   static constexpr std::int64_t kScratchFloats = ttt_mlp_backward_scratch<Element>(kHeadDim);
 
   struct Head {
@@ -28,20 +29,22 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     const float* sigma;
   };
 
-  // Every warp's part of dsigma.
+  // Every warp's part of dsigma; sums for the gradients of gain and bias; W2.
   static constexpr int kRatesAt = Base::kSharedBytes;
   static constexpr int kTotalsAt = kRatesAt + kWarps * kMiniBatch * 4;
-  static constexpr int kSharedBytes = kTotalsAt + 4 * Base::kThreads * 4;
+  static constexpr int kW2At = kTotalsAt + 4 * Base::kThreads * 4;
+  static constexpr int kSharedBytes = kW2At + (kOnChip ? 4 * Base::kMatrix : 0);
 
   const TttMlpBackward<Element>& args;
-  State state, dstate;  // before the mini-batch; its gradient after it
-  float dscale = 0;     // this warp's part, of position lane % 16
+  typename Base::template State<false> state, dstate;  // before the mini-batch; its gradient after it
+  float dscale = 0;                                    // this warp's part, of position lane % 16
 
   TTT_DEVICE TttMlpBackwardBlock(const TttMlpBackward<Element>& arguments, char* memory)
       : Base(arguments.in, memory),
         args(arguments),
-        state(this->state_in(args.scratch + block_in_grid() * kScratchFloats, 0)),
-        dstate(this->state_in(args.scratch + block_in_grid() * kScratchFloats + Base::kStateFloats, 1)) {
+        state(*this, scratch(), kOnChip ? reinterpret_cast<float*>(memory + kW2At) : scratch() + Base::kMatrix,
+              this->vectors(0)),
+        dstate(*this, scratch() + 2 * Base::kMatrix, scratch() + 3 * Base::kMatrix, this->vectors(1)) {
     if (thread_in_block() == 0)
       rows() = {this->rows_of_head(in.q),    this->rows_of_head(in.k),     args.g2 + p() * in.time * kHeadDim,
                 this->rows_of_head(in.v),    this->rows_of_head(args.d_o), this->rows_of_head(args.dq),
@@ -55,6 +58,7 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
   TTT_DEVICE float& dgain(int x) const { return totals()[x % 2 * Base::kThreads]; }
   TTT_DEVICE float& dbias(int x) const { return totals()[(2 + x % 2) * Base::kThreads]; }
   TTT_DEVICE float* totals() const { return reinterpret_cast<float*>(this->shared + kTotalsAt) + thread_in_block(); }
+  TTT_DEVICE float* scratch() const { return args.scratch + block_in_grid() * kScratchFloats; }
   TTT_DEVICE Head& rows() const { return this->template pointers<Head>(); }
   TTT_DEVICE float* rates() const { return reinterpret_cast<float*>(this->shared + kRatesAt); }
 
@@ -72,8 +76,7 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
   // Hidden matrices of the mini-batch that are not in registers all the time: a thread's values in scratch memory.
   enum Parked { kX2, kB, kG1, kZq1, kXq2, kU1, kDz1, kDb, kParked };
   TTT_DEVICE Element* parking(int which) const {
-    return reinterpret_cast<Element*>(args.scratch + block_in_grid() * kScratchFloats + 2 * Base::kStateFloats) +
-           which * Base::kKeptElements;
+    return reinterpret_cast<Element*>(scratch() + 4 * Base::kMatrix) + which * Base::kKeptElements;
   }
   TTT_DEVICE void park(Parked which, const Hidden& x) const { this->store_kept(this->kept(x), parking(which)); }
   // Not earlier than here: for reading ahead there are no registers.
