@@ -90,11 +90,14 @@ struct Call {
     p.scratch = scratch.data();
     return p;
   }
+  EmulatedCounts launch_forward(const TttMlpForward<Element>& p, LaneOrder order = LaneOrder::kForward) {
+    return launch<TttMlpForwardBlock<Element, kHeadDim>>(p, order);
+  }
   void forward(LaneOrder order = LaneOrder::kForward) {
     TttMlpForward<Element> p = forward_arguments();
     p.end = end.pointers<float>();
     p.g2 = g2.data(), p.z1 = z1.data(), p.states = states.data(), p.segment = segment;
-    forward_counts = launch<TttMlpForwardBlock<Element, kHeadDim>>(p, order);
+    forward_counts = launch_forward(p, order);
   }
   void backward(LaneOrder order = LaneOrder::kForward) {
     TttMlpBackward<Element> p;
@@ -143,10 +146,12 @@ template <class Type>
 using CallOf = Call<typename Type::Element, Type::kHeadDim>;
 
 TYPED_TEST(CudaTttMlp, AgreesWithTheReference) {
-  // Several heads and sequences; one whole mini-batch; whole ones, of which the backward pass reads a state, and a
-  // tail.
-  for (const auto& [sequences, time] : {std::pair{2, 3}, {1, 16}, {1, 40}}) {
-    const TttSizes sizes{sequences, sequences, time, TypeParam::kHeadDim, 4 * TypeParam::kHeadDim, 16};
+  // Sequences and heads; one whole mini-batch; whole ones, of which the backward pass reads a state, and a tail.
+  struct Sizes {
+    std::int64_t sequences, heads, time;
+  };
+  for (const auto& [sequences, heads, time] : {Sizes{2, 1, 3}, {1, 2, 16}, {1, 1, 56}}) {
+    const TttSizes sizes{sequences, heads, time, TypeParam::kHeadDim, 4 * TypeParam::kHeadDim, 16};
     const TttCase c(sizes, TypeParam::kBf16, 7 + static_cast<unsigned>(time));
     SCOPED_TRACE("T " + std::to_string(time));
     std::vector<double> o(c.q.size());
@@ -156,21 +161,61 @@ TYPED_TEST(CudaTttMlp, AgreesWithTheReference) {
     const double tolerance = kTolerance<typename TypeParam::Element>;
     EXPECT_LE(relative_error(call.o.values(), o), tolerance);
     EXPECT_EQ(call.forward_counts.bank_conflicts, 0);
-    if (getenv("TTT_P"))
-      printf("T %ld o error %.3g products %ld barriers %ld\n", long(time), relative_error(call.o.values(), o),
-             call.forward_counts.products, call.forward_counts.block_barriers);
 
     TttCase right = c;  // its fields overwritten with the gradients
     ttt_mlp_backward_reference(sizes, c.pointers(), c.grad_o.data(), right.gradients());
     call.backward();
-    for (const auto& [name, gradient] : call.gradients()) {
+    for (const auto& [name, gradient] : call.gradients())
       EXPECT_LE(relative_error(gradient, right.named(name)), 3 * tolerance) << name;
-      if (getenv("TTT_P")) printf("  %s %.3g", name.c_str(), relative_error(gradient, right.named(name)));
-    }
     EXPECT_EQ(call.backward_counts.bank_conflicts, 0);
-    if (getenv("TTT_P"))
-      printf("\n backward products %ld barriers %ld\n", call.backward_counts.products,
-             call.backward_counts.block_barriers);
+  }
+}
+
+// Nearly all products are those with the fast weights, K M / 128 a mini-batch each.
+TYPED_TEST(CudaTttMlp, DoesFewMoreProductsThanTheFormulasHave) {
+  const TttCase c({1, 1, 16, TypeParam::kHeadDim, 4 * TypeParam::kHeadDim, 16}, TypeParam::kBf16);
+  CallOf<TypeParam> call(c);
+  call.forward();
+  call.backward();
+  const double one = 4 * TypeParam::kHeadDim * TypeParam::kHeadDim / 128.0 * (TypeParam::kBf16 ? 1 : 3);
+  EXPECT_LE(call.forward_counts.products, 1.25 * 7 * one);
+  EXPECT_LE(call.backward_counts.products, 1.25 * 20 * one);
+}
+
+// A sequence in two calls, the second one from the state that the first one ends with: the prefill of a long prompt.
+TYPED_TEST(CudaTttMlp, GoesOnFromAnEnd) {
+  const std::int64_t K = TypeParam::kHeadDim;
+  const TttCase c({2, 1, 24, K, 4 * K, 16}, TypeParam::kBf16);
+  CallOf<TypeParam> call(c);
+  TttMlpForward<typename TypeParam::Element> p = call.forward_arguments();
+  call.launch_forward(p);
+  const std::vector<double> whole = call.o.values();
+  std::fill_n(call.o.memory.data(), call.o.memory.size(), typename TypeParam::Element{});
+  p.in.time = 16, p.end = call.end.template pointers<float>();
+  call.launch_forward(p);
+  p.in.time = 8, p.own_start = true, p.w = call.end.template pointers<const float>(), p.end = {};
+  for (auto* x : {&p.in.q, &p.in.k, &p.in.v}) x->data += 16 * x->row;
+  p.in.sigma.data += 16, p.o.data += 16 * p.o.row;
+  call.launch_forward(p);
+  EXPECT_EQ(call.o.values(), whole);
+}
+
+// The order in which threads run between two meetings must not matter.
+TYPED_TEST(CudaTttMlp, HasNoRaces) {
+  const TttCase c({1, 1, 24, TypeParam::kHeadDim, 4 * TypeParam::kHeadDim, 16}, TypeParam::kBf16);
+  const auto run = [&](LaneOrder order) {
+    CallOf<TypeParam> call(c);
+    call.forward(order);
+    call.backward(order);
+    auto results = call.gradients();
+    results["o"] = call.o.values();
+    results["states"].assign(call.states.data(), call.states.data() + call.states.size());
+    return results;
+  };
+  const auto straight = run(LaneOrder::kForward);
+  EXPECT_EQ(straight, run(LaneOrder::kBackward));
+  if (TypeParam::kBf16) {
+    EXPECT_EQ(straight, run(LaneOrder::kShuffled));
   }
 }
 

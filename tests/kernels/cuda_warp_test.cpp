@@ -40,6 +40,19 @@ TEST(CudaWarp, ShufflesAndTransposes) {
   });
 }
 
+// The first lane to run reads what the last one writes.
+TEST(CudaWarp, LanesSeeWhatTheirWarpWroteBeforeTheyMet) {
+  for (const LaneOrder order : {LaneOrder::kForward, LaneOrder::kBackward}) {
+    run_emulated({1, 32, 8192, order}, [](char* shared) {
+      float* const values = reinterpret_cast<float*>(shared);
+      const int lane = thread_in_block();
+      values[lane] = static_cast<float>(lane);
+      sync_warp();
+      EXPECT_EQ(values[31 - lane], static_cast<float>(31 - lane));
+    });
+  }
+}
+
 TEST(CudaWarp, RoundsToNearestEven) {
   EXPECT_EQ(low_bf16(pack_bf16(1.00390625f, 0)), 1.0f);       // half of the last place: to even
   EXPECT_EQ(low_bf16(pack_bf16(1.01171875f, 0)), 1.015625f);  // the same, upwards

@@ -156,12 +156,13 @@ struct TttBlock {
   }
   // x (.) E (.) M of a tile [16,16] in two accumulators: row i times s_i, column j times sigma_j, 0 above the diagonal.
   TTT_DEVICE void apply_rates(float (&x)[2][4], float sigma) const {
+    const int below = recomputed(row - pair);
     TTT_UNROLL
     for (int j = 0; j < 2; ++j) {
       const float rate[2] = {shuffle(sigma, 8 * j + pair), shuffle(sigma, 8 * j + pair + 1)};
       TTT_UNROLL
       for (int i = 0; i < 4; ++i)
-        x[j][i] = 8 * j + pair + i % 2 <= row + i / 2 * 8 ? scale(row + i / 2 * 8) * rate[i % 2] * x[j][i] : 0.0f;
+        x[j][i] = 8 * j + i % 2 - i / 2 * 8 <= below ? scale(row + i / 2 * 8) * rate[i % 2] * x[j][i] : 0.0f;
     }
   }
   // A tile, rounded: words of its 8 x 8 quarters.

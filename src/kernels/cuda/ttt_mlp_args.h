@@ -5,23 +5,20 @@
 
 namespace ttt::kernels::cuda {
 
-// Where a pass over a head keeps its fast weights, and in the backward pass their gradients too.
-enum class TttMlpPlace {
-  kRegisters,
-  kScratch,  // in global memory, as large as the weights, most of which stays in the GPU's L2
-};
+// Whether a pass keeps fast weights on the multiprocessor: forward all of them, in registers; backward W2, which is
+// used most, in shared memory. The others and the backward pass's gradients are in scratch memory.
 template <class Element>
-constexpr TttMlpPlace ttt_mlp_forward_place(int head_dim) {
-  return sizeof(Element) == 2 && head_dim == 64 ? TttMlpPlace::kRegisters : TttMlpPlace::kScratch;
+constexpr bool ttt_mlp_on_chip(int head_dim) {
+  return sizeof(Element) == 2 && head_dim == 64;
 }
-// Floats of scratch memory that a block needs.
+// Floats of scratch memory of a block; what it holds before and after has no meaning.
 template <class Element>
 constexpr std::int64_t ttt_mlp_forward_scratch(int head_dim) {
-  return ttt_mlp_forward_place<Element>(head_dim) == TttMlpPlace::kScratch ? 8 * head_dim * head_dim : 0;
+  return ttt_mlp_on_chip<Element>(head_dim) ? 0 : 8 * head_dim * head_dim;
 }
 template <class Element>
 constexpr std::int64_t ttt_mlp_backward_scratch(int head_dim) {
-  return 16 * head_dim * head_dim + 8 * 16 * 4 * head_dim * static_cast<int>(sizeof(Element)) / 4;
+  return 16 * head_dim * head_dim + 8 * kMiniBatch * 4 * head_dim * static_cast<int>(sizeof(Element)) / 4;
 }
 
 // Fast weights: [K,M], [M], [M,K], [K], of every head or of every p.
@@ -48,7 +45,7 @@ struct TttMlpForward {
   // segments, 2 K*M + M + K], segments = ceil(whole mini-batches / segment). null: not wanted.
   float* states = nullptr;
   std::int64_t segment = 1;
-  float* scratch = nullptr;  // [B*H,ttt_mlp_forward_scratch], aligned to 16 bytes; what it holds has no meaning
+  float* scratch = nullptr;  // [B*H,ttt_mlp_forward_scratch], aligned to 16 bytes
 
   std::string shape() const { return in.shape(); }
 };
@@ -70,7 +67,7 @@ struct TttMlpBackward {
   float* dgain = nullptr;    // of p [K]
   float* dbias = nullptr;    // of p [K]
   TttMlpWeights<float> dw;   // of p
-  float* scratch = nullptr;  // [B*H,ttt_mlp_backward_scratch]
+  float* scratch = nullptr;  // [B*H,ttt_mlp_backward_scratch], aligned to 16 bytes
 
   std::string shape() const { return in.shape(); }
 };

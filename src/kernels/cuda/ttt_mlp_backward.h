@@ -11,15 +11,16 @@
 namespace ttt::kernels::cuda {
 
 template <class Element, int kHeadDim>
-struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2> {
-  using Base = TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2>;
+struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, 5, 3, 2, 2, 2> {
+  using Base = TttMlpBlock<Element, kHeadDim, 5, 3, 2, 2, 2>;
   using Base::kPlanes, Base::kTiles, Base::kWarps, Base::kHiddenTiles, Base::row, Base::pair, Base::lane, Base::warp,
       Base::p, Base::gain, Base::bias, Base::exchange, Base::in;
   using typename Base::Hidden, typename Base::HiddenWords, typename Base::Operand, typename Base::Own,
-      typename Base::Part, typename Base::Quarters, typename Base::Rows, typename Base::State, typename Base::Vector;
+      typename Base::Part, typename Base::Quarters, typename Base::Rows, typename Base::Vector;
   using TttBase = typename Base::Base;
   using OwnWords = RoundedColumns<kPlanes, kTiles>;
   enum Tensor { kQ, kK, kG2, kV, kDo };  // the staged ones
+  static constexpr bool kOnChip = ttt_mlp_on_chip<Element>(kHeadDim);
   static constexpr std::int64_t kScratchFloats = ttt_mlp_backward_scratch<Element>(kHeadDim);
 
   struct Head {
@@ -28,20 +29,22 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     const float* sigma;
   };
 
-  // Every warp's part of dsigma.
+  // Every warp's part of dsigma; sums for the gradients of gain and bias; W2.
   static constexpr int kRatesAt = Base::kSharedBytes;
   static constexpr int kTotalsAt = kRatesAt + kWarps * kMiniBatch * 4;
-  static constexpr int kSharedBytes = kTotalsAt + 4 * Base::kThreads * 4;
+  static constexpr int kW2At = kTotalsAt + 4 * Base::kThreads * 4;
+  static constexpr int kSharedBytes = kW2At + (kOnChip ? 4 * Base::kMatrix : 0);
 
   const TttMlpBackward<Element>& args;
-  State state, dstate;  // before the mini-batch; its gradient after it
-  float dscale = 0;     // this warp's part, of position lane % 16
+  typename Base::template State<false> state, dstate;  // before the mini-batch; its gradient after it
+  float dscale = 0;                                    // this warp's part, of position lane % 16
 
   TTT_DEVICE TttMlpBackwardBlock(const TttMlpBackward<Element>& arguments, char* memory)
       : Base(arguments.in, memory),
         args(arguments),
-        state(this->state_in(args.scratch + block_in_grid() * kScratchFloats, 0)),
-        dstate(this->state_in(args.scratch + block_in_grid() * kScratchFloats + Base::kStateFloats, 1)) {
+        state(*this, scratch(), kOnChip ? reinterpret_cast<float*>(memory + kW2At) : scratch() + Base::kMatrix,
+              this->vectors(0)),
+        dstate(*this, scratch() + 2 * Base::kMatrix, scratch() + 3 * Base::kMatrix, this->vectors(1)) {
     if (thread_in_block() == 0)
       rows() = {this->rows_of_head(in.q),    this->rows_of_head(in.k),     args.g2 + p() * in.time * kHeadDim,
                 this->rows_of_head(in.v),    this->rows_of_head(args.d_o), this->rows_of_head(args.dq),
@@ -55,6 +58,7 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
   TTT_DEVICE float& dgain(int x) const { return totals()[x % 2 * Base::kThreads]; }
   TTT_DEVICE float& dbias(int x) const { return totals()[(2 + x % 2) * Base::kThreads]; }
   TTT_DEVICE float* totals() const { return reinterpret_cast<float*>(this->shared + kTotalsAt) + thread_in_block(); }
+  TTT_DEVICE float* scratch() const { return args.scratch + block_in_grid() * kScratchFloats; }
   TTT_DEVICE Head& rows() const { return this->template pointers<Head>(); }
   TTT_DEVICE float* rates() const { return reinterpret_cast<float*>(this->shared + kRatesAt); }
 
@@ -72,12 +76,16 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
   // Hidden matrices of the mini-batch that are not in registers all the time: a thread's values in scratch memory.
   enum Parked { kX2, kB, kG1, kZq1, kXq2, kU1, kDz1, kDb, kParked };
   TTT_DEVICE Element* parking(int which) const {
-    return reinterpret_cast<Element*>(args.scratch + block_in_grid() * kScratchFloats + 2 * Base::kStateFloats) +
-           which * Base::kKeptElements;
+    return reinterpret_cast<Element*>(scratch() + 4 * Base::kMatrix) + which * Base::kKeptElements;
   }
   TTT_DEVICE void park(Parked which, const Hidden& x) const { this->store_kept(this->kept(x), parking(which)); }
-  TTT_DEVICE Hidden parked(Parked which) const { return this->values_of(this->load_kept(parking(which))); }
-  TTT_DEVICE HiddenWords parked_words(Parked which) const { return this->operand_of(this->load_kept(parking(which))); }
+  // Not earlier than here: for reading ahead there are no registers.
+  TTT_DEVICE typename Base::Kept fetch_parked(Parked which) const {
+    sync_warp();
+    return this->load_kept(parking(which));
+  }
+  TTT_DEVICE Hidden parked(Parked which) const { return this->values_of(fetch_parked(which)); }
+  TTT_DEVICE HiddenWords parked_words(Parked which) const { return this->operand_of(fetch_parked(which)); }
   TTT_DEVICE Hidden z1(std::int64_t m) const { return this->values_of(this->load_kept(this->z1_of(args.z1, m))); }
 
   // -N of a rounded A.
@@ -86,19 +94,20 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
   }
 
   // Of this warp's part of dN [16,16], dN = -M (.) X: dA = E (.) dN, and dE = (A + one) (.) dN through the rates.
-  // dsigma: of columns 8 j + pair + x; ds: of rows.
+  // de_scale: dE s of columns 8 j + pair + x; de_sigma: dE sigma of rows; not yet summed over lanes.
   TTT_DEVICE Quarters dual_mask_backward(const Quarters& a_words, float one, float sigma, float (&x)[2][4],
-                                         float (&dsigma)[2][2], float (&ds)[2]) const {
+                                         float (&de_scale)[2][2], float (&de_sigma)[2]) const {
     const OwnColumns<2> a = a_words.values();
+    const int below = recomputed(row - pair);
     TTT_UNROLL
     for (int j = 0; j < 2; ++j) {
       const float rate[2] = {shuffle(sigma, 8 * j + pair), shuffle(sigma, 8 * j + pair + 1)};
       TTT_UNROLL
       for (int i = 0; i < 4; ++i) {
-        x[j][i] = 8 * j + pair + i % 2 <= row + i / 2 * 8 ? -x[j][i] : 0.0f;
+        x[j][i] = 8 * j + i % 2 - i / 2 * 8 <= below ? -x[j][i] : 0.0f;
         const float de = (a.x[j][i] + one) * x[j][i];
-        dsigma[j][i % 2] += de * this->scale(row + i / 2 * 8);
-        ds[i / 2] += de * rate[i % 2];
+        de_scale[j][i % 2] += de * this->scale(row + i / 2 * 8);
+        de_sigma[i / 2] += de * rate[i % 2];
       }
     }
     this->apply_rates(x, sigma);
@@ -186,25 +195,25 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
         u2.x[j][2 * i] = gain(j, 0) * o.x, u2.x[j][2 * i + 1] = gain(j, 1) * o.y;
       }
     }
-    float sums[2][3];
-    sum_rows<3, kTiles>(exchange, sums, [&](int j, int x, float(&own)[3]) {
-      own[0] += u2.x[j][x], own[1] += u2.x[j][x] * xhq.x[j][x], own[2] += gain(j, x) * d(j, x) * xh.x[j][x];
+    float of_u2[2][2];
+    sum_rows<2, kTiles>(exchange, of_u2, [&](int j, int x, float(&own)[2]) {
+      own[0] += u2.x[j][x], own[1] += u2.x[j][x] * xhq.x[j][x];
     });
-    const float mean_h_xh[2] = {sums[0][2] / kHeadDim, sums[1][2] / kHeadDim};
     TTT_UNROLL
     for (int j = 0; j < kTiles; ++j) {
       TTT_UNROLL
       for (int x = 0; x < 4; ++x)
-        u2.x[j][x] = project<kHeadDim>(u2.x[j][x], xhq.x[j][x], r[1][x / 2], sums[x / 2][0], sums[x / 2][1]);
+        u2.x[j][x] = project<kHeadDim>(u2.x[j][x], xhq.x[j][x], r[1][x / 2], of_u2[x / 2][0], of_u2[x / 2][1]);
     }
-    this->share(OwnWords::of(u2), u2_rows);
+    const OwnWords u2_words = OwnWords::of(u2);
+    this->share(u2_words, u2_rows);
     sync_block();
 
     // Layer 2, dual form: dN2 = -M (.) (U2 G2^T), dA2;  U1 = (U2 W2^T + dA2 X2) (.) phi'(Zq1)
-    float dn[2][4] = {}, dsigma[2][2] = {}, ds[2] = {}, minus_de[2] = {};
+    float dn[2][4] = {}, de_scale[2][2] = {}, de_sigma[2] = {}, minus_de[2] = {};
     TTT_UNROLL
     for (int slice = 0; slice < kHeadDim / 16; ++slice) this->add_scores(dn, u2_rows.a(0, 16 * slice), g2, slice);
-    const Quarters da2 = dual_mask_backward(a2, this->one_in_parts(), sigma, dn, dsigma, ds);
+    const Quarters da2 = dual_mask_backward(a2, this->one_in_parts(), sigma, dn, de_scale, de_sigma);
     Hidden du = {};
     state.w2.add_product(du, [&](int slice) { return u2_rows.a(0, 16 * slice); });
     this->add_product(du, da2.a(), parked_words(kX2));
@@ -215,14 +224,17 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     TTT_UNROLL
     for (int i = 0; i < 8; ++i) dn[i / 4][i % 4] = 0;
     this->add_scores(dn, u1, parked_words(kG1));
-    const Quarters da1 = dual_mask_backward(a1, 1, sigma, dn, dsigma, ds);
+    const Quarters da1 = dual_mask_backward(a1, 1, sigma, dn, de_scale, de_sigma);
+    // ds_i += sum_j dE_ij sigma_j
+    const float dsigma = this->sum_by_column(de_scale);
+    dscale += this->by_row(sum_over_quad(de_sigma[0]), sum_over_quad(de_sigma[1]));
     Hidden dg1;
     dstate.c1.broadcast(dg1);
     dstate.w1.template add_product_transposed<1>(
         {&dg1}, [&](int slice, FragmentA<kPlanes>(&rows_of)[1]) { rows_of[0] = k.a(0, 16 * slice); });
     add_dots(minus_de, parked(kG1), dg1);
     scale_rows(dg1, minus_e);
-    this->add_product(dg1, minus_mask_of(a1, 1, sigma).a_transposed(), u1);
+    this->add_product(dg1, minus_mask_of(a1, 1, sigma).a_transposed(), parked_words(kU1));
 
     // dB = dG1 (.) phi'(Z1);  dZ1 = dG1 (.) B (.) phi''(Z1), so far
     const HiddenWords db = HiddenWords::of(this->product(dg1, this->gelu_slope(z1(m))));
@@ -245,9 +257,11 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     Own dc2;
     dstate.c2.broadcast(dc2);
     add_dots(minus_de, g2_own, dc2);
-    dstate.c2.add_rows(u2);
-    sum_rows<3, kTiles>(exchange, sums, [&](int j, int x, float(&own)[3]) {
-      own[0] += gam.x[j][x], own[1] += gam.x[j][x] * xh.x[j][x], own[2] += gam.x[j][x] * g2_own.x[j][x];
+    dstate.c2.add_rows(u2_words.values());
+    float sums[2][4];
+    sum_rows<4, kTiles>(exchange, sums, [&](int j, int x, float(&own)[4]) {
+      own[0] += gam.x[j][x], own[1] += gam.x[j][x] * xh.x[j][x], own[2] += gam.x[j][x] * g2_own.x[j][x],
+          own[3] += gain(j, x) * d(j, x) * xh.x[j][x];
     });
     Own dd, dz2;
     TTT_UNROLL
@@ -260,8 +274,8 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
         const float difference = d(j, x);
         dgain(x) += dh * difference + dd.x[j][x] * xh.x[j][x];
         dbias(x) += dd.x[j][x];
-        dz2.x[j][x] = gain(j, x) * dd.x[j][x] -
-                      r[0][i] * (mean_h_xh[i] * gam.x[j][x] + sums[i][1] / kHeadDim * (gain(j, x) * difference));
+        dz2.x[j][x] = gain(j, x) * dd.x[j][x] - r[0][i] * (sums[i][3] / kHeadDim * gam.x[j][x] +
+                                                           sums[i][1] / kHeadDim * (gain(j, x) * difference));
       }
     }
     const float gam_g[2] = {sums[0][2] / kHeadDim, sums[1][2] / kHeadDim};
@@ -301,7 +315,7 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     this->add_product(dx2, da2.a_transposed(), parked_words(kXq2));
     state.w2.add_product(dx2, [&](int slice) { return dz2_rows.a(0, 16 * slice); });
     const HiddenWords dz1 = HiddenWords::of(this->sum(parked(kDz1), this->product(dx2, this->gelu_slope(z1(m)))));
-    learning_rates(sigma, dsigma, ds, minus_de);
+    learning_rates(sigma, dsigma, minus_de);
     sync_block();
     if (thread_in_block() < this->rows_in(m)) args.dsigma[p() * in.time + m * kMiniBatch + lane] = sum_of_rates();
 
@@ -314,8 +328,12 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     this->store_rows(rows().dk, args.dk.row, m, dd);
 
     // dW2 = dW2' + Xq2^T U2 + dB^T G2 + X2^T dZ2;  dW1 = dW1' + Q^T U1 + K^T dZ1;  dc alike
-    this->update(dstate.w2, u2_rows, parked_words(kXq2));
-    this->update(dstate.w2, g2, parked_words(kDb));
+    const HiddenWords y2[2] = {parked_words(kXq2), parked_words(kDb)};
+    dstate.w2.template update<2>(
+        [&](int tile, FragmentA<kPlanes>(&f)[2]) {
+          f[0] = u2_rows.a_transposed(16 * tile, 0), f[1] = g2.a_transposed(16 * tile, 0);
+        },
+        [&](int i, int col, FragmentB<kPlanes>(&f)[2]) { f[0] = y2[i].b(col / 8), f[1] = y2[i].b(col / 8 + 1); });
     this->update(dstate.w2, dz2_rows, parked_words(kX2));
     this->update(dstate.w1, dstate.c1, q, parked_words(kU1));
     this->update(dstate.w1, dstate.c1, k, dz1);
@@ -339,15 +357,13 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, false, 5, 3, 2, 2, 2
     return x;
   }
 
-  // dsigma_j = sum_i dE_ij s_i + s_last de_j;  ds_i += sum_j dE_ij sigma_j, ds_last += sum_j sigma_j de_j: this warp's
-  // parts. minus_de: -de of this lane's rows, not yet summed over its quad.
-  TTT_DEVICE void learning_rates(float sigma, float (&dsigma)[2][2], float (&ds)[2], const float (&minus_de)[2]) {
-    const float own = this->sum_by_column(dsigma);
-    dscale += this->by_row(sum_over_quad(ds[0]), sum_over_quad(ds[1]));
+  // dsigma_j = sum_i dE_ij s_i + s_last de_j;  ds_last += sum_j sigma_j de_j: this warp's parts, to lane t (mod 16)
+  // token t's. dsigma: the sum so far. minus_de: -de of this lane's rows, not yet summed over its quad.
+  TTT_DEVICE void learning_rates(float sigma, float dsigma, const float (&minus_de)[2]) {
     const float de = -this->by_row(sum_over_quad(minus_de[0]), sum_over_quad(minus_de[1]));
     const float of_last = this->sum_over_rows(sigma * de);
     if (lane % kMiniBatch == kMiniBatch - 1) dscale += of_last;
-    if (lane < kMiniBatch) rates()[warp * kMiniBatch + lane] = own + this->scale(kMiniBatch - 1) * de;
+    if (lane < kMiniBatch) rates()[warp * kMiniBatch + lane] = dsigma + this->scale(kMiniBatch - 1) * de;
   }
   TTT_DEVICE float sum_of_rates() const {
     float sum = 0;

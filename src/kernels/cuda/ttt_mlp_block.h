@@ -28,20 +28,21 @@ struct Gelu {
 
 // kTensors, kOperands, kStageCount: as TttBlock has them; kGradients: operands [16,K] that the kernel
 // makes; kVectors: pairs of vectors [K] and [M] that it holds.
-template <class Element, int kHeadDim, bool kInRegisters, int kTensors, int kOperands, int kStageCount, int kGradients,
-          int kVectors>
+template <class Element, int kHeadDim, int kTensors, int kOperands, int kStageCount, int kGradients, int kVectors>
 struct TttMlpBlock : TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperands, kStageCount> {
   using Base = TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperands, kStageCount>;
   using Base::kPlanes, Base::kTiles, Base::row, Base::pair, Base::lane, Base::p, Base::in, Base::shared;
   using typename Base::Operand, typename Base::Own, typename Base::Vector, typename Base::Quarters;
   static constexpr int kWarps = kHeadDim / 8, kHidden = 4 * kHeadDim, kHiddenOwn = 32, kHiddenTiles = 4;
-  static constexpr int kStateFloats = 2 * kHeadDim * kHidden;  // of the matrices
+  static constexpr int kMatrix = kHeadDim * kHidden;  // floats of W1, W2
   static_assert(kTiles == 1 && kHiddenOwn * kWarps == kHidden);
 
   using Hidden = OwnColumns<kHiddenTiles>;
   using HiddenWords = RoundedColumns<kPlanes, kHiddenTiles>;
   using Part = OwnColumns<kHeadDim / 16>;  // half the columns of a warp's part of a sum [16,K]
+  template <bool kInRegisters>
   using W1 = FastWeights<kPlanes, kHiddenOwn, kHeadDim, kInRegisters>;  // W1^T, the warp's rows
+  template <bool kInRegisters>
   using W2 = FastWeights<kPlanes, kHeadDim, kHiddenOwn, kInRegisters>;  // W2^T, its columns
 
   static constexpr int kPartsAt = Base::kSharedBytes;
@@ -91,11 +92,13 @@ struct TttMlpBlock : TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperan
     }
   }
   // part += Y W2, Y W1^T, Y hidden;  part += A Y, A [16,16].
-  TTT_DEVICE static void add_product(Part& part, const HiddenWords& y, const W2& w2, int first) {
+  template <bool kInRegisters>
+  TTT_DEVICE static void add_product(Part& part, const HiddenWords& y, const W2<kInRegisters>& w2, int first) {
     w2.template add_product_transposed<1>(
         {&part}, [&](int slice, FragmentA<kPlanes>(&a)[1]) { a[0] = y.a(slice); }, first);
   }
-  TTT_DEVICE static void add_product(Part& part, const HiddenWords& y, const W1& w1, int first) {
+  template <bool kInRegisters>
+  TTT_DEVICE static void add_product(Part& part, const HiddenWords& y, const W1<kInRegisters>& w1, int first) {
     w1.add_product(
         part, [&](int slice) { return y.a(slice); }, first);
   }
@@ -216,18 +219,20 @@ struct TttMlpBlock : TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperan
   };
   using HiddenVector = OwnVector<kHiddenTiles>;
   using HeadVector = OwnVector<kTiles>;
-  // Memory of vectors [K] and [M].
+  // Memory of a pair of vectors, [K] and [M].
   TTT_DEVICE float* vectors(int which) const {
     return reinterpret_cast<float*>(shared + kVectorsAt) + which * (kHeadDim + kHidden);
   }
 
   // W1 += K^T Y, c1 += 1^T Y;  W2 += Y^T G2.
-  TTT_DEVICE static void update(W1& w1, const HiddenVector& c1, const Operand& k, const HiddenWords& y) {
+  template <bool kInRegisters>
+  TTT_DEVICE static void update(W1<kInRegisters>& w1, const HiddenVector& c1, const Operand& k, const HiddenWords& y) {
     w1.template update<1>([&](int m, FragmentA<kPlanes>(&a)[1]) { a[0] = y.a_transposed(m); },
                           [&](int, int col, FragmentB<kPlanes>(&b)[2]) { k.b(0, col, b); });
     c1.add_rows(y.values());
   }
-  TTT_DEVICE static void update(W2& w2, const Operand& g2, const HiddenWords& y) {
+  template <bool kInRegisters>
+  TTT_DEVICE static void update(W2<kInRegisters>& w2, const Operand& g2, const HiddenWords& y) {
     w2.template update<1>(
         [&](int m, FragmentA<kPlanes>(&a)[1]) { a[0] = g2.a_transposed(16 * m, 0); },
         [&](int, int col, FragmentB<kPlanes>(&b)[2]) { b[0] = y.b(col / 8), b[1] = y.b(col / 8 + 1); });
@@ -236,32 +241,33 @@ struct TttMlpBlock : TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperan
   // The state and places in memory, W1 [K,M] and W2 [M,K].
   TTT_DEVICE static int place1(int r, int col, int of_warp) { return col * kHidden + kHiddenOwn * of_warp + r; }
   TTT_DEVICE static int place2(int r, int col, int of_warp) { return (kHiddenOwn * of_warp + col) * kHeadDim + r; }
+  template <bool kInRegisters>
   struct State {
-    W1 w1;
+    W1<kInRegisters> w1;
     HiddenVector c1;
-    W2 w2;
+    W2<kInRegisters> w2;
     HeadVector c2;
+
+    // vectors: memory of both; w1_at, w2_at: of a matrix that is not in registers.
+    TTT_DEVICE State(const TttMlpBlock& block, float* w1_at, float* w2_at, float* vectors)
+        : w1(w1_at), c1{vectors + kHeadDim + block.hidden_column(0)}, w2(w2_at), c2{vectors + block.column(0)} {}
   };
-  // Number `which` of the kernel's states; memory: of the matrices, if these are in memory.
-  TTT_DEVICE State state_in(float* memory, int which) const {
-    return {W1(memory),
-            {vectors(which) + kHeadDim + hidden_column(0)},
-            W2(memory + kHeadDim * kHidden),
-            {vectors(which) + this->column(0)}};
-  }
-  TTT_DEVICE void set_zero(State& s) const {
+  template <class AnyState>
+  TTT_DEVICE void set_zero(AnyState& s) const {
     s.w1.for_each([](float& x, int, int) { x = 0; });
     s.w2.for_each([](float& x, int, int) { x = 0; });
     s.c1.set([](int) { return Two{0, 0}; });
     s.c2.set([](int) { return Two{0, 0}; });
   }
-  TTT_DEVICE void load(const TttMlpWeights<const float>& from, State& s) const {
+  template <class AnyState>
+  TTT_DEVICE void load(const TttMlpWeights<const float>& from, AnyState& s) const {
     s.w1.for_each([&](float& x, int r, int col) { x = from.w1[place1(r, col, warp)]; });
     s.w2.for_each([&](float& x, int r, int col) { x = from.w2[place2(r, col, warp)]; });
     s.c1.load(from.b1 + hidden_column(0));
     s.c2.load(from.b2 + this->column(0));
   }
-  TTT_DEVICE void store(State& s, const TttMlpWeights<float>& to) const {
+  template <class AnyState>
+  TTT_DEVICE void store(AnyState& s, const TttMlpWeights<float>& to) const {
     s.w1.for_each([&](const float& x, int r, int col) { to.w1[place1(r, col, warp)] = x; });
     s.w2.for_each([&](const float& x, int r, int col) { to.w2[place2(r, col, warp)] = x; });
     s.c1.store(to.b1 + hidden_column(0));

@@ -7,14 +7,12 @@
 namespace ttt::kernels::cuda {
 
 template <class Element, int kHeadDim>
-struct TttMlpForwardBlock
-    : TttMlpBlock<Element, kHeadDim, ttt_mlp_forward_place<Element>(kHeadDim) == TttMlpPlace::kRegisters, 3, 2, 3, 1,
-                  1> {
-  using Base = TttMlpBlock<Element, kHeadDim, ttt_mlp_forward_place<Element>(kHeadDim) == TttMlpPlace::kRegisters, 3, 2,
-                           3, 1, 1>;
+struct TttMlpForwardBlock : TttMlpBlock<Element, kHeadDim, 3, 2, 3, 1, 1> {
+  using Base = TttMlpBlock<Element, kHeadDim, 3, 2, 3, 1, 1>;
   using Base::kPlanes, Base::kTiles, Base::kStages, Base::row, Base::gain, Base::bias, Base::exchange, Base::in;
   using typename Base::Hidden, typename Base::HiddenWords, typename Base::Kept, typename Base::Operand,
-      typename Base::Own, typename Base::Part, typename Base::Quarters, typename Base::Rows, typename Base::State;
+      typename Base::Own, typename Base::Part, typename Base::Quarters, typename Base::Rows;
+  static constexpr bool kOnChip = ttt_mlp_on_chip<Element>(kHeadDim);
 
   static constexpr std::int64_t kScratchFloats = ttt_mlp_forward_scratch<Element>(kHeadDim);
 
@@ -25,12 +23,12 @@ struct TttMlpForwardBlock
   };
 
   const TttMlpForward<Element>& args;
-  State state;
+  typename Base::template State<kOnChip> state;
 
   TTT_DEVICE TttMlpForwardBlock(const TttMlpForward<Element>& arguments, char* memory)
       : Base(arguments.in, memory),
         args(arguments),
-        state(this->state_in(args.scratch + block_in_grid() * kScratchFloats, 0)) {
+        state(*this, scratch(), scratch() + Base::kMatrix, this->vectors(0)) {
     if (thread_in_block() == 0)
       rows() = {this->rows_of_head(in.q), this->rows_of_head(in.k), this->rows_of_head(in.v),
                 this->rows_of_head(args.o), this->rows_of_head(in.sigma)};
@@ -38,6 +36,7 @@ struct TttMlpForwardBlock
     this->load(this->weights_of(args.w, args.own_start ? this->p() : this->head()), state);
   }
 
+  TTT_DEVICE float* scratch() const { return args.scratch + block_in_grid() * kScratchFloats; }
   TTT_DEVICE Head& rows() const { return this->template pointers<Head>(); }
 
   TTT_DEVICE void fetch(std::int64_t m) const {

@@ -12,6 +12,7 @@ struct TilesInRegisters {
   float x[kRows / 16][kCols / 8][4];
 
   TTT_DEVICE explicit TilesInRegisters(float*) {}
+  TTT_DEVICE void begin() const {}
   TTT_DEVICE void get(int m, int n, float (&c)[4]) const {
     TTT_UNROLL
     for (int i = 0; i < 4; ++i) c[i] = x[m][n][i];
@@ -34,6 +35,8 @@ struct TilesInMemory {
   TTT_DEVICE explicit TilesInMemory(float* warps)
       : own(reinterpret_cast<Accumulator*>(warps + thread_in_block() / 32 * (kRows * kCols)) + thread_in_block() % 32) {
   }
+  // Nothing is read earlier: for reading ahead there are no registers.
+  TTT_DEVICE void begin() const { sync_warp(); }
   TTT_DEVICE Accumulator& at(int m, int n) const { return own[(m * (kCols / 8) + n) * 32]; }
   TTT_DEVICE void get(int m, int n, float (&c)[4]) const {
     const Accumulator a = at(m, n);
@@ -69,6 +72,7 @@ struct FastWeights {
   // out[i] += columns 8 first.. of A_i S^T [16,kRows]. rows(slice, fragments): columns 16 slice.. of A_0 to A_n-1.
   template <int n, int kOut, class Rows>
   TTT_DEVICE void add_product_transposed(OwnColumns<kOut>* const (&out)[n], const Rows& rows, int first = 0) const {
+    tiles.begin();
     TTT_UNROLL
     for (int slice = 0; slice < kCols / 16; ++slice) {
       FragmentA<kPlanes> a[n];
@@ -91,6 +95,7 @@ struct FastWeights {
   // out += columns 8 first.. of A S [16,kCols]. rows(slice): columns 16 slice.. of A.
   template <int kOut, class Rows>
   TTT_DEVICE void add_product(OwnColumns<kOut>& out, const Rows& rows, int first = 0) const {
+    tiles.begin();
     TTT_UNROLL
     for (int slice = 0; slice < kRows / 16; ++slice) {
       const FragmentA<kPlanes> a = rows(slice);
