@@ -24,7 +24,7 @@ torch::Device select_device(DeviceKind kind, int local_rank) {
   if (kind == DeviceKind::kCpu) return torch::kCPU;
   const bool has_gpu = torch::cuda::is_available();
   if (has_gpu) {
-    if (kind == DeviceKind::kAuto) log_info("device: cuda (train.device: auto)");
+    if (kind == DeviceKind::kAuto) log_info("device: cuda (auto)");
     const int gpus = static_cast<int>(torch::cuda::device_count());
     if (gpus > 1 && local_rank >= gpus) {
       user_error("process ", local_rank, " of this machine (from 0) has no GPU of its own: LibTorch sees ", gpus,
@@ -32,8 +32,12 @@ torch::Device select_device(DeviceKind kind, int local_rank) {
     }
     return torch::Device(torch::kCUDA, static_cast<c10::DeviceIndex>(gpus > 1 ? local_rank : 0));
   }
-  if (kind == DeviceKind::kAuto) return torch::kCPU;
-  if (at::detail::getCUDAHooks().hasCUDART())
+  const bool with_cuda = at::detail::getCUDAHooks().hasCUDART();
+  if (kind == DeviceKind::kAuto) {
+    log_info(cat("device: cpu (auto: ", with_cuda ? "LibTorch sees no GPU" : "this ttt was built without CUDA", ")"));
+    return torch::kCPU;
+  }
+  if (with_cuda)
     user_error(
         "train.device: cuda was asked for but LibTorch sees no usable GPU; check nvidia-smi and "
         "CUDA_VISIBLE_DEVICES, or set train.device: cpu");

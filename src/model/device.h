@@ -7,7 +7,7 @@
 
 namespace ttt {
 
-// kAuto: CUDA when LibTorch sees a GPU, else the CPU (logged). kCuda without a GPU, or in a build without CUDA, throws
+// kAuto: CUDA when LibTorch sees a GPU, else the CPU; logged. kCuda without a GPU, or in a build without CUDA, throws
 // UserError that says which of the two it is. `local_rank`: of several processes on this machine; each takes a GPU of
 // its own, unless it sees a single one (as Slurm may have it).
 torch::Device select_device(DeviceKind kind, int local_rank = 0);
