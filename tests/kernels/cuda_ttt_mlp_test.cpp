@@ -220,5 +220,17 @@ TYPED_TEST(CudaTttMlpCalls, HasNoRaces) {
   EXPECT_EQ(straight, run(LaneOrder::kShuffled));
 }
 
+// Where a segment ends, its state is read, not made from later ones: one that is not finite shows from there on back.
+TEST(CudaTttMlpStates, AreReadWhereSegmentsEnd) {
+  const TttCase c({1, 1, 32, 64, 256, 16}, /*bf16=*/true);
+  Call<std::uint16_t, 64> call(c, /*mini_batches_a_segment=*/1);
+  call.forward();
+  call.states[0] = NAN;  // after the first mini-batch
+  call.backward();
+  const std::vector<double> dq = call.dq.values();
+  EXPECT_FALSE(std::isfinite(dq[0]));
+  EXPECT_TRUE(std::isfinite(dq[16 * 64]));
+}
+
 }  // namespace
 }  // namespace ttt::kernels::cuda
