@@ -165,25 +165,28 @@ TYPED_TEST(CudaTttMlp, AgreesWithTheReference) {
     TttCase right = c;  // its fields overwritten with the gradients
     ttt_mlp_backward_reference(sizes, c.pointers(), c.grad_o.data(), right.gradients());
     call.backward();
-    for (const auto& [name, gradient] : call.gradients())
-      EXPECT_LE(relative_error(gradient, right.named(name)), 3 * tolerance) << name;
+    for (const auto& [name, gradient] : call.gradients()) {
+      const double cancelled = name == "scale" ? 3 : 1;  // few values, each a sum of many of either sign
+      EXPECT_LE(relative_error(gradient, right.named(name)), 3 * cancelled * tolerance) << name;
+    }
     EXPECT_EQ(call.backward_counts.bank_conflicts, 0);
+
+    // The formulas have 7 and 20 products with the fast weights a mini-batch; the others are few.
+    const double one = 4 * TypeParam::kHeadDim * TypeParam::kHeadDim / 128.0 * (TypeParam::kBf16 ? 1 : 3);
+    const double mini_batches = static_cast<double>(call.heads * ((time + 15) / 16));
+    EXPECT_LE(call.forward_counts.products, 1.25 * 7 * one * mini_batches);
+    EXPECT_LE(call.backward_counts.products, 1.25 * 20 * one * mini_batches);
   }
 }
 
-// Nearly all products are those with the fast weights, K M / 128 a mini-batch each.
-TYPED_TEST(CudaTttMlp, DoesFewMoreProductsThanTheFormulasHave) {
-  const TttCase c({1, 1, 16, TypeParam::kHeadDim, 4 * TypeParam::kHeadDim, 16}, TypeParam::kBf16);
-  CallOf<TypeParam> call(c);
-  call.forward();
-  call.backward();
-  const double one = 4 * TypeParam::kHeadDim * TypeParam::kHeadDim / 128.0 * (TypeParam::kBf16 ? 1 : 3);
-  EXPECT_LE(call.forward_counts.products, 1.25 * 7 * one);
-  EXPECT_LE(call.backward_counts.products, 1.25 * 20 * one);
-}
+// What does not depend on all of size and type, for some of them.
+template <class Config>
+class CudaTttMlpCalls : public ::testing::Test {};
+using SomeConfigs = ::testing::Types<Config<std::uint16_t, 64>, Config<std::uint16_t, 96>, Config<float, 64>>;
+TYPED_TEST_SUITE(CudaTttMlpCalls, SomeConfigs);
 
 // A sequence in two calls, the second one from the state that the first one ends with: the prefill of a long prompt.
-TYPED_TEST(CudaTttMlp, GoesOnFromAnEnd) {
+TYPED_TEST(CudaTttMlpCalls, GoesOnFromAnEnd) {
   const std::int64_t K = TypeParam::kHeadDim;
   const TttCase c({2, 1, 24, K, 4 * K, 16}, TypeParam::kBf16);
   CallOf<TypeParam> call(c);
@@ -201,7 +204,7 @@ TYPED_TEST(CudaTttMlp, GoesOnFromAnEnd) {
 }
 
 // The order in which threads run between two meetings must not matter.
-TYPED_TEST(CudaTttMlp, HasNoRaces) {
+TYPED_TEST(CudaTttMlpCalls, HasNoRaces) {
   const TttCase c({1, 1, 24, TypeParam::kHeadDim, 4 * TypeParam::kHeadDim, 16}, TypeParam::kBf16);
   const auto run = [&](LaneOrder order) {
     CallOf<TypeParam> call(c);
@@ -214,9 +217,19 @@ TYPED_TEST(CudaTttMlp, HasNoRaces) {
   };
   const auto straight = run(LaneOrder::kForward);
   EXPECT_EQ(straight, run(LaneOrder::kBackward));
-  if (TypeParam::kBf16) {
-    EXPECT_EQ(straight, run(LaneOrder::kShuffled));
-  }
+  EXPECT_EQ(straight, run(LaneOrder::kShuffled));
+}
+
+// Where a segment ends, its state is read, not made from later ones: one that is not finite shows from there on back.
+TEST(CudaTttMlpStates, AreReadWhereSegmentsEnd) {
+  const TttCase c({1, 1, 32, 64, 256, 16}, /*bf16=*/true);
+  Call<std::uint16_t, 64> call(c, /*mini_batches_a_segment=*/1);
+  call.forward();
+  call.states[0] = NAN;  // after the first mini-batch
+  call.backward();
+  const std::vector<double> dq = call.dq.values();
+  EXPECT_FALSE(std::isfinite(dq[0]));
+  EXPECT_TRUE(std::isfinite(dq[16 * 64]));
 }
 
 }  // namespace

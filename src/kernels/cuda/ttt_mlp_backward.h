@@ -3,7 +3,7 @@
 // From the last mini-batch to the first. The state before a mini-batch is had by taking back its update, from the very
 // Z1 and G2 that the forward pass used: W2 = W2' + (e (.) X2)^T G2, with which G1 = (G2 W2^T) (.) phi'(Z1), W1 = W1' +
 // (e (.) K)^T G1; every `segment` mini-batches it is read anew from what that stored, so that rounding does not add up.
-// Sums over the warps: of Z2, Zq2, dG2, dQ and dK. Rows' dots with R1 = G1 dW1'^T are those of K dW1' with G1.
+// Five sums over the warps: of Z2, Zq2, dG2, dQ and dK. K_j . R1_j, R1 = G1 dW1'^T, is had as (K dW1')_j . G1_j.
 #pragma once
 
 #include "kernels/cuda/ttt_mlp_block.h"
@@ -75,6 +75,7 @@ struct TttMlpBackwardBlock : TttMlpBlock<Element, kHeadDim, 5, 3, 2, 2, 2> {
 
   // Hidden matrices of the mini-batch that are not in registers all the time: a thread's values in scratch memory.
   enum Parked { kX2, kB, kG1, kZq1, kXq2, kU1, kDz1, kDb, kParked };
+  static_assert(4 * kScratchFloats == 16 * Base::kMatrix + kParked * Base::kKeptElements * int{sizeof(Element)});
   TTT_DEVICE Element* parking(int which) const {
     return reinterpret_cast<Element*>(scratch() + 4 * Base::kMatrix) + which * Base::kKeptElements;
   }
