@@ -10,9 +10,9 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "base/timer.h"
-#include "bench/cpu_setup.h"
 #include "bench/dense_products.h"
+#include "bench/device_memory.h"
+#include "bench/setup.h"
 #include "bench/yardstick.h"
 #include "model/language_model.h"
 
@@ -21,9 +21,10 @@ namespace {
 
 constexpr std::int64_t kPromptChunk = 2048;  // tokens of a prompt taken at once
 
-at::Tensor random_tokens(std::int64_t vocabulary, std::int64_t count, std::uint64_t seed) {
+at::Tensor random_tokens(std::int64_t vocabulary, std::int64_t count, std::uint64_t seed, at::Device device) {
   return at::randint(0, vocabulary, {1, count}, at::make_generator<at::CPUGeneratorImpl>(seed),
-                     at::TensorOptions(at::kLong));
+                     at::TensorOptions(at::kLong))
+      .to(device);
 }
 
 ModelState after_prompt(LanguageModel& model, const at::Tensor& prompt_1T) {
@@ -36,7 +37,7 @@ ModelState after_prompt(LanguageModel& model, const at::Tensor& prompt_1T) {
 // Milliseconds a token.
 double decode(LanguageModel& model, const ModelState& from, const at::Tensor& tokens_1T) {
   ModelState state = from.clone();
-  const Timer timer;
+  const DeviceTimer timer(tokens_1T.device());
   for (std::int64_t t = 0; t < tokens_1T.size(1); ++t) model.advance(tokens_1T.narrow(1, t, 1), state);
   return 1e3 * timer.seconds() / static_cast<double>(tokens_1T.size(1));
 }
@@ -45,13 +46,15 @@ double decode(LanguageModel& model, const ModelState& from, const at::Tensor& to
 
 DecodeBench bench_decode(const RunConfig& config, const DecodeBenchOptions& options) {
   TTT_CHECK(!options.prompts.empty() && options.tokens >= 1 && options.repeats >= 1, "nothing to measure");
-  const bool bf16 = set_up_cpu(config.train, "ttt bench decode");
+  const auto [device, bf16] = set_up(config.train);
   const torch::NoGradGuard no_grad;
   LanguageModel model(config.model, static_cast<std::uint64_t>(config.train.seed));
   model.eval();
+  model.to(device);
 
   DecodeBench bench;
   bench.mixer = to_string(config.model.mixer);
+  bench.gpu = gpu_name(device);
   bench.threads = at::get_num_threads();
   bench.tokens = options.tokens;
   bench.repeats = options.repeats;
@@ -66,13 +69,14 @@ DecodeBench bench_decode(const RunConfig& config, const DecodeBenchOptions& opti
 
   std::vector<ModelState> states;
   for (const std::int64_t prompt : options.prompts) {
-    const Timer timer;
-    states.push_back(after_prompt(model, random_tokens(config.model.vocab_size, prompt, /*seed=*/1)));
+    const DeviceTimer timer(device);
+    states.push_back(after_prompt(model, random_tokens(config.model.vocab_size, prompt, /*seed=*/1, device)));
     bench.after.push_back({prompt, timer.seconds(), states.back().bytes(), {}});
     log_info(cat("a prompt of ", prompt, " tokens: ", timer.seconds(), " s"));
   }
-  const at::Tensor tokens_1T = random_tokens(config.model.vocab_size, options.tokens, /*seed=*/2);
-  Yardstick copy(Bound::kMemory);
+  const at::Tensor tokens_1T = random_tokens(config.model.vocab_size, options.tokens, /*seed=*/2, device);
+  Yardstick copy(Bound::kMemory, at::kFloat, device);
+  bench.copy_text = copy.text();
   std::vector<double> rates;
   std::vector<std::vector<double>> times(states.size());
   for (int repeat = -1; repeat < options.repeats; ++repeat) {  // the first warms up
@@ -105,10 +109,11 @@ Json to_json(const DecodeBench& bench) {
           {"mixer", bench.mixer},
           {"dtype", bench.dtype},
           {"parameters", bench.parameters},
+          {"device", bench.gpu.empty() ? "cpu" : "cuda"},
           {"threads", bench.threads},
           {"tokens", bench.tokens},
           {"repeats", bench.repeats},
-          {"machine", machine_json()}};
+          {"machine", machine_json(bench.gpu)}};
 }
 
 }  // namespace ttt

@@ -24,7 +24,8 @@ struct DecodeBench {
   std::vector<DecodeAfter> after;
   std::int64_t weight_bytes = 0;  // of the dense layers and the head, read for every token
   Spread copy;                    // GB/s of a large copy, read and written, between the repeats
-  std::string mixer, dtype;
+  std::string copy_text;
+  std::string mixer, dtype, gpu;  // gpu: "" on a CPU
   int threads = 0;
   std::int64_t parameters = 0, tokens = 0, repeats = 0;
 
@@ -40,9 +41,9 @@ struct DecodeBenchOptions {
   int repeats = 7;
 };
 
-// A model of the config's sizes with random weights on the CPU (fp32, or bf16 with its dense weights rounded): one
-// sequence for each prompt of random tokens; then, interleaved, `tokens` tokens from each, always from the prompt's
-// end. `config` has passed validate_settings().
+// A model of the config's sizes with random weights (fp32, or bf16 with its dense weights rounded): one sequence for
+// each prompt of random tokens; then, interleaved, `tokens` tokens from each, always from the prompt's end. `config`
+// has passed validate_settings().
 DecodeBench bench_decode(const RunConfig& config, const DecodeBenchOptions& options);
 
 Json to_json(const DecodeBench& bench);

@@ -38,9 +38,12 @@ std::vector<DenseProduct> dense_products(const LanguageModel& model) {
   return products;
 }
 
-DenseCeiling::DenseCeiling(std::vector<DenseProduct> products, std::int64_t tokens, at::ScalarType dtype)
+DenseCeiling::DenseCeiling(std::vector<DenseProduct> products, std::int64_t tokens, at::ScalarType dtype,
+                           at::Device device)
     : tokens_(tokens) {
-  const auto random = [&](std::int64_t rows, std::int64_t cols) { return at::randn({rows, cols}).to(dtype); };
+  const auto random = [&](std::int64_t rows, std::int64_t cols) {
+    return at::randn({rows, cols}, at::TensorOptions(device)).to(dtype);
+  };
   for (const DenseProduct& product : products) {
     const std::int64_t in = product.in, out = product.out;
     flops_ += 3 * 2 * static_cast<double>(tokens) * static_cast<double>(in) * static_cast<double>(out);

@@ -30,7 +30,8 @@ std::vector<DenseProduct> dense_products(const LanguageModel& model);
 // The products of one micro-batch on operands of their own, all of them allocated once: those of one shape share them.
 class DenseCeiling {
  public:
-  DenseCeiling(std::vector<DenseProduct> products, std::int64_t tokens, at::ScalarType dtype);
+  DenseCeiling(std::vector<DenseProduct> products, std::int64_t tokens, at::ScalarType dtype,
+               at::Device device = at::kCPU);
 
   // All products once: forward in the model's order, then both gradients in the opposite order.
   void run();

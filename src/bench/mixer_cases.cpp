@@ -31,17 +31,17 @@ ScanInputs scan_inputs(const Tensors& a) {
 }  // namespace
 
 OpCase attention_case(const OpSizes& s) {
-  RandomTensors random;
+  RandomTensors random(s);
   const Sizes sizes_BHTK{s.batch, s.heads, s.context, s.head_dim};
   OpCase op;
   op.unit = "token-head";
-  op.forward_work = 2 * static_cast<double>(s.head_dim) * static_cast<double>(s.context + 1);
-  op.forward_backward_work = 3 * op.forward_work;
+  op.work.forward = 2 * static_cast<double>(s.head_dim) * static_cast<double>(s.context + 1);
+  op.work.forward_backward = 3 * op.work.forward;
   op.work_note =
       "two products with the keys that the mask leaves, (T+1)/2 of them, forward; four backward; scores that are "
       "computed again are not counted";
   add_autograd_contenders(
-      op, static_cast<double>(s.batch * s.heads * s.context),
+      op, s, static_cast<double>(s.batch * s.heads * s.context),
       {s.activation(random.normal(sizes_BHTK, 1)), s.activation(random.normal(sizes_BHTK, 1)),
        s.activation(random.normal(sizes_BHTK, 1))},
       sizes_BHTK, [](const Tensors& a) { return causal_attention(a[0], a[1], a[2]); }, naive_attention);
@@ -49,19 +49,19 @@ OpCase attention_case(const OpSizes& s) {
 }
 
 OpCase selective_scan_case(const OpSizes& s) {
-  RandomTensors random;
+  RandomTensors random(s);
   const std::int64_t E = 2 * s.width();
   const Sizes sizes_BTE{s.batch, s.context, E}, sizes_BTN{s.batch, s.context, kStates};
   OpCase op;
   op.unit = "token";
   op.bound = Bound::kMemory;
   const auto channels = static_cast<double>(E), states = static_cast<double>(kStates);
-  op.forward_work = sizeof(float) * (3 * channels + 2 * states);
-  op.forward_backward_work = op.forward_work + sizeof(float) * (5 * channels + 4 * states);
+  op.work.forward = sizeof(float) * (3 * channels + 2 * states);
+  op.work.forward_backward = op.work.forward + sizeof(float) * (5 * channels + 4 * states);
   op.work_note = cat(E, " channels of ", kStates, " states; inputs, outputs and their gradients. ",
                      "fp32 in every model. It is the exponentials, one a channel and state, that take the time");
   add_autograd_contenders(
-      op, static_cast<double>(s.batch * s.context),
+      op, s, static_cast<double>(s.batch * s.context),
       to_type({random.normal(sizes_BTE, 1), 0.001 + 0.1 * at::sigmoid(random.normal(sizes_BTE, 1)),
                -at::arange(1, kStates + 1, at::kDouble).repeat({E, 1}), random.normal(sizes_BTN, 1),
                random.normal(sizes_BTN, 1), 1 + random.normal({E}, 0.1)},

@@ -11,13 +11,14 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "base/timer.h"
-#include "bench/cpu_setup.h"
 #include "bench/dense_products.h"
+#include "bench/device_memory.h"
+#include "bench/setup.h"
 #include "model/language_model.h"
 #include "ops/ttt.h"
 #include "optim/adamw.h"
 #include "optim/schedule.h"
+#include "plan/flops.h"
 
 namespace ttt {
 namespace {
@@ -25,20 +26,21 @@ namespace {
 constexpr std::uint64_t kTokenSeed = 1;
 
 // The rows of the TTT kernel table that this model's layers take.
-std::vector<std::pair<std::string, std::string>> chosen_kernels(const RunConfig& config, bool bf16) {
+std::vector<std::pair<std::string, std::string>> chosen_kernels(const RunConfig& config, bool bf16, at::Device device) {
   const ModelConfig& m = config.model;
   std::vector<std::pair<std::string, std::string>> kernels;
   for (const auto& [mixer, kind] :
        {std::pair(MixerKind::kTttLinear, TttKind::kLinear), std::pair(MixerKind::kTttMlp, TttKind::kMlp)}) {
     if (!m.mixer.contains(mixer)) continue;
-    const TttShape shape{config.micro_batch(),
-                         m.num_heads,
-                         config.train.context,
-                         m.head_dim(),
-                         m.mini_batch_size,
-                         at::kFloat,
-                         at::kCPU,
-                         bf16};
+    TttShape shape{config.micro_batch(),
+                   m.num_heads,
+                   config.train.context,
+                   m.head_dim(),
+                   m.mini_batch_size,
+                   at::kFloat,
+                   device,
+                   bf16};
+    if (bf16 && ttt_takes_bf16(kind, shape)) shape.dtype = at::kBFloat16;
     kernels.emplace_back(to_string(mixer), choose_ttt_kernel(kind, shape).name);
   }
   return kernels;
@@ -52,24 +54,26 @@ struct StepTimes {
 // A model in training, on one batch of random tokens.
 class TrainingSteps {
  public:
-  TrainingSteps(const RunConfig& config, bool bf16)
+  TrainingSteps(const RunConfig& config, bool bf16, at::Device device)
       : config_(config),
         schedule_(schedule_of(config)),
         model_(std::make_shared<LanguageModel>(config.model, static_cast<std::uint64_t>(config.train.seed))) {
+    model_->to(device);
     model_->set_bf16(bf16);
     NamedParameters parameters;
     for (const auto& item : model_->named_parameters()) parameters.emplace_back(item.key(), item.value());
     optimizer_ = std::make_unique<AdamW>(std::move(parameters), config.optim);
     const auto generator = at::make_generator<at::CPUGeneratorImpl>(kTokenSeed);
     tokens_BT_ = at::randint(0, config.model.vocab_size, {config.sequences_per_step(), config.train.context + 1},
-                             generator, at::TensorOptions(at::kLong));
+                             generator, at::TensorOptions(at::kLong))
+                     .to(device);
   }
 
   // As Trainer::step(), by phase.
   StepTimes step() {
     StepTimes times;
-    const Timer whole;
-    Timer phase;
+    const DeviceTimer whole(tokens_BT_.device());
+    DeviceTimer phase(tokens_BT_.device());
     optimizer_->zero_gradients();
     times.optimizer = phase.seconds();
     const std::int64_t T = config_.train.context, sequences = config_.sequences_per_step(), b = config_.micro_batch();
@@ -110,7 +114,7 @@ class TrainingSteps {
 
 ModelBench bench_model(const RunConfig& config, std::int64_t steps) {
   TTT_CHECK(steps >= 1, steps, " steps");
-  const bool bf16 = set_up_cpu(config.train, "ttt bench model");
+  const auto [device, bf16] = set_up(config.train);
   ModelBench bench;
   bench.mixer = to_string(config.model.mixer);
   bench.context = config.train.context;
@@ -118,10 +122,14 @@ ModelBench bench_model(const RunConfig& config, std::int64_t steps) {
   bench.micro_batch = config.micro_batch();
   bench.steps = steps;
   bench.threads = at::get_num_threads();
+  bench.gpu = gpu_name(device);
+  bench.model_flops = training_flops(config.model, config.train.context).exact;
+  bench.peak_flops = dense_bf16_peak(bench.gpu);
   bench.dtype = bf16 ? "bf16" : "fp32";
-  bench.kernels = chosen_kernels(config, bf16);
+  bench.kernels = chosen_kernels(config, bf16, device);
 
-  TrainingSteps training(config, bf16);
+  TrainingSteps training(config, bf16, device);
+  reset_peak_memory(device);
   for (const torch::Tensor& parameter : training.model().parameters()) bench.parameters += parameter.numel();
   const StepTimes warm_up = training.step();
   log_info(cat("warm-up step: ", warm_up.whole, " s"));
@@ -138,19 +146,19 @@ ModelBench bench_model(const RunConfig& config, std::int64_t steps) {
     optimizer.push_back(1e3 * times.optimizer);
     bench.last_loss = times.loss;
     if (!ceiling) {
-      bench.peak_memory = peak_resident_bytes();
+      bench.peak_memory = peak_memory(device);
       const std::vector<DenseProduct> list = dense_products(training.model());
       bench.products = 3 * static_cast<std::int64_t>(list.size()) * micro_batches;
       ceiling = std::make_unique<DenseCeiling>(list, config.micro_batch() * config.train.context,
-                                               bf16 ? at::kBFloat16 : at::kFloat);
+                                               bf16 ? at::kBFloat16 : at::kFloat, device);
       bench.dense_flops = ceiling->flops() * static_cast<double>(micro_batches);
       ceiling->run();  // warms up
     }
-    const Timer timer;
+    const DeviceTimer timer(device);
     for (std::int64_t part = 0; part < micro_batches; ++part) ceiling->run();
-    products.push_back(1e3 * timer.seconds());
-    log_info(
-        cat("step ", i + 1, "/", steps, ": ", times.whole, " s, its dense products alone ", timer.seconds(), " s"));
+    const double seconds = timer.seconds();
+    products.push_back(1e3 * seconds);
+    log_info(cat("step ", i + 1, "/", steps, ": ", times.whole, " s, its dense products alone ", seconds, " s"));
   }
   bench.step = spread_of(whole);
   bench.forward = spread_of(forward);
@@ -163,29 +171,37 @@ ModelBench bench_model(const RunConfig& config, std::int64_t steps) {
 Json to_json(const ModelBench& bench) {
   Json kernels = Json::object();
   for (const auto& [mixer, row] : bench.kernels) kernels[mixer] = row;
-  return {{"tokens_per_second", bench.tokens_per_second()},
-          {"gemm_ceiling_fraction", bench.ceiling_fraction()},
-          {"peak_memory_bytes", bench.peak_memory},
-          {"gemm_ceiling_tokens_per_second", bench.ceiling_tokens_per_second()},
-          {"gemm_gflops", bench.ceiling_gflops()},
-          {"gemm_products", bench.products},
-          {"step_ms", to_json(bench.step)},
-          {"forward_ms", to_json(bench.forward)},
-          {"backward_ms", to_json(bench.backward)},
-          {"optimizer_ms", to_json(bench.optimizer)},
-          {"gemm_ceiling_ms", to_json(bench.ceiling)},
-          {"mixer", bench.mixer},
-          {"parameters", bench.parameters},
-          {"context", bench.context},
-          {"batch_tokens", bench.batch_tokens},
-          {"micro_batch", bench.micro_batch},
-          {"steps", bench.steps},
-          {"first_loss", bench.first_loss},
-          {"last_loss", bench.last_loss},
-          {"dtype", bench.dtype},
-          {"threads", bench.threads},
-          {"kernels", kernels},
-          {"machine", machine_json()}};
+  Json json = {{"tokens_per_second", bench.tokens_per_second()},
+               {"gemm_ceiling_fraction", bench.ceiling_fraction()},
+               {"peak_memory_bytes", bench.peak_memory},
+               {"gemm_ceiling_tokens_per_second", bench.ceiling_tokens_per_second()},
+               {"gemm_gflops", bench.ceiling_gflops()},
+               {"gemm_products", bench.products},
+               {"step_ms", to_json(bench.step)},
+               {"forward_ms", to_json(bench.forward)},
+               {"backward_ms", to_json(bench.backward)},
+               {"optimizer_ms", to_json(bench.optimizer)},
+               {"gemm_ceiling_ms", to_json(bench.ceiling)},
+               {"mixer", bench.mixer},
+               {"parameters", bench.parameters},
+               {"context", bench.context},
+               {"batch_tokens", bench.batch_tokens},
+               {"micro_batch", bench.micro_batch},
+               {"steps", bench.steps},
+               {"first_loss", bench.first_loss},
+               {"last_loss", bench.last_loss},
+               {"dtype", bench.dtype},
+               {"model_flops_per_token", bench.model_flops},
+               {"model_tflops_per_second", bench.tokens_per_second() * bench.model_flops / 1e12},
+               {"device", bench.gpu.empty() ? "cpu" : "cuda"},
+               {"threads", bench.threads},
+               {"kernels", kernels},
+               {"machine", machine_json(bench.gpu)}};
+  if (bench.peak_flops > 0) {
+    json["peak_bf16_tflops"] = bench.peak_flops / 1e12;
+    json["mfu"] = bench.mfu();
+  }
+  return json;
 }
 
 }  // namespace ttt

@@ -18,10 +18,12 @@ struct ModelBench {
   Spread ceiling;          // of the step's dense products alone, as plain at::mm calls, in milliseconds
   double dense_flops = 0;  // operations of those products
   std::int64_t products = 0;
-  std::int64_t peak_memory = 0;  // bytes resident, of the steps, before the ceiling's own operands are there
+  std::int64_t peak_memory = 0;  // bytes of the steps, before the ceiling's own operands are there; see device_memory.h
+  double model_flops = 0;        // of a token in training: the exact products of plan/flops.h, nothing computed again
+  double peak_flops = 0;         // a second: the GPU's dense bf16 products by its maker; 0: not known, or a CPU
   std::int64_t parameters = 0;
   double first_loss = 0, last_loss = 0;
-  std::string dtype;
+  std::string dtype, gpu;  // gpu: "" on a CPU
   int threads = 0;
   std::vector<std::pair<std::string, std::string>> kernels;  // of each kind of mixer that has a kernel table: its row
   std::int64_t context = 0, batch_tokens = 0, micro_batch = 0, steps = 0;
@@ -30,11 +32,12 @@ struct ModelBench {
   double tokens_per_second() const { return 1e3 * static_cast<double>(batch_tokens) / step.median; }
   double ceiling_tokens_per_second() const { return 1e3 * static_cast<double>(batch_tokens) / ceiling.median; }
   double ceiling_fraction() const { return ceiling.median / step.median; }
+  double mfu() const { return tokens_per_second() * model_flops / peak_flops; }
   double ceiling_gflops() const { return dense_flops / ceiling.median / 1e6; }
 };
 
-// Builds model and optimizer as the trainer does and trains on random tokens of a fixed seed, on the CPU: a step that
-// warms up, then `steps` measured ones, each followed by the ceiling's products. `config` has passed
+// Builds model and optimizer as the trainer does and trains on random tokens of a fixed seed: a step that warms up,
+// then `steps` measured ones, each followed by the ceiling's products. `config` has passed
 // validate_settings(); data and output_dir are not looked at.
 ModelBench bench_model(const RunConfig& config, std::int64_t steps);
 

@@ -2,12 +2,14 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
+#include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <map>
 
 #include "base/error.h"
 #include "base/log.h"
-#include "base/timer.h"
+#include "bench/device_memory.h"
 #include "bench/yardstick.h"
 #include "config/load.h"
 #include "model/device.h"
@@ -37,40 +39,73 @@ void keep_row(OpCase& op, const std::string& name) {
   op.contenders = std::move(kept);
 }
 
-template <class Body>
-double seconds_of(const Body& body) {
-  const Timer timer;
-  body();
-  return timer.seconds();
-}
-
 // Microseconds a unit.
 struct Times {
   std::vector<double> forward, forward_backward, one_thread;
 };
 
-double microseconds(const Contender& contender, const std::function<Tensors()>& call) {
-  return 1e6 * seconds_of(call) / contender.units;
+double microseconds(const Contender& contender, const std::function<Tensors()>& call, at::Device device) {
+  const DeviceTimer timer(device);
+  const Tensors results = call();
+  return 1e6 * timer.seconds() / contender.units;
 }
 
-// The first call, which also warms up.
-void measure_errors(const Contender& contender, OpRow& row) {
-  const Tensors actual = contender.forward_backward ? contender.forward_backward() : contender.forward();
-  const Tensors& exact = *contender.exact;
-  TTT_CHECK(actual.size() == exact.size(), contender.name, ": ", actual.size(), " results, ", exact.size());
-  row.error_output = relative_error(actual[0], exact[0]);
-  for (std::size_t i = 1; i < actual.size(); ++i)
-    row.error_gradients = std::max(row.error_gradients, relative_error(actual[i], exact[i]));
-  if (contender.forward_backward)
-    row.error_output = std::max(row.error_output, relative_error(contender.forward()[0], exact[0]));
+// Of a number of tokens that fp64 on the CPU computes in seconds: a prefix, of fewer sequences.
+OpSizes checked_sizes(const OpSizes& sizes) {
+  constexpr std::int64_t kTokens = 2048;
+  OpSizes checked = sizes;
+  checked.context = std::min(sizes.context, kTokens);
+  checked.batch = std::min(sizes.batch, std::max<std::int64_t>(kTokens / checked.context, 1));
+  return checked;
+}
+
+OpCase make_case(const BenchOp& op, const OpSizes& sizes, const std::string& row) {
+  OpCase made = op.make(sizes);
+  if (!row.empty()) keep_row(made, row);
+  return made;
+}
+
+// Whether a GPU's memory holds the call; it also warms up.
+bool fits(const Contender& contender) {
+  try {
+    if (contender.forward_backward) contender.forward_backward();
+    contender.forward();
+    return true;
+  } catch (const c10::OutOfMemoryError&) {
+    return false;
+  }
+}
+
+void leave_out_what_does_not_fit(OpCase& op) {
+  std::vector<Contender> kept;
+  for (Contender& contender : op.contenders) {
+    if (fits(contender)) {
+      kept.push_back(std::move(contender));
+    } else {
+      op.left_out.push_back(contender.name + ": the GPU's memory is too small for it at these sizes");
+    }
+  }
+  op.contenders = std::move(kept);
 }
 
 }  // namespace
 
+OpErrors measure_errors(const Contender& contender) {
+  const Tensors actual = contender.forward_backward ? contender.forward_backward() : contender.forward();
+  const Tensors& exact = *contender.exact;
+  TTT_CHECK(actual.size() == exact.size(), contender.name, ": ", actual.size(), " results, ", exact.size());
+  OpErrors errors;
+  errors.output = relative_error(actual[0], exact[0]);
+  for (std::size_t i = 1; i < actual.size(); ++i)
+    errors.gradients = std::max(errors.gradients, relative_error(actual[i], exact[i]));
+  if (contender.forward_backward)
+    errors.output = std::max(errors.output, relative_error(contender.forward()[0], exact[0]));
+  return errors;
+}
+
 double OpBench::times_best_naive(const OpRow& row) const {
-  const OpRow& naive = rows.back();
-  const double best = threads > 1 ? std::min(naive.whole().median, naive.one_thread.median) : naive.whole().median;
-  return best / row.whole().median;
+  const double whole = naive()->whole().median;
+  return (times_one_thread() ? std::min(whole, naive()->one_thread.median) : whole) / row.whole().median;
 }
 
 const BenchOp& find_op(const std::string& name) {
@@ -86,15 +121,27 @@ OpBench bench_op(const std::string& name, const OpSizes& sizes, const OpBenchOpt
   bench.sizes = sizes;
   bench.threads = at::get_num_threads();
   bench.repeats = options.repeats;
-  OpCase op = found.make(sizes);
-  if (!options.row.empty()) keep_row(op, options.row);
-  Yardstick yardstick(op.bound, sizes.dtype);
+  bench.checked = checked_sizes(sizes);
+  bench.gpu = gpu_name(sizes.device);
+  OpSizes timed = sizes;
+  timed.exact = !bench.is_checked_in_part();
+  OpCase op = make_case(found, timed, options.row);
+  if (sizes.device.is_cuda()) leave_out_what_does_not_fit(op);
+  if (op.contenders.empty()) user_error("the GPU's memory is too small for the op ", name, " at these sizes");
+  Yardstick yardstick(op.bound, sizes.dtype, sizes.device);
+  bench.peak_text = yardstick.text();
 
+  std::map<std::string, OpErrors> errors;
+  {
+    const OpCase checked = timed.exact ? op : make_case(found, bench.checked, options.row);
+    for (const Contender& contender : checked.contenders) errors[contender.name] = measure_errors(contender);
+  }
   for (const Contender& contender : op.contenders) {
     OpRow& row = bench.rows.emplace_back();
     row.name = contender.name;
     row.note = contender.note;
-    measure_errors(contender, row);
+    row.errors = errors.at(contender.name);
+    if (!timed.exact) contender.forward();  // warms up
   }
   yardstick.run();
 
@@ -104,16 +151,16 @@ OpBench bench_op(const std::string& name, const OpSizes& sizes, const OpBenchOpt
     peak.push_back(yardstick.run());
     for (std::size_t i = 0; i < op.contenders.size(); ++i) {
       const Contender& contender = op.contenders[i];
-      times[i].forward.push_back(microseconds(contender, contender.forward));
+      times[i].forward.push_back(microseconds(contender, contender.forward, sizes.device));
       if (contender.forward_backward)
-        times[i].forward_backward.push_back(microseconds(contender, contender.forward_backward));
+        times[i].forward_backward.push_back(microseconds(contender, contender.forward_backward, sizes.device));
     }
-    if (bench.threads > 1) {
+    if (bench.times_one_thread()) {
       at::set_num_threads(1);
       for (std::size_t i = 0; i < op.contenders.size(); ++i) {
         const Contender& contender = op.contenders[i];
-        times[i].one_thread.push_back(
-            microseconds(contender, contender.forward_backward ? contender.forward_backward : contender.forward));
+        times[i].one_thread.push_back(microseconds(
+            contender, contender.forward_backward ? contender.forward_backward : contender.forward, sizes.device));
       }
       at::set_num_threads(bench.threads);
     }
@@ -124,9 +171,10 @@ OpBench bench_op(const std::string& name, const OpSizes& sizes, const OpBenchOpt
     OpRow& row = bench.rows[i];
     row.forward = spread_of(times[i].forward);
     if (!times[i].forward_backward.empty()) row.forward_backward = spread_of(times[i].forward_backward);
-    if (bench.threads > 1) row.one_thread = spread_of(times[i].one_thread);
-    row.forward_rate = op.forward_work / row.forward.median / 1e3;
-    row.whole_rate = (row.forward_backward ? op.forward_backward_work : op.forward_work) / row.whole().median / 1e3;
+    if (bench.times_one_thread()) row.one_thread = spread_of(times[i].one_thread);
+    const Work work = op.contenders[i].work.value_or(op.work);
+    row.forward_rate = work.forward / row.forward.median / 1e3;
+    row.whole_rate = (row.forward_backward ? work.forward_backward : work.forward) / row.whole().median / 1e3;
   }
   op.contenders.clear();
   bench.op = std::move(op);
@@ -142,17 +190,17 @@ Json to_json(const OpBench& bench) {
                    {"forward_us", to_json(row.forward)},
                    {"forward_" + rate, row.forward_rate},
                    {"forward_peak_fraction", row.forward_rate / bench.peak.median},
-                   {"times_naive_forward", bench.times_naive_forward(row)},
-                   {"error_output", row.error_output}};
+                   {"error_output", row.errors.output}};
+    if (bench.naive() != nullptr) object["times_naive_forward"] = bench.times_naive_forward(row);
     if (row.forward_backward) {
       object["forward_backward_us"] = to_json(*row.forward_backward);
       object["forward_backward_" + rate] = row.whole_rate;
       object["forward_backward_peak_fraction"] = row.whole_rate / bench.peak.median;
-      object["times_naive_forward_backward"] = bench.times_naive(row);
-      object["error_gradients"] = row.error_gradients;
+      if (bench.naive() != nullptr) object["times_naive_forward_backward"] = bench.times_naive(row);
+      object["error_gradients"] = row.errors.gradients;
     }
-    object["times_best_naive"] = bench.times_best_naive(row);
-    if (bench.threads > 1) {
+    if (bench.naive() != nullptr) object["times_best_naive"] = bench.times_best_naive(row);
+    if (bench.times_one_thread()) {
       object["one_thread_us"] = to_json(row.one_thread);
       object["thread_ratio"] = row.thread_ratio();
     }
@@ -168,16 +216,20 @@ Json to_json(const OpBench& bench) {
           {"mini_batch", s.mini_batch},
           {"vocab_size", s.vocab},
           {"dtype", s.dtype == at::kBFloat16 ? "bf16" : "fp32"},
+          {"device", bench.on_gpu() ? "cuda" : "cpu"},
           {"threads", bench.threads},
           {"repeats", bench.repeats},
           {"unit", bench.op.unit},
           {products ? "flops_per_unit" : "bytes_per_unit",
-           {{"forward", bench.op.forward_work}, {"forward_backward", bench.op.forward_backward_work}}},
+           {{"forward", bench.op.work.forward}, {"forward_backward", bench.op.work.forward_backward}}},
           {"work", bench.op.work_note},
           {"peak_" + rate, to_json(bench.peak)},
+          {"peak", bench.peak_text},
+          {"checked_batch", bench.checked.batch},
+          {"checked_context", bench.checked.context},
           {"rows", rows},
           {"left_out", bench.op.left_out},
-          {"machine", machine_json()}};
+          {"machine", machine_json(bench.gpu)}};
 }
 
 }  // namespace ttt

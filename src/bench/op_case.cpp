@@ -27,19 +27,32 @@ const std::vector<BenchOp>& op_table() {
   return table;
 }
 
-RandomTensors::RandomTensors(std::uint64_t seed) : generator_(at::make_generator<at::CPUGeneratorImpl>(seed)) {}
+RandomTensors::RandomTensors(const OpSizes& sizes, std::uint64_t seed) : options_(at::kDouble) {
+  if (sizes.exact || sizes.device.is_cpu()) {
+    generator_ = at::make_generator<at::CPUGeneratorImpl>(seed);
+  } else {
+    options_ = at::TensorOptions(sizes.device).dtype(at::kFloat);
+    torch::manual_seed(seed);
+  }
+}
 
 at::Tensor RandomTensors::normal(at::IntArrayRef sizes, double std_dev) {
-  return at::randn(sizes, generator_, at::TensorOptions(at::kDouble)) * std_dev;
+  return at::randn(sizes, generator_, options_).mul_(std_dev);
 }
 
 at::Tensor RandomTensors::below(std::int64_t bound, at::IntArrayRef sizes) {
-  return at::randint(0, bound, sizes, generator_, at::TensorOptions(at::kLong));
+  return at::randint(0, bound, sizes, generator_, options_.dtype(at::kLong));
 }
 
 Tensors to_type(const Tensors& tensors, at::ScalarType dtype) {
   Tensors all;
   for (const at::Tensor& tensor : tensors) all.push_back(tensor.to(dtype));
+  return all;
+}
+
+Tensors to_device(const Tensors& tensors, at::Device device) {
+  Tensors all;
+  for (const at::Tensor& tensor : tensors) all.push_back(tensor.to(device));
   return all;
 }
 
@@ -56,28 +69,35 @@ Contender autograd_contender(std::string name, double units, const Tensors& leav
     Tensors own;
     for (const at::Tensor& leaf : leaves) own.push_back(leaf.detach().requires_grad_(true));
     const at::Tensor output = function(own);
-    const Tensors gradients = torch::autograd::grad({output}, own, {grad});
+    const Tensors gradients =
+        torch::autograd::grad({output}, own, {grad}, std::nullopt, /*create_graph=*/false, /*allow_unused=*/true);
     Tensors all = {output.detach()};
-    all.insert(all.end(), gradients.begin(), gradients.end());
+    for (std::size_t i = 0; i < own.size(); ++i)
+      all.push_back(gradients[i].defined() ? gradients[i] : at::zeros_like(own[i]));
     return all;
   };
   return contender;
 }
 
-void add_autograd_contenders(OpCase& op, double units, const Tensors& leaves, at::IntArrayRef output_sizes,
-                             const OpFunction& fused, const OpFunction& naive) {
+void add_autograd_contenders(OpCase& op, const OpSizes& sizes, double units, const Tensors& arguments,
+                             at::IntArrayRef output_sizes, const OpFunction& fused, const OpFunction& naive) {
+  const Tensors leaves = to_device(arguments, sizes.device);
   at::ScalarType output_type;
   {
     const torch::NoGradGuard no_grad;
     output_type = fused(leaves).scalar_type();
   }
-  const at::Tensor grad = RandomTensors(/*seed=*/2).normal(output_sizes, 1).to(output_type);
-  // From the rounded arguments: rounding them is not the op's error.
-  const Contender widened =
-      autograd_contender("fp64", units, to_type(leaves, at::kDouble), grad.to(at::kDouble), naive);
-  const auto exact = std::make_shared<const Tensors>(widened.forward_backward());
-  op.contenders.push_back(autograd_contender("fused", units, leaves, grad, fused));
-  op.contenders.push_back(autograd_contender("naive", units, leaves, grad, naive));
+  const at::Tensor grad = RandomTensors(sizes, /*seed=*/2).normal(output_sizes, 1).to(output_type);
+  std::shared_ptr<const Tensors> exact;
+  if (sizes.exact) {
+    // From the rounded arguments: rounding them is not the op's error.
+    const Contender widened =
+        autograd_contender("fp64", units, to_type(arguments, at::kDouble), grad.to(at::kDouble), naive);
+    exact = std::make_shared<const Tensors>(widened.forward_backward());
+  }
+  const at::Tensor own_grad = grad.to(sizes.device);
+  op.contenders.push_back(autograd_contender("fused", units, leaves, own_grad, fused));
+  op.contenders.push_back(autograd_contender("naive", units, leaves, own_grad, naive));
   op.contenders.back().note = "ATen calls, autograd";
   for (Contender& contender : op.contenders) contender.exact = exact;
 }
@@ -85,9 +105,9 @@ void add_autograd_contenders(OpCase& op, double units, const Tensors& leaves, at
 double relative_error(const at::Tensor& actual, const at::Tensor& expected) {
   if (actual.sizes() != expected.sizes() || !at::isfinite(actual).all().item<bool>())
     return std::numeric_limits<double>::infinity();
-  const at::Tensor exact = expected.to(at::kDouble);
+  const at::Tensor exact = expected.to(at::kCPU, at::kDouble);
   const double largest = exact.abs().max().item<double>();
-  const double difference = (actual.to(at::kDouble) - exact).abs().max().item<double>();
+  const double difference = (actual.to(at::kCPU, at::kDouble) - exact).abs().max().item<double>();
   return difference == 0 ? 0 : difference / largest;
 }
 

@@ -4,11 +4,13 @@
 
 #include <ATen/core/Generator.h>
 #include <ATen/core/Tensor.h>
+#include <c10/core/Device.h>
 #include <c10/core/ScalarType.h>
 
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +21,10 @@ namespace ttt {
 struct OpSizes {
   std::int64_t batch = 1, heads = 12, head_dim = 64, context = 2048, mini_batch = 16, vocab = 32000;
   at::ScalarType dtype = at::kFloat;  // of activations, or bf16; what stays fp32 in a model in bf16 is fp32
+  at::Device device = at::kCPU;
+  bool exact = true;          // whether contenders know what they should give: fp64 on the CPU, in its time and memory
+  bool attention = false;     // for the TTT ops: attention of the same sizes beside them
+  bool checked_only = false;  // also the ways to compute the op that are checked and not timed
 
   at::Tensor activation(const at::Tensor& x) const { return x.to(dtype); }
   static at::Tensor wide(const at::Tensor& x) { return x.to(at::kFloat); }
@@ -31,6 +37,11 @@ using Tensors = std::vector<at::Tensor>;
 
 using OpFunction = std::function<at::Tensor(const Tensors&)>;
 
+// Of one unit: floating-point operations of the products, or bytes that must be read and written.
+struct Work {
+  double forward = 0, forward_backward = 0;
+};
+
 // One way to compute the op, ready to run: its arguments are made.
 struct Contender {
   std::string name;
@@ -39,13 +50,13 @@ struct Contender {
   std::function<Tensors()> forward_backward;  // -> {output, the gradient of every input...}; empty: there is none
   std::shared_ptr<const Tensors> exact;       // what its first call should give, computed in fp64
   std::string note;                           // what is special about it, or ""
+  std::optional<Work> work = {};              // where it is not the op's: another op of the same unit
 };
 
 struct OpCase {
   std::string unit;                // "token-head"
   Bound bound = Bound::kProducts;  // and so which rate is shown: GFLOP/s of products or GB/s of traffic
-  // Of one unit: floating-point operations of the products, or bytes that must be read and written.
-  double forward_work = 0, forward_backward_work = 0;
+  Work work;
   std::string work_note;              // how the work was counted
   std::vector<Contender> contenders;  // `naive` last: what the others are compared to
   std::vector<std::string> left_out;  // "ROW: why", rows that cannot take these sizes
@@ -74,27 +85,31 @@ OpCase adamw_case(const OpSizes& sizes);
 
 // --- for writing a case ---
 
-// Tensors of fp64 (below: int64) with the same values in every run.
+// Tensors with the same values in every run: fp64 on the CPU (below: int64) or, where nothing exact is wanted of a GPU,
+// fp32 made there.
 class RandomTensors {
  public:
-  explicit RandomTensors(std::uint64_t seed = 1);
+  explicit RandomTensors(const OpSizes& sizes, std::uint64_t seed = 1);
   at::Tensor normal(at::IntArrayRef sizes, double std_dev);
   at::Tensor below(std::int64_t bound, at::IntArrayRef sizes);
 
  private:
-  at::Generator generator_;
+  std::optional<at::Generator> generator_;
+  at::TensorOptions options_;
 };
 
 Tensors to_type(const Tensors& tensors, at::ScalarType dtype);
+Tensors to_device(const Tensors& tensors, at::Device device);
 
-// A function of leaves with its backward pass by autograd, as a contender: gradients of sum(grad (.) function(leaves)).
+// A function of leaves with its backward pass by autograd, as a contender: gradients of sum(grad (.) function(leaves)),
+// zeros of a leaf that the function does not reach.
 Contender autograd_contender(std::string name, double units, const Tensors& leaves, const at::Tensor& grad,
                              OpFunction function);
 
-// The contenders `fused` and `naive` of an op that is two functions of its arguments, and what `naive` gives for those
-// in fp64.
-void add_autograd_contenders(OpCase& op, double units, const Tensors& arguments, at::IntArrayRef output_sizes,
-                             const OpFunction& fused, const OpFunction& naive);
+// The contenders `fused` and `naive` of an op that is two functions of its arguments, on the device of the sizes, and
+// what `naive` gives for those in fp64 on the CPU.
+void add_autograd_contenders(OpCase& op, const OpSizes& sizes, double units, const Tensors& arguments,
+                             at::IntArrayRef output_sizes, const OpFunction& fused, const OpFunction& naive);
 
 // The largest difference relative to the expected tensor's largest value; infinite when a value is not finite or the
 // shapes differ.

@@ -29,10 +29,9 @@ OpCase row_case(const OpSizes& s, std::int64_t width, Traffic forward, Traffic b
   OpCase op;
   op.unit = "token";
   op.bound = Bound::kMemory;
-  op.forward_work = bytes(forward);
-  op.forward_backward_work = bytes(forward) + bytes(backward);
+  op.work = {bytes(forward), bytes(forward) + bytes(backward)};
   op.work_note = what;
-  add_autograd_contenders(op, static_cast<double>(s.batch * s.context), arguments, output_sizes, fused, composed);
+  add_autograd_contenders(op, s, static_cast<double>(s.batch * s.context), arguments, output_sizes, fused, composed);
   return op;
 }
 
@@ -44,7 +43,7 @@ at::ScalarType result_type(const OpSizes& s, const Tensors& arguments) {
 }  // namespace
 
 OpCase rms_norm_case(const OpSizes& s) {
-  RandomTensors random;
+  RandomTensors random(s);
   const std::int64_t D = s.width();
   const Sizes sizes_BTD{s.batch, s.context, D};
   return row_case(
@@ -55,7 +54,7 @@ OpCase rms_norm_case(const OpSizes& s) {
 }
 
 OpCase swiglu_case(const OpSizes& s) {
-  RandomTensors random;
+  RandomTensors random(s);
   const std::int64_t F = s.mlp_width();
   const Sizes sizes_BTF{s.batch, s.context, F};
   return row_case(
@@ -66,7 +65,7 @@ OpCase swiglu_case(const OpSizes& s) {
 }
 
 OpCase layer_norm_gate_case(const OpSizes& s) {
-  RandomTensors random;
+  RandomTensors random(s);
   const std::int64_t D = s.width();
   const Sizes sizes_BTD{s.batch, s.context, D};
   return row_case(
@@ -78,7 +77,7 @@ OpCase layer_norm_gate_case(const OpSizes& s) {
 }
 
 OpCase causal_conv_case(const OpSizes& s) {
-  RandomTensors random;
+  RandomTensors random(s);
   const std::int64_t D = s.width();
   const Sizes sizes_BTD{s.batch, s.context, D};
   return row_case(
@@ -91,11 +90,13 @@ OpCase causal_conv_case(const OpSizes& s) {
 
 // As TTT layers call it: what is rotated goes into the inner loop.
 OpCase rope_case(const OpSizes& s) {
-  RandomTensors random;
+  RandomTensors random(s);
   const std::int64_t D = s.width();
-  const auto table = [s](const at::Tensor& x) {
-    return make_rope_table(s.mini_batch, s.head_dim, /*theta=*/10000, x.options().requires_grad(false));
+  const auto table_of = [s](const at::TensorOptions& options) {
+    return make_rope_table(s.mini_batch, s.head_dim, /*theta=*/10000, options);
   };
+  const auto table = [exact = table_of(at::kDouble), own = table_of(at::TensorOptions(s.device).dtype(s.dtype))](
+                         const at::Tensor& x) { return exact.matches(x) ? exact : own; };
   return row_case(
       s, D, {1, 1}, {1, 1}, "x in, y out; dy in, dx out; y and dy are fp32",
       {s.activation(random.normal({s.batch, s.context, D}, 1))}, {s.batch, s.heads, s.context, s.head_dim},

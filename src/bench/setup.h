@@ -1,12 +1,19 @@
 // What every benchmark of a config's model begins with.
 #pragma once
 
+#include <torch/types.h>
+
 #include "config/run_config.h"
 
 namespace ttt {
 
-// Sets CPU threads and the TTT kernel as the config says; whether the model computes in bf16. Throws UserError, naming
-// the command, for a config that asks for a GPU.
-bool set_up_cpu(const TrainConfig& train, const char* command);
+struct BenchSetup {
+  torch::Device device;
+  bool bf16;  // whether the model computes in it
+};
+
+// Chooses the device and sets CPU threads and the TTT kernel as the config says. Throws UserError where it asks for a
+// GPU that is not there.
+BenchSetup set_up(const TrainConfig& train);
 
 }  // namespace ttt

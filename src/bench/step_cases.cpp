@@ -20,12 +20,13 @@ constexpr double kClip = 0.99;  // of the gradients' norm, each time
 // before.
 class Update {
  public:
-  Update(const Tensors& parameters, const Tensors& gradients, at::ScalarType dtype) {
+  Update(const Tensors& parameters, const Tensors& gradients, at::ScalarType dtype, at::Device device) {
+    const auto own = [&](const at::Tensor& x) { return x.to(device, dtype, /*non_blocking=*/false, /*copy=*/true); };
     for (std::size_t i = 0; i < parameters.size(); ++i) {
-      const at::Tensor& p = parameters_.emplace_back(parameters[i].to(dtype).clone());
-      p.requires_grad_(true).mutable_grad() = gradients[i].to(dtype).clone();
-      exp_avg_.push_back(at::zeros_like(gradients[i], dtype));
-      exp_avg_sq_.push_back(at::zeros_like(gradients[i], dtype));
+      const at::Tensor& p = parameters_.emplace_back(own(parameters[i]));
+      p.requires_grad_(true).mutable_grad() = own(gradients[i]);
+      exp_avg_.push_back(at::zeros_like(p.grad()));
+      exp_avg_sq_.push_back(at::zeros_like(p.grad()));
     }
     max_norm_ = global_norm(parameter_gradients());
   }
@@ -76,28 +77,31 @@ class Update {
 }  // namespace
 
 OpCase cross_entropy_case(const OpSizes& s) {
-  RandomTensors random;
+  RandomTensors random(s);
   const std::int64_t N = s.batch * s.context, D = s.width(), V = s.vocab;
-  const at::Tensor targets_N = random.below(V, {N});
+  const at::Tensor drawn_N = random.below(V, {N});
+  const auto targets = [host_N = drawn_N.cpu(), own_N = drawn_N.to(s.device)](const at::Tensor& x) {
+    return x.is_cpu() ? host_N : own_N;
+  };
   OpCase op;
   op.unit = "token";
-  op.forward_work = 2 * static_cast<double>(D) * static_cast<double>(V);
-  op.forward_backward_work = 3 * op.forward_work;
+  op.work.forward = 2 * static_cast<double>(D) * static_cast<double>(V);
+  op.work.forward_backward = 3 * op.work.forward;
   op.work_note = cat("the head's three products with ", V, " tokens of vocabulary; logits that are computed again are ",
                      "not counted");
   add_autograd_contenders(
-      op, static_cast<double>(N), {s.activation(random.normal({N, D}, 1)), s.wide(random.normal({V, D}, 0.02))}, {N},
-      [=](const Tensors& a) { return token_cross_entropy(a[0], a[1], targets_N); },
+      op, s, static_cast<double>(N), {s.activation(random.normal({N, D}, 1)), s.wide(random.normal({V, D}, 0.02))}, {N},
+      [=](const Tensors& a) { return token_cross_entropy(a[0], a[1], targets(a[0])); },
       [=](const Tensors& a) {
         const at::Tensor logits_NV = at::linear(a[0], a[1].to(a[0].scalar_type()));
-        return at::cross_entropy_loss(logits_NV.to(a[1].scalar_type()), targets_N, {}, at::Reduction::None);
+        return at::cross_entropy_loss(logits_NV.to(a[1].scalar_type()), targets(a[0]), {}, at::Reduction::None);
       });
   return op;
 }
 
 OpCase adamw_case(const OpSizes& s) {
   constexpr int kMatrices = 8;
-  RandomTensors random;
+  RandomTensors random(s);
   Tensors parameters, gradients;
   for (int i = 0; i < kMatrices; ++i) {
     parameters.push_back(random.normal({s.width(), s.mlp_width()}, 0.02).to(at::kFloat));
@@ -107,15 +111,17 @@ OpCase adamw_case(const OpSizes& s) {
   OpCase op;
   op.unit = "parameter";
   op.bound = Bound::kMemory;
-  op.forward_work = 4 * (1 + 4 + 3);
+  op.work.forward = 4 * (1 + 4 + 3);
   op.work_note = "fp32 alone; the gradient in for its norm; p, g, m, v in; p, m, v out";
   const double units = kMatrices * static_cast<double>(s.width() * s.mlp_width());
-  const auto exact = std::make_shared<const Tensors>(Update(parameters, gradients, at::kDouble).naive(config));
+  std::shared_ptr<const Tensors> exact;
+  if (s.exact)
+    exact = std::make_shared<const Tensors>(Update(parameters, gradients, at::kDouble, at::kCPU).naive(config));
 
-  const auto ours = std::make_shared<Update>(parameters, gradients, at::kFloat);
+  const auto ours = std::make_shared<Update>(parameters, gradients, at::kFloat, s.device);
   const auto optimizer = std::make_shared<AdamW>(ours->named(), config);
   op.contenders.push_back({"fused", units, [=] { return ours->with(*optimizer); }, {}, exact, "clipping included"});
-  const auto naive = std::make_shared<Update>(parameters, gradients, at::kFloat);
+  const auto naive = std::make_shared<Update>(parameters, gradients, at::kFloat, s.device);
   op.contenders.push_back(
       {"naive", units, [=] { return naive->naive(config); }, {}, exact, "ATen calls, a tensor at a time"});
   return op;

@@ -47,18 +47,21 @@ std::int64_t peak_resident_bytes() {
   return kibibytes * 1024;
 }
 
-Json machine_json() {
+Json machine_json(const std::string& gpu) {
   const BuildInfo& build = build_info();
-  return {{"cpu", cpu_name()},          {"cpu_features", cpu_features()},
-          {"version", build.version},   {"revision", build.revision()},
-          {"compiler", build.compiler}, {"build_type", build.build_type},
-          {"libtorch", build.libtorch}};
+  Json machine = {{"cpu", cpu_name()},          {"cpu_features", cpu_features()},
+                  {"version", build.version},   {"revision", build.revision()},
+                  {"compiler", build.compiler}, {"build_type", build.build_type},
+                  {"libtorch", build.libtorch}};
+  if (!gpu.empty()) machine["gpu"] = gpu;
+  return machine;
 }
 
-std::string machine_text() {
+std::string machine_text(const std::string& gpu) {
   const BuildInfo& build = build_info();
-  return cat(cpu_name(), "; ttt ", build.version, " ", build.revision().substr(0, 12), build.git_dirty ? "-dirty" : "",
-             ", ", build.compiler, " ", build.build_type, ", LibTorch ", build.libtorch);
+  return cat(gpu, gpu.empty() ? "" : "; ", cpu_name(), "; ttt ", build.version, " ", build.revision().substr(0, 12),
+             build.git_dirty ? "-dirty" : "", ", ", build.compiler, " ", build.build_type, ", LibTorch ",
+             build.libtorch);
 }
 
 }  // namespace ttt

@@ -26,8 +26,8 @@ std::string cpu_name();
 // The largest resident size that this process has had, in bytes (Linux's VmHWM); 0 where the system does not tell.
 std::int64_t peak_resident_bytes();
 
-// Processor and build, as every report of a benchmark has them.
-Json machine_json();
-std::string machine_text();  // one line
+// Processor, GPU ("": none was used) and build, as every report of a benchmark has them.
+Json machine_json(const std::string& gpu);
+std::string machine_text(const std::string& gpu);  // one line
 
 }  // namespace ttt

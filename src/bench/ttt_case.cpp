@@ -15,7 +15,9 @@
 namespace ttt {
 namespace {
 
-constexpr std::int64_t kReferenceTokens = 64;  // the reference's plain loops are not made to be fast
+// The reference's plain loops are not made to be fast.
+constexpr std::int64_t kReferenceTokens = 64;
+constexpr std::int64_t kReferenceTokenHeads = 512;  // in fp64, to hold others against it
 
 // An op's arguments as one list, w2 and b2 at the end for TTT-MLP only.
 Tensors flat(const TttInputs& inputs, const TttWeights& weights) {
@@ -35,7 +37,7 @@ TttWeights weights_of(const Tensors& all) {
 
 // Arguments in fp64 of the sizes that a layer's have at the start of a training; values of a fixed seed.
 Tensors random_arguments(TttKind kind, const OpSizes& s) {
-  RandomTensors random;
+  RandomTensors random(s);
   const auto normal = [&](at::IntArrayRef sizes, double std_dev) { return random.normal(sizes, std_dev); };
   const std::int64_t B = s.batch, H = s.heads, T = s.context, K = s.head_dim, C = s.mini_batch;
   const std::int64_t width = kind == TttKind::kLinear ? K : 4 * K;
@@ -78,24 +80,48 @@ const TttKernel& row_named(const std::string& name) {
   fail("no row '", name, "' in the TTT kernel table");
 }
 
-// Sequences of one length: arguments, and what they should give.
+// Which row of the table says what is right: the specification where its plain loops take a moment, else the composed
+// row.
+const TttKernel& exact_row(const OpSizes& s) {
+  return row_named(s.batch * s.heads * s.context <= kReferenceTokenHeads ? "reference" : "composed");
+}
+
+// Sequences of one length: arguments, q, k and v of type `tokens`, and what they should give.
 struct Problem {
   OpSizes sizes;
   Tensors arguments;
   at::Tensor grad_o;
   std::shared_ptr<const Tensors> exact;
 
-  Problem(TttKind kind, const OpSizes& s) : sizes(s) {
-    // In a model in bf16 too what goes into the inner loop is fp32.
-    arguments = to_type(random_arguments(kind, s), at::kFloat);
-    grad_o = RandomTensors(/*seed=*/2).normal(arguments[0].sizes(), 1).to(at::kFloat);
+  Problem(TttKind kind, const OpSizes& s, at::ScalarType tokens) : sizes(s) {
+    Tensors drawn = to_type(random_arguments(kind, s), at::kFloat);
+    for (std::size_t i = 0; i < 3; ++i) drawn[i] = drawn[i].to(tokens);
+    const at::Tensor drawn_grad = RandomTensors(s, /*seed=*/2).normal(drawn[0].sizes(), 1).to(tokens);
     // From the rounded arguments: rounding them is not the kernels' error.
-    const Tensors widened = to_type(arguments, at::kDouble);
-    exact = std::make_shared<const Tensors>(
-        run_row(row_named("composed"), kind, widened, s.mini_batch, grad_o.to(at::kDouble)));
+    if (s.exact)
+      exact = std::make_shared<const Tensors>(
+          run_row(exact_row(s), kind, to_type(drawn, at::kDouble), s.mini_batch, drawn_grad.to(at::kDouble)));
+    arguments = to_device(drawn, s.device);
+    grad_o = drawn_grad.to(s.device);
   }
 
   double units() const { return static_cast<double>(sizes.batch * sizes.heads * sizes.context); }
+};
+
+// The problem of each type that q, k and v are handed over in; one that no row takes is never made.
+class Problems {
+ public:
+  Problems(TttKind kind, const OpSizes& sizes) : kind_(kind), sizes_(sizes) {}
+  std::shared_ptr<const Problem> with(at::ScalarType tokens) {
+    std::shared_ptr<const Problem>& problem = tokens == at::kBFloat16 ? bf16_ : fp32_;
+    if (!problem) problem = std::make_shared<const Problem>(kind_, sizes_, tokens);
+    return problem;
+  }
+
+ private:
+  TttKind kind_;
+  OpSizes sizes_;
+  std::shared_ptr<const Problem> fp32_, bf16_;
 };
 
 Contender row_contender(const TttKernel& row, TttKind kind, const std::shared_ptr<const Problem>& problem) {
@@ -114,31 +140,77 @@ Contender row_contender(const TttKernel& row, TttKind kind, const std::shared_pt
   return contender;
 }
 
+// Decoding: most of the sequence at once, which ends inside a mini-batch, then token by token.
+at::Tensor decode(TttKind kind, const Problem& problem) {
+  constexpr std::int64_t kSteps = 19;
+  const TttInputs all = inputs_of(problem.arguments);
+  const std::int64_t T = problem.sizes.context, prompt = std::max<std::int64_t>(T - kSteps, 0);
+  TttState state = ttt_initial_state(weights_of(problem.arguments), problem.sizes.batch, problem.sizes.mini_batch);
+  Tensors parts;
+  for (std::int64_t begin = 0; begin < T;) {
+    const std::int64_t count = begin < prompt ? prompt : 1;
+    TttInputs some = all;
+    for (at::Tensor* x : {&some.q_BHTK, &some.k_BHTK, &some.v_BHTK, &some.sigma_BHT}) *x = x->narrow(2, begin, count);
+    parts.push_back(ttt_advance(kind, some, state));
+    begin += count;
+  }
+  return at::cat(parts, 2);
+}
+
+Contender decoding_contender(TttKind kind, const std::shared_ptr<const Problem>& problem) {
+  Contender contender;
+  contender.name = "decoding";
+  contender.units = problem->units();
+  if (problem->exact) contender.exact = std::make_shared<const Tensors>(Tensors{problem->exact->front()});
+  contender.forward = [kind, problem] {
+    const torch::NoGradGuard no_grad;
+    return Tensors{decode(kind, *problem)};
+  };
+  return contender;
+}
+
+// LibTorch's, of the same sizes: what an inner loop replaces.
+Contender attention_contender(const OpSizes& s) {
+  OpCase op = attention_case(s);
+  Contender contender = std::move(op.contenders.front());
+  contender.name = "attention";
+  contender.note = "LibTorch's scaled_dot_product_attention of the same sizes, by its own FLOP";
+  contender.work = op.work;
+  return contender;
+}
+
 OpCase ttt_case(TttKind kind, const OpSizes& s) {
   OpCase op;
   op.unit = "token-head";
-  op.forward_work = inner_forward_flops(kind, s.head_dim, s.mini_batch);
-  op.forward_backward_work = op.forward_work + inner_backward_flops(kind, s.head_dim, s.mini_batch);
+  op.work.forward = inner_forward_flops(kind, s.head_dim, s.mini_batch);
+  op.work.forward_backward = op.work.forward + inner_backward_flops(kind, s.head_dim, s.mini_batch);
   op.work_note = kind == TttKind::kLinear ? "6 K^2 + 4 C K forward, twice that backward; what the backward pass "
                                             "computes again is not counted"
                                           : "56 K^2 + 20 C K forward, twice that backward; what the backward pass "
                                             "computes again is not counted";
-  const auto problem = std::make_shared<const Problem>(kind, s);
-  OpSizes short_sizes = s;
-  short_sizes.context = std::min(s.context, kReferenceTokens);
+  Problems problems(kind, s);
   for (const TttKernel& row : ttt_kernels()) {
-    const TttShape shape{s.batch,      s.heads,    s.context, s.head_dim,
-                         s.mini_batch, at::kFloat, at::kCPU,  s.dtype == at::kBFloat16};
+    const bool bf16 = s.dtype == at::kBFloat16;
+    TttShape shape{s.batch, s.heads, s.context, s.head_dim, s.mini_batch, at::kFloat, s.device, bf16};
+    // In a model in bf16 most rows take fp32 all the same.
+    TttShape rounded = shape;
+    rounded.dtype = at::kBFloat16;
+    if (bf16 && row.unsupported(kind, rounded).empty()) shape = rounded;
     if (const std::string reason = row.unsupported(kind, shape); !reason.empty()) {
       op.left_out.push_back(row.name + ": " + reason);
     } else if (row.name == "reference") {
-      Contender contender = row_contender(row, kind, std::make_shared<const Problem>(kind, short_sizes));
+      OpSizes short_sizes = s;
+      short_sizes.context = std::min(s.context, kReferenceTokens);
+      Contender contender = row_contender(row, kind, std::make_shared<const Problem>(kind, short_sizes, at::kFloat));
       contender.note = cat("sequences of ", short_sizes.context, " tokens, one thread");
       op.contenders.push_back(std::move(contender));
     } else {
-      op.contenders.push_back(row_contender(row, kind, problem));
+      op.contenders.push_back(row_contender(row, kind, problems.with(shape.dtype)));
     }
   }
+  const std::shared_ptr<const Problem> problem = problems.with(at::kFloat);
+  if (s.checked_only) op.contenders.push_back(decoding_contender(kind, problem));
+  if (s.attention) op.contenders.push_back(attention_contender(s));
   Contender naive = autograd_contender("naive", problem->units(), problem->arguments, problem->grad_o,
                                        [kind, C = s.mini_batch](const Tensors& leaves) {
                                          return naive_ttt(kind, inputs_of(leaves), weights_of(leaves), C);

@@ -2,34 +2,48 @@
 
 #include <ATen/ATen.h>
 
-#include "base/timer.h"
+#include "base/error.h"
+#include "bench/device_memory.h"
 
 namespace ttt {
 namespace {
 
-constexpr std::int64_t kSide = 2048, kCopied = std::int64_t{1} << 26;
+struct Extent {
+  std::int64_t side, copied;  // rows and columns; fp32 values
+};
+Extent extent_on(at::Device device) {
+  return device.is_cuda() ? Extent{8192, std::int64_t{1} << 28} : Extent{2048, std::int64_t{1} << 26};
+}
 
 }  // namespace
 
-Yardstick::Yardstick(Bound bound, at::ScalarType dtype) : bound_(bound) {
+Yardstick::Yardstick(Bound bound, at::ScalarType dtype, at::Device device) : bound_(bound) {
+  const auto [side, copied] = extent_on(device);
+  const at::TensorOptions options(device);
   if (bound == Bound::kProducts) {
-    a_ = at::randn({kSide, kSide}).to(dtype);
-    b_ = at::randn({kSide, kSide}).to(dtype);
-    c_ = at::empty({kSide, kSide}, dtype);
+    a_ = at::randn({side, side}, options).to(dtype);
+    b_ = at::randn({side, side}, options).to(dtype);
+    c_ = at::empty({side, side}, options.dtype(dtype));
   } else {
-    a_ = at::ones({kCopied});
-    c_ = at::zeros({kCopied});
+    a_ = at::ones({copied}, options);
+    c_ = at::zeros({copied}, options);
   }
 }
 
 double Yardstick::run() {
-  const Timer timer;
+  const DeviceTimer timer(a_.device());
   if (bound_ == Bound::kProducts) {
     at::mm_out(c_, a_, b_);
-    return 2.0 * kSide * kSide * kSide / timer.seconds() / 1e9;
+    const auto side = static_cast<double>(a_.size(0));
+    return 2 * side * side * side / timer.seconds() / 1e9;
   }
   c_.copy_(a_);
-  return 2.0 * 4 * kCopied / timer.seconds() / 1e9;
+  return 2 * static_cast<double>(a_.nbytes()) / timer.seconds() / 1e9;
+}
+
+std::string Yardstick::text() const {
+  if (bound_ == Bound::kProducts) return cat("an at::mm of ", a_.size(0), " x ", a_.size(0), " x ", a_.size(0));
+  return cat("a copy of ", a_.nbytes() >> 20, " MiB, read and written (what fits the caches can be faster)");
 }
 
 }  // namespace ttt

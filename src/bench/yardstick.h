@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <string>
 
 namespace ttt {
 
@@ -11,10 +12,11 @@ enum class Bound { kProducts, kMemory };
 
 class Yardstick {
  public:
-  // kProducts: an at::mm of three 2048 x 2048 matrices of `dtype`. kMemory: a copy of 256 MiB.
-  explicit Yardstick(Bound bound, at::ScalarType dtype = at::kFloat);
+  // kProducts: an at::mm of square matrices of `dtype`. kMemory: a copy. Both large for the device.
+  explicit Yardstick(Bound bound, at::ScalarType dtype = at::kFloat, at::Device device = at::kCPU);
   // Once: 1e9 floating-point operations, or bytes read and written, a second.
   double run();
+  std::string text() const;  // "an at::mm of 2048 x 2048 x 2048"
 
  private:
   Bound bound_;

@@ -7,9 +7,11 @@
 #include "bench/kernel_plan.h"
 #include "bench/model_bench.h"
 #include "bench/op_bench.h"
+#include "bench/op_check.h"
 #include "cli/command.h"
 #include "cli/parse.h"
 #include "config/load.h"
+#include "model/device.h"
 #include "plan/units.h"
 
 namespace ttt {
@@ -22,13 +24,24 @@ bool sets(const std::vector<std::string>& overrides, const std::string& key) {
   return std::any_of(overrides.begin(), overrides.end(), [&](const auto& item) { return item.starts_with(key + "="); });
 }
 
+// --device, as in train.device.
+void add_device_option(CLI::App& app, std::string& device) {
+  app.add_option("--device", device, "auto: a GPU where there is one")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+}
+
+// "2 threads", or the GPU's name.
+std::string computed_by(const std::string& gpu, int threads) {
+  return gpu.empty() ? cat(threads, " threads") : gpu;
+}
+
 void print_times(const char* name, const Spread& ms) {
   std::printf("  %-14s %10.1f %10.1f %10.1f\n", name, ms.median, ms.min, ms.max);
 }
 
 void print(const ModelBench& bench) {
-  std::printf("%s, %s parameters, %s, %d threads\n", bench.mixer.c_str(),
-              short_number(static_cast<double>(bench.parameters)).c_str(), bench.dtype.c_str(), bench.threads);
+  std::printf("%s, %s parameters, %s, %s\n", bench.mixer.c_str(),
+              short_number(static_cast<double>(bench.parameters)).c_str(), bench.dtype.c_str(),
+              computed_by(bench.gpu, bench.threads).c_str());
   std::printf("steps of %lld tokens in sequences of %lld, micro-batches of %lld; %lld measured after one warm-up\n",
               static_cast<long long>(bench.batch_tokens), static_cast<long long>(bench.context),
               static_cast<long long>(bench.micro_batch), static_cast<long long>(bench.steps));
@@ -43,13 +56,20 @@ void print(const ModelBench& bench) {
   std::printf("GEMM ceiling      %.1f tokens/s: the step's %lld dense products as plain at::mm, %.0f GFLOP/s\n",
               bench.ceiling_tokens_per_second(), static_cast<long long>(bench.products), bench.ceiling_gflops());
   std::printf("fraction of it    %.1f %%\n", 100 * bench.ceiling_fraction());
-  std::printf("peak memory       %s resident\n", short_bytes(bench.peak_memory).c_str());
+  if (bench.peak_flops > 0)
+    std::printf(
+        "MFU               %.1f %%: %s of model a second (exact products, nothing computed again) of %.0f TFLOP/s\n",
+        100 * bench.mfu(), (short_number(bench.tokens_per_second() * bench.model_flops) + "FLOP").c_str(),
+        bench.peak_flops / 1e12);
+  std::printf("peak memory       %s %s\n", short_bytes(bench.peak_memory).c_str(),
+              bench.gpu.empty() ? "resident" : "of LibTorch's allocator");
   std::printf("loss              %.3f, after the steps %.3f (random tokens)\n", bench.first_loss, bench.last_loss);
-  std::printf("machine           %s\n", machine_text().c_str());
+  std::printf("machine           %s\n", machine_text(bench.gpu).c_str());
 }
 
 void print(const DecodeBench& bench);
 void print(const OpBench& bench);
+void print(const OpChecks& all);
 
 // One JSON object or text on standard output, by to_json and print of that benchmark.
 template <class Bench>
@@ -63,14 +83,16 @@ ExitCode report(const Bench& bench, bool json) {
 }
 
 ExitCode bench_model_command(const std::vector<std::string>& args) {
-  std::string file, dtype;
+  std::string file, dtype, device;
   std::vector<std::string> overrides;
   std::int64_t context = 0, batch_tokens = 0, steps = 5, threads = -1;
   bool json = false;
   CLI::App app(
       "Training steps (forward, backward, clip, AdamW) of a config's model on random tokens, beside the dense "
       "products\n"
-      "in them as plain at::mm calls, timed in between: the GEMM ceiling of this very run. No data are read.",
+      "in them as plain at::mm calls, timed in between: the GEMM ceiling of this very run. On a GPU that is known, "
+      "also\n"
+      "the model's FLOPs a second of the peak that its maker states (MFU). No data are read.",
       "ttt bench model");
   add_config_arguments(app, file, overrides, /*partial=*/true);
   app.add_option("--context", context, "train.context: tokens in a sequence")->check(positive_number());
@@ -80,12 +102,14 @@ ExitCode bench_model_command(const std::vector<std::string>& args) {
   app.add_option("--steps", steps, "measured steps, after one that warms up")
       ->check(positive_number())
       ->capture_default_str();
+  add_device_option(app, device);
   app.add_option("--threads", threads, "train.threads: CPU threads; 0: all cores")->check(non_negative_number());
   app.add_flag("--json", json, "print one JSON object");
   if (!parse_arguments(app, args)) return ExitCode::kOk;
 
   if (context > 0) overrides.push_back(cat("train.context=", context));
   if (!dtype.empty()) overrides.push_back(cat("train.dtype=", dtype));
+  if (!device.empty()) overrides.push_back(cat("train.device=", device));
   if (threads >= 0) overrides.push_back(cat("train.threads=", threads));
   if (batch_tokens > 0) {
     overrides.push_back(cat("train.batch_tokens=", batch_tokens));
@@ -99,8 +123,9 @@ ExitCode bench_model_command(const std::vector<std::string>& args) {
 }
 
 void print(const DecodeBench& bench) {
-  std::printf("%s, %s parameters, %s, %d threads: decoding one sequence token by token\n", bench.mixer.c_str(),
-              short_number(static_cast<double>(bench.parameters)).c_str(), bench.dtype.c_str(), bench.threads);
+  std::printf("%s, %s parameters, %s, %s: decoding one sequence token by token\n", bench.mixer.c_str(),
+              short_number(static_cast<double>(bench.parameters)).c_str(), bench.dtype.c_str(),
+              computed_by(bench.gpu, bench.threads).c_str());
   std::printf("%lld tokens a repeat, %lld interleaved repeats\n\n", static_cast<long long>(bench.tokens),
               static_cast<long long>(bench.repeats));
   std::printf("%-14s %10s %10s %10s %9s %12s %12s\n", "after tokens", "ms median", "min", "max", "x first", "state",
@@ -112,13 +137,13 @@ void print(const DecodeBench& bench) {
   }
   std::printf("\nweights           %s read for a token: dense layers and head\n",
               short_bytes(bench.weight_bytes).c_str());
-  std::printf("copy in this run  %.1f GB/s (%.1f-%.1f), 256 MiB, read and written\n", bench.copy.median, bench.copy.min,
-              bench.copy.max);
-  std::printf("machine           %s\n", machine_text().c_str());
+  std::printf("copy in this run  %.1f GB/s (%.1f-%.1f), %s\n", bench.copy.median, bench.copy.min, bench.copy.max,
+              bench.copy_text.c_str());
+  std::printf("machine           %s\n", machine_text(bench.gpu).c_str());
 }
 
 ExitCode bench_decode_command(const std::vector<std::string>& args) {
-  std::string file, dtype = "fp32";
+  std::string file, dtype = "fp32", device;
   std::vector<std::string> overrides;
   DecodeBenchOptions options;
   std::int64_t threads = -1;
@@ -137,10 +162,12 @@ ExitCode bench_decode_command(const std::vector<std::string>& args) {
       ->check(positive_number())
       ->capture_default_str();
   app.add_option("--dtype", dtype, "fp32 or bf16")->check(CLI::IsMember({"fp32", "bf16"}))->capture_default_str();
+  add_device_option(app, device);
   app.add_option("--threads", threads, "train.threads: CPU threads; 0: all cores")->check(non_negative_number());
   app.add_flag("--json", json, "print one JSON object");
   if (!parse_arguments(app, args)) return ExitCode::kOk;
   overrides.push_back(cat("train.dtype=", dtype));
+  if (!device.empty()) overrides.push_back(cat("train.device=", device));
   if (threads >= 0) overrides.push_back(cat("train.threads=", threads));
   const DecodeBench bench = bench_decode(load_partial_config(file, overrides), options);
   return report(bench, json);
@@ -158,42 +185,65 @@ std::string with_range(const Spread& us) {
   return cat(three_digits(us.median), " (", three_digits(us.min), "-", three_digits(us.max), ")");
 }
 
+// "2 x 3 heads of 64, 37 tokens"
+std::string shape_text(const OpSizes& s) {
+  return cat(s.batch, " x ", s.heads, " heads of ", s.head_dim, ", ", s.context, " tokens");
+}
+
+const char* dtype_text(const OpSizes& s) {
+  return s.dtype == at::kBFloat16 ? "bf16" : "fp32";
+}
+
 void print(const OpBench& bench) {
   const OpSizes& s = bench.sizes;
   const bool products = bench.op.bound == Bound::kProducts;
   const char* rate = products ? "GFLOP/s" : "GB/s";
   const char* unit = bench.op.unit.c_str();
-  std::printf("%s: %lld x %lld heads of %lld, %lld tokens, mini-batches of %lld, %s, %d threads\n", bench.name.c_str(),
-              static_cast<long long>(s.batch), static_cast<long long>(s.heads), static_cast<long long>(s.head_dim),
-              static_cast<long long>(s.context), static_cast<long long>(s.mini_batch),
-              s.dtype == at::kBFloat16 ? "bf16" : "fp32", bench.threads);
+  std::printf("%s: %s, mini-batches of %lld, %s, %s\n", bench.name.c_str(), shape_text(s).c_str(),
+              static_cast<long long>(s.mini_batch), dtype_text(s), computed_by(bench.gpu, bench.threads).c_str());
   std::printf("limit in this run: %.0f %s (%.0f-%.0f), %s\n", bench.peak.median, rate, bench.peak.min, bench.peak.max,
-              products ? "an at::mm of 2048 x 2048 x 2048"
-                       : "a copy of 256 MiB, read and written (what fits the caches can be faster)");
-  const auto work = [&](double amount) { return short_number(amount) + (products ? " FLOP" : " B"); };
-  std::printf("a %s: %s", unit, work(bench.op.forward_work).c_str());
-  if (bench.op.forward_backward_work > 0)
-    std::printf(" forward, %s forward+backward", work(bench.op.forward_backward_work).c_str());
+              bench.peak_text.c_str());
+  const auto amount = [&](double work) { return short_number(work) + (products ? " FLOP" : " B"); };
+  std::printf("a %s: %s", unit, amount(bench.op.work.forward).c_str());
+  if (bench.op.work.forward_backward > 0)
+    std::printf(" forward, %s forward+backward", amount(bench.op.work.forward_backward).c_str());
   std::printf(" (%s)\n", bench.op.work_note.c_str());
   std::printf("medians (smallest-largest) of %d interleaved repeats; us: microseconds a %s\n\n", bench.repeats, unit);
+  const char* thread_title = bench.times_one_thread() ? "x 1 thr." : "";
   std::printf("%-14s %-22s %-22s %8s %8s %9s %8s %8s %8s %8s\n", "row", "forward us", "fwd+bwd us", rate, "of limit",
-              "fwd alone", "x naive", bench.threads > 1 ? "x 1 thr." : "", "error O", "grads");
+              "fwd alone", "x naive", thread_title, "error O", "grads");
   for (const OpRow& row : bench.rows) {
     const double peak = bench.peak.median;
-    std::printf(
-        "%-14s %-22s %-22s %8s %7.1f%% %8.1f%% %8s %8s %8.1e %8.1e\n", row.name.c_str(),
-        with_range(row.forward).c_str(), (row.forward_backward ? with_range(*row.forward_backward) : "-").c_str(),
-        three_digits(row.whole_rate).c_str(), 100 * row.whole_rate / peak, 100 * row.forward_rate / peak,
-        three_digits(bench.times_best_naive(row)).c_str(),
-        bench.threads > 1 ? three_digits(row.thread_ratio()).c_str() : "", row.error_output, row.error_gradients);
+    std::printf("%-14s %-22s %-22s %8s %7.1f%% %8.1f%% %8s %8s %8.1e %8.1e\n", row.name.c_str(),
+                with_range(row.forward).c_str(),
+                (row.forward_backward ? with_range(*row.forward_backward) : "-").c_str(),
+                three_digits(row.whole_rate).c_str(), 100 * row.whole_rate / peak, 100 * row.forward_rate / peak,
+                bench.naive() != nullptr ? three_digits(bench.times_best_naive(row)).c_str() : "-",
+                bench.times_one_thread() ? three_digits(row.thread_ratio()).c_str() : "", row.errors.output,
+                row.errors.gradients);
   }
   std::printf(
-      "\nerrors: of the output and of the worst gradient, against fp64, relative to a tensor's largest value\n"
-      "x naive: on as many threads, or naive on one where that is faster\n");
+      "\nerrors: of the output and of the worst gradient, against fp64, relative to a tensor's largest value\n");
+  if (bench.is_checked_in_part()) std::printf("errors are those of %s\n", shape_text(bench.checked).c_str());
+  if (bench.times_one_thread()) std::printf("x naive: on as many threads, or naive on one where that is faster\n");
   for (const OpRow& row : bench.rows)
     if (!row.note.empty()) std::printf("%s: %s\n", row.name.c_str(), row.note.c_str());
   for (const std::string& reason : bench.op.left_out) std::printf("left out: %s\n", reason.c_str());
-  std::printf("machine: %s\n", machine_text().c_str());
+  std::printf("machine: %s\n", machine_text(bench.gpu).c_str());
+}
+
+void print(const OpChecks& all) {
+  for (const OpCheck& check : all.checks) {
+    std::printf("%-6s %s %s: %s, %s: ", check.passed() ? "ok" : "WRONG", all.name.c_str(), check.row.c_str(),
+                shape_text(check.sizes).c_str(), dtype_text(check.sizes));
+    if (!check.failure.empty()) {
+      std::printf("%s\n", check.failure.c_str());
+    } else {
+      std::printf("output %.1e, gradients %.1e (at most %.0e)\n", check.errors.output, check.errors.gradients,
+                  check.tolerance);
+    }
+  }
+  for (const std::string& reason : all.left_out) std::printf("left out: %s\n", reason.c_str());
 }
 
 void print(const std::string& op, const std::vector<PlannedKernel>& plan) {
@@ -224,8 +274,8 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
   std::string name, names;
   OpSizes sizes;
   OpBenchOptions options;
-  std::string dtype = "fp32";
-  bool json = false, plan = false;
+  std::string dtype = "fp32", device = "auto";
+  bool json = false, plan = false, check = false;
   for (const BenchOp& op : op_table()) names += cat("\n  ", op.name, ": ", op.summary);
   CLI::App app(cat("Every kernel row of an op side by side with the op written as plain ATen calls (naive), with what "
                    "bounds it,\n"
@@ -245,6 +295,7 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
   app.add_option("--dtype", dtype, "of the op's tensors")
       ->check(CLI::IsMember({"fp32", "bf16"}))
       ->capture_default_str();
+  add_device_option(app, device);
   app.add_option("--row", options.row, "time this row (and naive) alone")->type_name("NAME");
   app.add_option("--threads", options.threads, "CPU threads; 0: all cores; above 1, one thread is timed as well")
       ->check(non_negative_number())
@@ -252,6 +303,10 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
   app.add_option("--repeats", options.repeats, "measurements, interleaved")
       ->check(positive_number())
       ->capture_default_str();
+  app.add_flag("--attention", sizes.attention, "ttt_linear, ttt_mlp: LibTorch's attention of the same sizes beside it");
+  app.add_flag(
+      "--check", check,
+      "time nothing: hold every row against fp64 at a few small and odd shapes; exit code 1 when one is wrong");
   app.add_flag("--plan", plan, "time nothing: print what the op's CUDA kernels need of a GPU (no GPU is needed)");
   app.add_flag("--json", json, "print one JSON object");
   if (!parse_arguments(app, args)) return ExitCode::kOk;
@@ -263,6 +318,16 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
       print(name, kernels);
     }
     return ExitCode::kOk;
+  }
+  find_op(name);
+  sizes.device = select_device(device == "cuda"  ? DeviceKind::kCuda
+                               : device == "cpu" ? DeviceKind::kCpu
+                                                 : DeviceKind::kAuto);
+  if (check) {
+    prepare_cpu(options.threads);
+    const OpChecks checks = check_op(name, check_sizes(sizes.device));
+    report(checks, json);
+    return checks.passed() ? ExitCode::kOk : ExitCode::kFailed;
   }
   if (dtype == "bf16") sizes.dtype = at::kBFloat16;
   const OpBench bench = bench_op(name, sizes, options);

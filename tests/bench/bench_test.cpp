@@ -1,14 +1,21 @@
 // What `ttt bench` counts and compares with; how long anything takes is never asserted.
 #include <gtest/gtest.h>
+#include <torch/cuda.h>
+
+#include <limits>
 
 #include "base/error.h"
 #include "bench/decode_bench.h"
 #include "bench/dense_products.h"
+#include "bench/device_memory.h"
 #include "bench/inner_products.h"
 #include "bench/model_bench.h"
 #include "bench/naive_ttt.h"
 #include "bench/op_bench.h"
+#include "bench/op_check.h"
 #include "config/load.h"
+#include "kernels/cuda/kernel_table.h"
+#include "ops/cuda_target.h"
 #include "ops/ttt_testing.h"
 #include "plan/flops.h"
 
@@ -128,8 +135,8 @@ TEST(BenchOp, EveryOpRuns) {
     ASSERT_GE(bench.rows.size(), 2U) << op.name;
     EXPECT_EQ(bench.rows.back().name, "naive");
     for (const OpRow& row : bench.rows) {
-      EXPECT_LE(row.error_output, 1e-4) << op.name << " " << row.name;
-      EXPECT_LE(row.error_gradients, 1e-4) << op.name << " " << row.name;
+      EXPECT_LE(row.errors.output, 1e-4) << op.name << " " << row.name;
+      EXPECT_LE(row.errors.gradients, 1e-4) << op.name << " " << row.name;
       EXPECT_GT(row.whole().min, 0);
     }
     const Json json = to_json(bench);
@@ -144,8 +151,8 @@ TEST(BenchOp, EveryOpRunsInBf16) {
   for (const BenchOp& op : op_table()) {
     const OpBench bench = bench_op(op.name, sizes, {.threads = 1, .repeats = 1, .row = ""});
     for (const OpRow& row : bench.rows) {
-      EXPECT_LE(row.error_output, 0.1) << op.name << " " << row.name;
-      EXPECT_LE(row.error_gradients, 0.1) << op.name << " " << row.name;
+      EXPECT_LE(row.errors.output, 0.1) << op.name << " " << row.name;
+      EXPECT_LE(row.errors.gradients, 0.1) << op.name << " " << row.name;
     }
   }
 }
@@ -173,7 +180,7 @@ TEST(BenchOp, RowsThatCannotTakeTheCallAreNamed) {
   sizes.dtype = at::kBFloat16;
   const OpBench bench = bench_op("ttt_linear", sizes, {.threads = 1, .repeats = 1, .row = ""});
   EXPECT_EQ(bench.rows.size() + bench.op.left_out.size(), ttt_kernels().size() + 1);
-  EXPECT_LE(bench.rows.back().error_output, 0.1);  // naive, in bf16
+  EXPECT_LE(bench.rows.back().errors.output, 0.1);  // naive, in bf16
 }
 
 TEST(BenchOp, OneRowAlone) {
@@ -192,6 +199,92 @@ void expect_refused(const std::string& op, const std::string& row, const std::st
   } catch (const UserError& error) {
     EXPECT_NE(std::string(error.what()).find(text), std::string::npos) << error.what();
   }
+}
+
+TEST(BenchOp, LongSequencesAreCheckedInPart) {
+  OpSizes sizes{2, 1, 16, 3000, 16};
+  const OpBench bench = bench_op("rms_norm", sizes, {.threads = 1, .repeats = 1, .row = ""});
+  EXPECT_TRUE(bench.is_checked_in_part());
+  EXPECT_EQ(bench.checked.batch, 1);
+  EXPECT_EQ(bench.checked.context, 2048);
+  for (const OpRow& row : bench.rows) {
+    EXPECT_GT(row.errors.output, 0) << row.name;
+    EXPECT_LE(row.errors.output, 1e-6) << row.name;
+  }
+  EXPECT_EQ(to_json(bench)["checked_context"], 2048);
+  EXPECT_FALSE(bench_op("rms_norm", small_sizes(), {.threads = 1, .repeats = 1, .row = ""}).is_checked_in_part());
+}
+
+TEST(BenchOp, AttentionBesideTheInnerLoop) {
+  OpSizes sizes = small_sizes();
+  sizes.attention = true;
+  const OpBench bench = bench_op("ttt_linear", sizes, {.threads = 1, .repeats = 1, .row = ""});
+  const OpRow& attention = bench.rows[bench.rows.size() - 2];
+  ASSERT_EQ(attention.name, "attention");
+  EXPECT_LE(attention.errors.gradients, 1e-5);
+  // 2 K (T + 1) a token and head, three times that with the backward pass.
+  EXPECT_DOUBLE_EQ(attention.whole_rate, 3 * 2 * 16 * 41 / attention.whole().median / 1e3);
+}
+
+// Every op; the fp32 and bf16 rows of CUDA kernels by emulated lanes.
+TEST(CheckOp, RowsOfEmulatedCudaKernelsAreRight) {
+  const testing::SingleThread single_thread;
+  const EmulatedGpu gpu(kernels::cuda::emulated::kernels());
+  for (const BenchOp& op : op_table()) {
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      OpSizes sizes{1, 2, 64, 21, 16};
+      sizes.vocab = 100;
+      sizes.dtype = dtype;
+      sizes.checked_only = true;
+      const OpChecks checks = check_op(op.name, {sizes});
+      EXPECT_TRUE(checks.passed()) << to_json(checks).dump(2);
+      const std::string first = std::string(op.name).starts_with("ttt") ? "cuda" : "fused";
+      EXPECT_EQ(checks.checks.front().row, first);
+      EXPECT_EQ(to_json(checks)["checks"].size(), checks.checks.size());
+    }
+  }
+}
+
+TEST(CheckOp, OneWrongRowFailsIt) {
+  OpChecks checks;
+  EXPECT_FALSE(checks.passed());  // nothing was checked
+  OpCheck check;
+  check.errors = {1e-7, 1e-6};
+  check.tolerance = 1e-5;
+  checks.checks = {check, check};
+  EXPECT_TRUE(checks.passed());
+  checks.checks[1].errors.gradients = std::numeric_limits<double>::infinity();
+  EXPECT_FALSE(checks.passed());
+  checks.checks[1] = check;
+  checks.checks[1].failure = "an illegal memory access";
+  EXPECT_FALSE(checks.passed());
+}
+
+TEST(CheckOp, OddShapesOfBothTypesAndHeadSizes) {
+  const std::vector<OpSizes> all = check_sizes(at::kCPU);
+  const auto some = [&](auto is) { return std::any_of(all.begin(), all.end(), is); };
+  for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+    for (const std::int64_t head_dim : {64, 96})
+      EXPECT_TRUE(some([&](const OpSizes& s) { return s.dtype == dtype && s.head_dim == head_dim; }));
+  }
+  EXPECT_TRUE(some([](const OpSizes& s) { return s.context % s.mini_batch != 0 && s.batch > 1 && s.heads > 1; }));
+  EXPECT_TRUE(some([](const OpSizes& s) { return s.context < s.mini_batch; }));
+}
+
+TEST(Devices, PeaksOfKnownGpus) {
+  EXPECT_EQ(dense_bf16_peak("NVIDIA A100-SXM4-80GB"), 312e12);
+  EXPECT_EQ(dense_bf16_peak("NVIDIA H100 80GB HBM3"), 989e12);
+  EXPECT_EQ(dense_bf16_peak("NVIDIA H200"), 989e12);
+  for (const char* gpu : {"NVIDIA H100 PCIe", "NVIDIA H100 NVL", "NVIDIA GeForce RTX 4090", ""})
+    EXPECT_EQ(dense_bf16_peak(gpu), 0) << gpu;
+}
+
+TEST(Devices, TheCpu) {
+  EXPECT_EQ(gpu_name(at::kCPU), "");
+  EXPECT_GE(peak_memory(at::kCPU), 10'000'000);
+  reset_peak_memory(at::kCPU);
+  const DeviceTimer timer(at::kCPU);
+  EXPECT_GE(timer.seconds(), 0);
 }
 
 TEST(BenchOp, UnknownNamesAreRefusedWithTheNearest) {
@@ -220,15 +313,19 @@ TEST(BenchModel, TrainsAndReports) {
   ASSERT_EQ(bench.kernels.size(), 1U);
   EXPECT_EQ(bench.kernels[0].first, "ttt_linear");
   EXPECT_GT(bench.peak_memory, 10'000'000);
+  EXPECT_DOUBLE_EQ(bench.model_flops, training_flops(tiny_run().model, 12).exact);
   const Json json = to_json(bench);
   for (const char* key : {"tokens_per_second", "gemm_ceiling_fraction", "peak_memory_bytes", "step_ms", "forward_ms",
                           "backward_ms", "optimizer_ms", "gemm_ceiling_tokens_per_second", "gemm_gflops", "machine"})
     EXPECT_TRUE(json.contains(key)) << key;
+  EXPECT_EQ(json["device"], "cpu");
+  EXPECT_FALSE(json.contains("mfu"));
   EXPECT_DOUBLE_EQ(json["gemm_ceiling_fraction"].get<double>(),
                    bench.tokens_per_second() / bench.ceiling_tokens_per_second());
 }
 
-TEST(BenchModel, SaysThatItMeasuresTheCpu) {
+TEST(BenchModel, AGpuThatIsNotThereIsRefused) {
+  if (torch::cuda::is_available()) GTEST_SKIP() << "there is a GPU";
   RunConfig config = tiny_run();
   config.train.device = DeviceKind::kCuda;
   EXPECT_THROW(bench_model(config, 1), UserError);

@@ -1,0 +1,38 @@
+// Every row of an op against fp64 at small and odd shapes: `ttt bench op NAME --check`.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "bench/op_bench.h"
+
+namespace ttt {
+
+struct OpCheck {
+  OpSizes sizes;
+  std::string row;
+  OpErrors errors;
+  double tolerance = 0;  // of both
+  std::string failure;   // what the row threw, or ""
+
+  bool passed() const { return failure.empty() && errors.output <= tolerance && errors.gradients <= tolerance; }
+};
+
+struct OpChecks {
+  std::string name, gpu;  // gpu: "" on a CPU
+  std::vector<OpCheck> checks;
+  std::vector<std::string> left_out;  // "ROW: why", each once
+
+  bool passed() const;  // all of them, and there is one
+};
+
+// Sequences shorter than a mini-batch, with tails, several sequences and heads, head sizes 64 and 96, in fp32 and bf16.
+std::vector<OpSizes> check_sizes(at::Device device);
+
+// Throws UserError with the nearest name when there is no such op.
+OpChecks check_op(const std::string& name, const std::vector<OpSizes>& sizes);
+
+Json to_json(const OpChecks& checks);
+
+}  // namespace ttt
