@@ -63,6 +63,7 @@ at::Tensor mlp_forward(const TttInputs& inputs, const TttWeights& initial, TttSa
   const CudaTttCall<Element> call(inputs);
   const TttWeights w = contiguous(initial);
   const auto K = call.K, M = 4 * K;
+  TTT_CHECK(w.w1.size(2) == M, "hidden width ", w.w1.size(2), " of head size ", K);
   const at::Tensor o = call.empty_rows();
   const at::Tensor scratch =
       call.empty_floats({call.B, call.H, cuda::ttt_mlp_forward_scratch<Element>(static_cast<int>(K))});

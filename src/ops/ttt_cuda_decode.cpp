@@ -43,6 +43,7 @@ void prefill(TttKind kind, const TttInputs& inputs, TttState& state, const at::T
     p.end_w = data_of<float>(w.w1), p.end_b = data_of<float>(w.b1);
     return launch_cuda(call.device(), p);
   }
+  TTT_CHECK(w.w1.size(3) == 4 * call.K, "hidden width ", w.w1.size(3), " of head size ", call.K);
   const at::Tensor scratch =
       call.empty_floats({call.B, call.H, cuda::ttt_mlp_forward_scratch<Element>(static_cast<int>(call.K))});
   cuda::TttMlpForward<Element> p;
