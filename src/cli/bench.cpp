@@ -251,13 +251,16 @@ void print(const std::string& op, const std::vector<PlannedKernel>& plan) {
       "CUDA kernels of %s: registers and spill stores of a thread, shared memory of a block, and the blocks of it\n"
       "that a multiprocessor holds with how much of its warps they are\n\n",
       op.c_str());
-  std::printf("%-24s %8s %9s", "", "", "");
+  std::size_t longest = 0;
+  for (const PlannedKernel& kernel : plan) longest = std::max(longest, kernel.kernel.size());
+  const int width = static_cast<int>(longest);
+  std::printf("%-*s %8s %9s", width, "", "", "");
   for (const KernelFit& fit : plan.front().fits) std::printf("  | %-28s", cat(fit.architecture, ", ", fit.gpu).c_str());
-  std::printf("\n%-24s %8s %9s", "kernel", "threads", "shared");
+  std::printf("\n%-*s %8s %9s", width, "kernel", "threads", "shared");
   for (std::size_t i = 0; i < plan.front().fits.size(); ++i) std::printf("  | registers spills blocks warps");
   std::printf("\n");
   for (const PlannedKernel& kernel : plan) {
-    std::printf("%-24s %8d %9s", kernel.kernel.c_str(), kernel.threads, short_bytes(kernel.shared_bytes).c_str());
+    std::printf("%-*s %8d %9s", width, kernel.kernel.c_str(), kernel.threads, short_bytes(kernel.shared_bytes).c_str());
     for (const KernelFit& fit : kernel.fits) {
       std::printf("  | %9d %6d", fit.registers, fit.spill_bytes);
       if (fit.blocks == 0) {
