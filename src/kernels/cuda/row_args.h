@@ -9,7 +9,8 @@
 #include <cstdint>
 #include <string>
 
-#include "kernels/cuda/ttt_args.h"
+#include "base/error.h"
+#include "kernels/cuda/tensor_args.h"
 
 namespace ttt::kernels::cuda {
 
@@ -55,7 +56,7 @@ struct RmsNormBackward {
 };
 
 // y = gelu_tanh(gate) (weight xh + bias), xh = (o - mean) scale, scale = 1 / sqrt(var + eps), over the D = H K values
-// of a token; N = B T tokens. HeadRows (ttt_args.h) of any alignment. Source: the type of o, Element or float.
+// of a token; N = B T tokens. Source: the type of o, Element or float.
 template <class Element, class Source>
 struct LayerNormGateForward {
   std::int64_t sequences = 0, time = 0;  // B, T
@@ -99,13 +100,6 @@ struct LayerNormGateBackward {
     return cat("o [", sequences, ",", heads, ",", time, ",", head_dim, "] ", name_of<Source>(), ", y ",
                name_of<Element>());
   }
-};
-
-// Rows of contiguous values: row r begins at data + r step (in elements).
-template <class T>
-struct StridedRows {
-  T* data = nullptr;
-  std::int64_t step = 0;
 };
 
 // y = silu(gate) up. Where all is contiguous, one row of all values is the fastest.
