@@ -1,8 +1,9 @@
 // What the CUDA kernels of the small ops are handed: one pass over memory each. Equations: ops/rms_norm.h and so on.
 //
 // Element: std::uint16_t for bf16, or float, the type of activations in memory; weights, statistics and sums are fp32.
-// Pointers may be of any alignment and widths any number: where rows do not begin at multiples of 16 bytes, values are
-// read one by one. A gradient may take the place of the tensor of the same shape and type that it is made from.
+// Pointers may be of any alignment and widths any number: where vectors do not fit (all fit whose rows begin at
+// multiples of 16 bytes), values are read one by one. A gradient may take the place of the tensor of the same shape and
+// type that it is made from.
 #pragma once
 
 #include <algorithm>
