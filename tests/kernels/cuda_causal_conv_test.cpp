@@ -92,7 +92,7 @@ TYPED_TEST(CudaCausalConv, TakesRowsOfWiderTensors) {
     Buffer<TypeParam> x(s.sequences * s.time * row), y(x.size()), dx(x.size());
     for (auto* values : {&x, &y, &dx}) std::fill_n(values->data(), values->size(), TypeParam());
     const auto at = [&](std::int64_t i) { return i / width * row + first + i % width; };
-    const auto of = [&](auto* data) { return SequenceRows{data + first, s.time * row, row}; };
+    const auto of = [&]<class T>(T* data) { return SequenceRows<T>{data + first, s.time * row, row}; };
     for (std::size_t i = 0; i < call.y.size(); ++i) x[at(i)] = call.x.memory[i];
     call.run([&](auto arguments) {
       arguments.in.x = of(static_cast<const TypeParam*>(x.data()));

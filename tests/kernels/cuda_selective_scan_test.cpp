@@ -1,5 +1,4 @@
 // The CUDA kernels of the selective scan, their very source run by emulated lanes, against loops in double.
-#include <array>
 #include <map>
 #include <random>
 
@@ -151,27 +150,31 @@ struct ScanCall {
   }
 };
 
-// Few channels and more than a group of them, widths that are no vectors, one token, whole chunks and not; segments of
-// one chunk (more than are read at a time), of two, and the whole.
+void expect_loops_in_double(std::int64_t sequences, std::int64_t time, std::int64_t channels, std::int64_t segment) {
+  SCOPED_TRACE(cat(sequences, " x ", time, " x ", channels, " in segments of ", segment));
+  const ScanCase c(sequences, time, channels, /*with_state=*/false);
+  ScanCall call(c, segment);
+  launch(call.forward());
+  EXPECT_LE(relative_error(in_double(call.y), c.y), kTolerance);
+  EXPECT_LE(relative_error(in_double(call.starts), c.starts), kTolerance);
+  EXPECT_LE(relative_error(in_double(call.h_end), c.h_end), kTolerance);
+  launch(call.backward());
+  const auto right = c.gradients();
+  for (const auto& [name, gradient] : call.gradients())
+    EXPECT_LE(relative_error(gradient, right.at(name)), 2 * kTolerance) << name;
+}
+// Few channels and more than a group of them, widths that are no vectors, one token, whole chunks and not.
 TEST(CudaSelectiveScan, AgreesWithLoopsInDouble) {
-  for (const auto& [sequences, time, channels, segment] : {std::array<std::int64_t, 4>{2, 1, 8, 1},
-                                                           {1, 3, 5, 9},
-                                                           {1, 17, 131, 1},
-                                                           {2, 33, 132, 2},
-                                                           {1, 40, 20, 3},
-                                                           {1, 130, 4, 1}}) {
-    SCOPED_TRACE(cat(sequences, " x ", time, " x ", channels, " in segments of ", segment));
-    const ScanCase c(sequences, time, channels, /*with_state=*/false);
-    ScanCall call(c, segment);
-    launch(call.forward());
-    EXPECT_LE(relative_error(in_double(call.y), c.y), kTolerance);
-    EXPECT_LE(relative_error(in_double(call.starts), c.starts), kTolerance);
-    EXPECT_LE(relative_error(in_double(call.h_end), c.h_end), kTolerance);
-    launch(call.backward());
-    const auto right = c.gradients();
-    for (const auto& [name, gradient] : call.gradients())
-      EXPECT_LE(relative_error(gradient, right.at(name)), 2 * kTolerance) << name;
-  }
+  expect_loops_in_double(1, 1, 8, 1);
+  expect_loops_in_double(1, 3, 5, 9);
+  expect_loops_in_double(1, 17, 131, 1);
+  expect_loops_in_double(2, 17, 132, 1);
+  expect_loops_in_double(1, 32, 20, 9);
+}
+// Segments of one chunk, more of them than are read at a time, and of two.
+TEST(CudaSelectiveScan, ScansSegmentsInParallel) {
+  expect_loops_in_double(1, 130, 4, 1);
+  expect_loops_in_double(1, 40, 20, 2);
 }
 
 // Decoding and prefilling: the state goes on from call to call, in place; with segments, too.
