@@ -1,4 +1,4 @@
-// Tensors as CUDA kernels take them: pointers to Elements (kernels/cuda/ttt_args.h) and steps.
+// Tensors as CUDA kernels take them: pointers to Elements (kernels/cuda/tensor_args.h) and steps.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -6,7 +6,7 @@
 #include <type_traits>
 
 #include "base/error.h"
-#include "kernels/cuda/ttt_args.h"
+#include "kernels/cuda/tensor_args.h"
 
 namespace ttt {
 

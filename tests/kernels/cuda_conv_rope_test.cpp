@@ -1,9 +1,6 @@
 // The CUDA kernels of RoPE with the split into heads, alone and behind two convolutions, their very source run by
 // emulated lanes, against loops in double.
-#include <tuple>
-
 #include "kernels/cuda/conv_rope.h"
-#include "kernels/cuda/kernel_table.h"
 #include "kernels/cuda_conv_testing.h"
 
 namespace ttt::kernels::cuda {
@@ -94,8 +91,6 @@ const RopeSizes kRopeSizes[] = {{{1, 1, 16}, 16, 16, 3},   {{2, 3, 320}, 64, 16,
 TYPED_TEST(CudaRope, AgreesWithRotationsInDouble) {
   using Element = typename TypeParam::Element;
   using To = typename TypeParam::To;
-  KernelTable table;
-  emulated::add_rope(table);
   for (const auto& [s, K, P, offset] : kRopeSizes)
     for (const bool split : {false, true}) {
       SCOPED_TRACE(cat(s.sequences, " x ", s.time, " x ", s.width, ", heads of ", K, split ? ", split" : ""));
@@ -105,19 +100,16 @@ TYPED_TEST(CudaRope, AgreesWithRotationsInDouble) {
       Random<Element> x(n, 1);
       Heads<To> y(s, K, split), dy(s, K, split, 2);
       Buffer<Element> dx(n);
-      table.launch(
-          RopeForward<Element, To>{
-              s.sequences, s.time, heads, size, rope.rows(offset), {x.data(), s.time * s.width, s.width}, y.rows()},
-          nullptr);
+      launch(RopeForward<Element, To>{
+          s.sequences, s.time, heads, size, rope.rows(offset), {x.data(), s.time * s.width, s.width}, y.rows()});
       EXPECT_LE(relative_error(y.merged(), rotated(s, K, P, offset, x.values, 1)), kTolerance<To>);
-      table.launch(RopeBackward<Element, To>{s.sequences,
-                                             s.time,
-                                             heads,
-                                             size,
-                                             rope.rows(offset),
-                                             dy.const_rows(),
-                                             {dx.data(), s.time * s.width, s.width}},
-                   nullptr);
+      launch(RopeBackward<Element, To>{s.sequences,
+                                       s.time,
+                                       heads,
+                                       size,
+                                       rope.rows(offset),
+                                       dy.const_rows(),
+                                       {dx.data(), s.time * s.width, s.width}});
       EXPECT_LE(relative_error(in_double(dx), rotated(s, K, P, offset, dy.merged(), -1)), kTolerance<Element>);
     }
 }
@@ -205,14 +197,12 @@ struct ConvRopeCall {
 };
 
 TYPED_TEST(CudaRope, AfterConvolutionsAgreesWithLoopsInDouble) {
-  KernelTable table;
-  emulated::add_conv_rope(table);
   for (const RopeSizes& sizes : kRopeSizes)
     for (const bool with_window : {false, true}) {
       SCOPED_TRACE(cat(sizes.s.sequences, " x ", sizes.s.time, " x ", sizes.s.width, ", heads of ", sizes.head_dim,
                        with_window ? " with a window" : ""));
       ConvRopeCall<typename TypeParam::Element, typename TypeParam::To> call(sizes, with_window, with_window);
-      call.run([&](const auto& arguments) { table.launch(arguments, nullptr); });
+      call.run([&](const auto& arguments) { launch(arguments); });
       call.expect_right();
     }
 }
@@ -221,27 +211,24 @@ TYPED_TEST(CudaRope, AfterConvolutionsAgreesWithLoopsInDouble) {
 TYPED_TEST(CudaRope, TakesPairsOfAnyAlignment) {
   using Element = typename TypeParam::Element;
   using To = typename TypeParam::To;
-  KernelTable table;
-  emulated::add_rope(table);
-  emulated::add_conv_rope(table);
   const RopeSizes sizes{{1, 9, 16}, 8, 16, 0};
   ConvRopeCall<Element, To> call(sizes, /*has_window=*/true, /*split=*/false);
   call.run([&](auto a) {
-    const auto start = [&] { table.launch(a, nullptr); };
+    const auto start = [&] { launch(a); };
     start_with_each_moved(start, 128, 2, a.table.cos, a.table.sin);
     start_with_each_moved(start, 48, 2, a.in.window);
     if constexpr (requires { a.dx; }) {
       start_with_each_moved(start, 64, 2, a.q_weight, a.k_weight);
       start_with_each_moved(start, 144, 2, a.in.x.data, a.dq.data, a.dk.data, a.dx.data);
       RopeBackward<Element, To> back{1, 9, 2, 8, a.table, a.dq, a.dx};
-      start_with_each_moved([&] { table.launch(back, nullptr); }, 144, 2, back.dy.data, back.dx.data);
+      start_with_each_moved([&] { launch(back); }, 144, 2, back.dy.data, back.dx.data);
       start();
     } else {
       start_with_each_moved(start, 64, 2, a.q_conv.weight, a.k_conv.weight);
       start_with_each_moved(start, 16, 2, a.q_conv.bias, a.k_conv.bias);
       start_with_each_moved(start, 144, 2, a.in.x.data, a.q.data, a.k.data);
       RopeForward<Element, To> forth{1, 9, 2, 8, a.table, a.in.x, a.q};
-      start_with_each_moved([&] { table.launch(forth, nullptr); }, 144, 2, forth.x.data, forth.y.data);
+      start_with_each_moved([&] { launch(forth); }, 144, 2, forth.x.data, forth.y.data);
       start();
     }
   });
@@ -251,30 +238,27 @@ TYPED_TEST(CudaRope, TakesPairsOfAnyAlignment) {
 TYPED_TEST(CudaRope, AfterConvolutionsHasNoRaces) {
   using Element = typename TypeParam::Element;
   using To = typename TypeParam::To;
-  const auto run = [&](LaneOrder order) {
+  expect_no_races([](LaneOrder order) {
     ConvRopeCall<Element, To> call({{1, 140, 24}, 12, 16, 0}, /*has_window=*/true, /*split=*/false);
     call.run([&](const auto& arguments) {
       if constexpr (requires { arguments.dx; }) {
         using Block = ConvRopeBackwardBlock<Element, To, 4>;
-        run_emulated({static_cast<int>(Block::blocks(arguments.in)), Block::kThreads, Block::kSharedBytes, order},
-                     [&](char* shared) { Block(arguments, shared).run(); });
+        run<Block>(arguments, Block::blocks(arguments.in), order);
       }
     });
-    return std::tuple(in_double(call.dx), in_double(call.dq_weight), in_double(call.dk_weight));
-  };
-  const auto straight = run(LaneOrder::kForward);
-  EXPECT_EQ(straight, run(LaneOrder::kBackward));
-  EXPECT_EQ(straight, run(LaneOrder::kShuffled));
+    std::vector<double> all = in_double(call.dx);
+    append(all, in_double(call.dq_weight));
+    append(all, in_double(call.dk_weight));
+    return all;
+  });
 }
 
 // Pairs are what RoPE turns.
 TEST(CudaRopeOfOddRows, IsAnError) {
-  KernelTable table;
-  emulated::add_rope(table);
   Table rope(4, 2);
   Buffer<float> x(16);
   RopeForward<float, float> p{1, 2, 1, 2, rope.rows(0), {x.data() + 1, 4, 2}, {x.data() + 8, 4, 4, 2}};
-  EXPECT_THROW(table.launch(p, nullptr), Error);
+  EXPECT_THROW(launch(p), Error);
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 // in double.
 #pragma once
 
+#include <random>
+
 #include "kernels/cuda/conv_rope_args.h"
 #include "kernels/cuda_moved_testing.h"
 
@@ -12,15 +14,6 @@ inline constexpr std::int64_t W = kConvTaps;
 // A result rounded to bf16 once (half a unit of 2^-8 at most, about 2e-3 in 2-norm), or sums in fp32.
 template <class Element>
 constexpr double kTolerance = sizeof(Element) == 2 ? 4e-3 : 1e-5;
-
-template <class Element>
-Element rounded(double x) {
-  if constexpr (sizeof(Element) == 2) {
-    return bf16_of(static_cast<float>(x));
-  } else {
-    return static_cast<float>(x);
-  }
-}
 
 // n random values of what Element holds, and the same in double.
 template <class Element>
@@ -39,12 +32,6 @@ struct Random {
   const Element* data() { return memory.data(); }
 };
 
-template <class T>
-std::vector<double> in_double(Buffer<T>& x) {
-  std::vector<double> out(x.size());
-  for (std::size_t i = 0; i < out.size(); ++i) out[i] = float_of(x[i]);
-  return out;
-}
 // [R,by] summed over R, as the caller does.
 inline std::vector<double> summed(Buffer<float>& x, std::int64_t by) {
   std::vector<double> sums(by, 0);

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <type_traits>
 
-#include "kernels/cuda_ttt_testing.h"
+#include "kernels/cuda_testing.h"
 
 namespace ttt::kernels::cuda {
 

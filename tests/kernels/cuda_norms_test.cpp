@@ -295,6 +295,7 @@ TYPED_TEST(CudaLayerNormGate, AgreesWithPlainLoops) {
                         {{1, 12, 3, 64}, tokens, true, 8},
                         {{2, 3, 2, 64}, tokens, false},
                         {{1, 3, 2, 64}, heads, true, 2},
+                        {{1, 2, 2, 64}, tokens, true, 2},
                         {{1, 4, 5, 30}, heads, true},
                         {{1, 3, 1, 7}, tokens, true},
                         {{1, 24, 2, 64}, heads, false},

@@ -1,18 +1,11 @@
 // Shared by the tests of the CUDA kernels of the small ops: tensors of random values, whose surroundings a kernel must
-// leave alone, and launches in every order of the lanes.
+// leave alone.
 #pragma once
 
-#include <gtest/gtest.h>
-
-#include <cmath>
-#include <cstring>
 #include <random>
-#include <string>
-#include <type_traits>
 #include <vector>
 
-#include "kernels/cuda/kernel_table.h"
-#include "kernels/cuda_ttt_testing.h"
+#include "kernels/cuda_testing.h"
 
 namespace ttt::kernels::cuda {
 
@@ -42,13 +35,7 @@ class Tensor {
     for (std::size_t i = 0; i < size_; ++i) set(i, normal(random));
     return *this;
   }
-  void set(std::size_t i, double x) {
-    if constexpr (sizeof(T) == 2) {
-      data()[i] = bf16_of(static_cast<float>(x));
-    } else {
-      data()[i] = static_cast<T>(x);
-    }
-  }
+  void set(std::size_t i, double x) { data()[i] = rounded<T>(x); }
   double operator[](std::size_t i) const {
     const T x = const_cast<Tensor*>(this)->data()[i];
     if constexpr (sizeof(T) == 2) return float_of(x);
@@ -73,35 +60,5 @@ class Tensor {
   std::size_t size_, before_;
   Buffer<T> memory_;
 };
-
-// As the program does it.
-template <class Arguments>
-void launch(const Arguments& arguments) {
-  emulated::kernels().launch(arguments, nullptr);
-}
-
-template <class Block, class Arguments>
-void run(const Arguments& arguments, std::int64_t blocks, LaneOrder order) {
-  run_emulated({static_cast<int>(blocks), Block::kThreads, Block::kSharedBytes, order},
-               [&](char* shared) { Block(arguments, shared).run(); });
-}
-
-// result(order), a vector of all that a kernel wrote, must be the same in every order of the lanes.
-template <class Result>
-void expect_no_races(const Result& result) {
-  const auto bits = [&](LaneOrder order) {
-    const std::vector<double> values = result(order);
-    std::vector<std::uint64_t> out(values.size());
-    std::memcpy(out.data(), values.data(), values.size() * sizeof(double));
-    return out;
-  };
-  const auto straight = bits(LaneOrder::kForward);
-  EXPECT_EQ(straight, bits(LaneOrder::kBackward));
-  EXPECT_EQ(straight, bits(LaneOrder::kShuffled));
-}
-
-inline void append(std::vector<double>& all, const std::vector<double>& more) {
-  all.insert(all.end(), more.begin(), more.end());
-}
 
 }  // namespace ttt::kernels::cuda

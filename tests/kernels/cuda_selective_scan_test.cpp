@@ -1,8 +1,7 @@
 // The CUDA kernels of the selective scan, their very source run by emulated lanes, against loops in double.
-#include <array>
 #include <map>
+#include <random>
 
-#include "kernels/cuda/kernel_table.h"
 #include "kernels/cuda/selective_scan_backward.h"
 #include "kernels/cuda/selective_scan_forward.h"
 #include "kernels/cuda_moved_testing.h"
@@ -141,10 +140,9 @@ struct ScanCall {
       sums[i / (groups * by) % inner * by + i % by] += values[i];
     return sums;
   }
-  static std::vector<double> plain(Buffer<float>& values) { return {values.data(), values.data() + values.size()}; }
   std::map<std::string, std::vector<double>> gradients() {
-    return {{"x", plain(dx)},
-            {"dt", plain(d_dt)},
+    return {{"x", in_double(dx)},
+            {"dt", in_double(d_dt)},
             {"A", summed(dA, 1, 1, N * c.channels)},
             {"B", summed(dB, c.sequences, in.groups(), c.time * N)},
             {"C", summed(dC, c.sequences, in.groups(), c.time * N)},
@@ -152,51 +150,44 @@ struct ScanCall {
   }
 };
 
-KernelTable scan_kernels() {
-  KernelTable table;
-  emulated::add_selective_scan(table);
-  return table;
+void expect_loops_in_double(std::int64_t sequences, std::int64_t time, std::int64_t channels, std::int64_t segment) {
+  SCOPED_TRACE(cat(sequences, " x ", time, " x ", channels, " in segments of ", segment));
+  const ScanCase c(sequences, time, channels, /*with_state=*/false);
+  ScanCall call(c, segment);
+  launch(call.forward());
+  EXPECT_LE(relative_error(in_double(call.y), c.y), kTolerance);
+  EXPECT_LE(relative_error(in_double(call.starts), c.starts), kTolerance);
+  EXPECT_LE(relative_error(in_double(call.h_end), c.h_end), kTolerance);
+  launch(call.backward());
+  const auto right = c.gradients();
+  for (const auto& [name, gradient] : call.gradients())
+    EXPECT_LE(relative_error(gradient, right.at(name)), 2 * kTolerance) << name;
 }
-
-// Few channels and more than a group of them, widths that are no vectors, one token, whole chunks and not; segments of
-// one chunk (more than are read at a time), of two, and the whole.
+// Few channels and more than a group of them, widths that are no vectors, one token, whole chunks and not.
 TEST(CudaSelectiveScan, AgreesWithLoopsInDouble) {
-  const KernelTable table = scan_kernels();
-  for (const auto& [sequences, time, channels, segment] : {std::array<std::int64_t, 4>{2, 1, 8, 1},
-                                                           {1, 3, 5, 9},
-                                                           {1, 16, 132, 1},
-                                                           {2, 17, 132, 1},
-                                                           {1, 100, 20, 2},
-                                                           {1, 50, 131, 1},
-                                                           {2, 33, 12, 1},
-                                                           {1, 100, 20, 7},
-                                                           {1, 140, 4, 1}}) {
-    SCOPED_TRACE(cat(sequences, " x ", time, " x ", channels, " in segments of ", segment));
-    const ScanCase c(sequences, time, channels, /*with_state=*/false);
-    ScanCall call(c, segment);
-    table.launch(call.forward(), nullptr);
-    EXPECT_LE(relative_error(ScanCall::plain(call.y), c.y), kTolerance);
-    EXPECT_LE(relative_error(ScanCall::plain(call.starts), c.starts), kTolerance);
-    EXPECT_LE(relative_error(ScanCall::plain(call.h_end), c.h_end), kTolerance);
-    table.launch(call.backward(), nullptr);
-    const auto right = c.gradients();
-    for (const auto& [name, gradient] : call.gradients())
-      EXPECT_LE(relative_error(gradient, right.at(name)), 2 * kTolerance) << name;
-  }
+  expect_loops_in_double(1, 1, 8, 1);
+  expect_loops_in_double(1, 3, 5, 9);
+  expect_loops_in_double(1, 17, 131, 1);
+  expect_loops_in_double(2, 17, 132, 1);
+  expect_loops_in_double(1, 32, 20, 9);
+}
+// Segments of one chunk, more of them than are read at a time, and of two.
+TEST(CudaSelectiveScan, ScansSegmentsInParallel) {
+  expect_loops_in_double(1, 130, 4, 1);
+  expect_loops_in_double(1, 40, 20, 2);
 }
 
 // Decoding and prefilling: the state goes on from call to call, in place; with segments, too.
 TEST(CudaSelectiveScan, GoesOnFromAState) {
-  const KernelTable table = scan_kernels();
   for (const auto& [time, segment] : {std::pair{1, 1}, {37, 1}, {37, 9}}) {
     SCOPED_TRACE(cat(time, " tokens in segments of ", segment));
     const ScanCase c(2, time, 12, /*with_state=*/true);
     ScanCall call(c, segment);
     ScanForward p = call.forward();
     p.h_end = call.h.data(), p.starts = nullptr;
-    table.launch(p, nullptr);
-    EXPECT_LE(relative_error(ScanCall::plain(call.y), c.y), kTolerance);
-    EXPECT_LE(relative_error(ScanCall::plain(call.h), c.h_end), kTolerance);
+    launch(p);
+    EXPECT_LE(relative_error(in_double(call.y), c.y), kTolerance);
+    EXPECT_LE(relative_error(in_double(call.h), c.h_end), kTolerance);
   }
 }
 
@@ -207,21 +198,20 @@ TEST(CudaSelectiveScan, BeginsWithZeros) {
     ScanCall call(c, segment);
     ScanForward p = call.forward();
     p.h = nullptr, p.h_end = nullptr;
-    scan_kernels().launch(p, nullptr);
-    EXPECT_LE(relative_error(ScanCall::plain(call.y), c.y), kTolerance);
+    launch(p);
+    EXPECT_LE(relative_error(in_double(call.y), c.y), kTolerance);
   }
 }
 
 // Vectors are not read or written where they do not fit; B and C must be so aligned.
 TEST(CudaSelectiveScan, TakesTensorsOfAnyAlignment) {
-  const KernelTable table = scan_kernels();
-  const ScanCase c(1, 20, 8, /*with_state=*/false);
+  const ScanCase c(1, 17, 8, /*with_state=*/false);
   ScanCall call(c, 1);
   ScanForward forward = call.forward();
   ScanBackward backward = call.backward();
-  const auto run_forward = [&] { table.launch(forward, nullptr); };
-  const auto run_backward = [&] { table.launch(backward, nullptr); };
-  const std::int64_t values = 20 * 8, state = N * 8, segments = 2;
+  const auto run_forward = [&] { launch(forward); };
+  const auto run_backward = [&] { launch(backward); };
+  const std::int64_t values = 17 * 8, state = N * 8, segments = 2;
   start_with_each_moved(run_forward, values, 1, forward.in.x, forward.in.dt, forward.y);
   start_with_each_moved(run_forward, state, 1, forward.in.A, forward.h, forward.h_end);
   start_with_each_moved(run_forward, segments * state, 1, forward.starts, forward.work.carries);
@@ -230,24 +220,24 @@ TEST(CudaSelectiveScan, TakesTensorsOfAnyAlignment) {
                         backward.d_dt);
   start_with_each_moved(run_backward, segments * state, 1, backward.starts, backward.dA, backward.work.carries);
   start_with_each_moved(run_backward, segments * 8, 1, backward.dD, backward.work.dt_sums);
-  EXPECT_LE(relative_error(ScanCall::plain(call.y), c.y), kTolerance);
+  EXPECT_LE(relative_error(in_double(call.y), c.y), kTolerance);
   const auto right = c.gradients();
   for (const auto& [name, gradient] : call.gradients())
     EXPECT_LE(relative_error(gradient, right.at(name)), 2 * kTolerance) << name;
   forward.in.B += 1;
-  EXPECT_THROW(table.launch(forward, nullptr), Error);
+  EXPECT_THROW(launch(forward), Error);
 }
 
 // Long memory (slow decay) and strong (fast): what is left of far tokens, and powers that underflow.
 TEST(CudaSelectiveScan, DecaysOfAnySpeed) {
   for (const double speed : {1e-4, 300.0}) {
-    ScanCase c(1, 80, 4, /*with_state=*/false);
+    ScanCase c(1, 50, 4, /*with_state=*/false);
     for (double& a : c.A) a = static_cast<float>(a * speed);
     c.scan();
     ScanCall call(c, 2);
-    scan_kernels().launch(call.forward(), nullptr);
-    scan_kernels().launch(call.backward(), nullptr);
-    EXPECT_LE(relative_error(ScanCall::plain(call.y), c.y), kTolerance) << speed;
+    launch(call.forward());
+    launch(call.backward());
+    EXPECT_LE(relative_error(in_double(call.y), c.y), kTolerance) << speed;
     const auto right = c.gradients();
     for (const auto& [name, gradient] : call.gradients())
       EXPECT_LE(relative_error(gradient, right.at(name)), 2 * kTolerance) << name << " " << speed;
@@ -256,31 +246,24 @@ TEST(CudaSelectiveScan, DecaysOfAnySpeed) {
 
 // The order in which threads run between two meetings must not matter.
 TEST(CudaSelectiveScan, HasNoRaces) {
-  const ScanCase c(1, 40, 8, /*with_state=*/false);
-  const auto run = [&](LaneOrder order) {
+  const ScanCase c(1, 33, 8, /*with_state=*/false);
+  expect_no_races([&](LaneOrder order) {
     ScanCall call(c, 2);
-    const auto launch = [&]<class Block>(const auto& arguments, std::int64_t blocks, const Block*) {
-      run_emulated({static_cast<int>(blocks), Block::kThreads, Block::kSharedBytes, order},
-                   [&](char* shared) { Block(arguments, shared).run(); });
-    };
     using Carry = ScanCarryBlock<1>;
     using CarryBack = ScanCarryBlock<-1>;
     const ScanForward forward = call.forward();
     const std::int64_t blocks = call.in.blocks(), carry_blocks = Carry::blocks(call.in);
-    launch(forward, blocks, static_cast<ScanForwardBlock<false, true>*>(nullptr));
-    launch(Carry::Arguments{call.in, forward.work, forward.h}, carry_blocks, static_cast<Carry*>(nullptr));
-    launch(forward, blocks, static_cast<ScanForwardBlock<true, true>*>(nullptr));
+    run<ScanForwardBlock<false, true>>(forward, blocks, order);
+    run<Carry>(Carry::Arguments{call.in, forward.work, forward.h}, carry_blocks, order);
+    run<ScanForwardBlock<true, true>>(forward, blocks, order);
     const ScanBackward backward = call.backward();
-    launch(backward, blocks, static_cast<ScanBackwardCarryBlock<true>*>(nullptr));
-    launch(CarryBack::Arguments{call.in, backward.work, nullptr}, carry_blocks, static_cast<CarryBack*>(nullptr));
-    launch(backward, blocks, static_cast<ScanBackwardBlock<true>*>(nullptr));
-    auto results = call.gradients();
-    results["y"] = ScanCall::plain(call.y);
-    return results;
-  };
-  const auto straight = run(LaneOrder::kForward);
-  EXPECT_EQ(straight, run(LaneOrder::kBackward));
-  EXPECT_EQ(straight, run(LaneOrder::kShuffled));
+    run<ScanBackwardCarryBlock<true>>(backward, blocks, order);
+    run<CarryBack>(CarryBack::Arguments{call.in, backward.work, nullptr}, carry_blocks, order);
+    run<ScanBackwardBlock<true>>(backward, blocks, order);
+    std::vector<double> all = in_double(call.y);
+    for (const auto& [name, gradient] : call.gradients()) append(all, gradient);
+    return all;
+  });
 }
 
 // Enough blocks for a GPU, or one segment, of at least 64 tokens.

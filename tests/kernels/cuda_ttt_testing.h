@@ -1,8 +1,5 @@
-// Shared by the tests of the CUDA kernels of the TTT op: random arguments of any size in kernels' memory layouts, and
-// how near a result is to the reference's.
+// Shared by the tests of the CUDA kernels of the TTT op: random arguments of any size in kernels' memory layouts.
 #pragma once
-
-#include <gtest/gtest.h>
 
 #include <cmath>
 #include <map>
@@ -11,37 +8,10 @@
 #include <vector>
 
 #include "kernels/cuda/ttt_args.h"
-#include "kernels/cuda/warp_emulated.h"
+#include "kernels/cuda_testing.h"
 #include "kernels/reference/ttt_reference.h"
 
 namespace ttt::kernels::cuda {
-
-inline std::uint16_t bf16_of(float x) {
-  return static_cast<std::uint16_t>(pack_bf16(x, 0));
-}
-inline float float_of(std::uint16_t x) {
-  return low_bf16(x);
-}
-inline float float_of(float x) {
-  return x;
-}
-
-// Memory aligned as a GPU's allocations are.
-template <class T>
-class Buffer {
- public:
-  explicit Buffer(std::size_t size) : memory_(size * sizeof(T) + 256, '\xff'), size_(size) {}
-  T* data() {
-    const auto at = reinterpret_cast<std::uintptr_t>(memory_.data());
-    return reinterpret_cast<T*>(memory_.data() + (256 - at % 256) % 256);
-  }
-  std::size_t size() const { return size_; }
-  T& operator[](std::size_t i) { return data()[i]; }
-
- private:
-  std::vector<char> memory_;
-  std::size_t size_;
-};
 
 // The arguments of an op of these sizes, as the reference takes them (double), rounded to what Element holds.
 struct TttCase {
@@ -93,12 +63,6 @@ struct TttCase {
   }
 };
 
-inline Buffer<float> floats(const std::vector<double>& x) {
-  Buffer<float> out(x.size());
-  for (std::size_t i = 0; i < x.size(); ++i) out[i] = static_cast<float>(x[i]);
-  return out;
-}
-
 // [B,H,T,K] as [B,T,H,K] in memory, the layers' layout; rows are `pad` elements apart beyond K.
 template <class Element>
 struct Activations {
@@ -112,14 +76,7 @@ struct Activations {
         head_dim(s.head_dim),
         memory(s.batch * s.heads * s.time * s.head_dim) {
     if (values == nullptr) return;
-    for (std::size_t i = 0; i < values->size(); ++i) {
-      const float x = static_cast<float>((*values)[i]);
-      if constexpr (sizeof(Element) == 2) {
-        memory[place(i)] = bf16_of(x);
-      } else {
-        memory[place(i)] = x;
-      }
-    }
+    for (std::size_t i = 0; i < values->size(); ++i) memory[place(i)] = rounded<Element>((*values)[i]);
   }
   // Where element i of [B,H,T,K] lies.
   std::size_t place(std::size_t i) const {
@@ -143,17 +100,6 @@ template <class T>
 HeadRows<T> rows_from(HeadRows<T> rows, std::int64_t first) {
   rows.data += first * rows.row;
   return rows;
-}
-
-// Of the tensors' difference and the expected one, as a ratio of 2-norms; infinite where a value is not finite.
-template <class A, class B>
-double relative_error(const A& actual, const B& expected) {
-  double difference = 0, norm = 0;
-  for (std::size_t i = 0; i < expected.size(); ++i) {
-    if (!std::isfinite(actual[i])) return INFINITY;
-    difference += (actual[i] - expected[i]) * (actual[i] - expected[i]), norm += expected[i] * expected[i];
-  }
-  return norm == 0 ? std::sqrt(difference) : std::sqrt(difference / norm);
 }
 
 }  // namespace ttt::kernels::cuda

@@ -9,11 +9,11 @@ namespace ttt::kernels::cuda {
 inline constexpr int kChunkThreads = 256;
 
 // Calls body(first of four values, whole) for those of a chunk that fall to this thread; whole: std::true_type where
-// they are within the chunk and lie aligned.
+// they are within the chunk, and vectors fit.
 template <class Body>
-TTT_DEVICE void for_each_four(int count, bool aligned, const Body& body) {
+TTT_DEVICE void for_each_four(int count, bool fit, const Body& body) {
   for (int first = 4 * thread_in_block(); first < count; first += 4 * kChunkThreads) {
-    if (aligned && first + 4 <= count) {
+    if (fit && first + 4 <= count) {
       body(first, std::true_type());
     } else {
       body(first, std::false_type());
@@ -37,7 +37,7 @@ struct GradientSquaresBlock {
     const TensorChunk chunk = args.chunks[block_in_grid()];
     const Element* gradient = args.gradients[chunk.tensor] + chunk.first;
     float sums[4] = {};
-    for_each_four(chunk.count, aligned(gradient), [&](int first, auto whole) {
+    for_each_four(chunk.count, vectors_fit<4>(gradient), [&](int first, auto whole) {
       float g[4];
       load_some<whole.value, 4>(gradient, first, chunk.count, g);
       TTT_UNROLL
@@ -97,7 +97,8 @@ struct AdamWUpdateBlock {
     const float eps = static_cast<float>(args.eps), decay = group.lr * group.weight_decay;
     const float step = group.lr / args.corrections->first, root = args.corrections->second_root;
 
-    for_each_four(chunk.count, aligned(gradient, parameter, exp_avg, exp_avg_sq, copy), [&](int first, auto whole) {
+    const bool fit = vectors_fit<4>(gradient, parameter, exp_avg, exp_avg_sq, copy);
+    for_each_four(chunk.count, fit, [&](int first, auto whole) {
       float g[4], p[4], m[4], v[4];
       load_some<whole.value, 4>(gradient, first, chunk.count, g);
       load_some<whole.value, 4>(parameter, first, chunk.count, p);

@@ -12,7 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "kernels/cuda/ttt_args.h"
+#include "base/error.h"
+#include "kernels/cuda/tensor_args.h"
 
 namespace ttt::kernels::cuda {
 

@@ -3,7 +3,6 @@
 #include "kernels/cuda/causal_conv.h"
 
 #include "kernels/cuda/launch.h"
-#include "kernels/cuda/vectors_fit.h"
 
 namespace ttt::kernels::cuda::TTT_TARGET {
 namespace {

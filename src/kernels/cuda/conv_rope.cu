@@ -3,7 +3,6 @@
 #include "kernels/cuda/conv_rope.h"
 
 #include "kernels/cuda/launch.h"
-#include "kernels/cuda/vectors_fit.h"
 
 namespace ttt::kernels::cuda::TTT_TARGET {
 namespace {
@@ -15,8 +14,8 @@ bool fits(const ConvRopeForward<Element, To>& p) {
 }
 template <int n, class Element, class To>
 bool fits(const ConvRopeBackward<Element, To>& p) {
-  return vectors_fit<n>(p.in) && vectors_fit<n>(p.table, p.head_dim) && vectors_fit<n>(p.q_weight) &&
-         vectors_fit<n>(p.k_weight) && vectors_fit<n>(p.dq) && vectors_fit<n>(p.dk) && vectors_fit<n>(p.dx);
+  return vectors_fit<n>(p.in) && vectors_fit<n>(p.table, p.head_dim) && vectors_fit<n>(p.q_weight, p.k_weight) &&
+         vectors_fit<n>(p.dq) && vectors_fit<n>(p.dk) && vectors_fit<n>(p.dx);
 }
 
 template <class Element, class To>

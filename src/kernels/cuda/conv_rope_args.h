@@ -10,21 +10,12 @@
 #include <string>
 
 #include "base/error.h"
-#include "kernels/cuda/ttt_args.h"
+#include "kernels/cuda/tensor_args.h"
 
 namespace ttt::kernels::cuda {
 
 inline constexpr int kConvTaps = 4;
 inline constexpr int kConvTokens = 128;  // of one block, and so of one partial sum
-
-// Row t of sequence b of a tensor [B,T,D] starts at data + b * sequence + t * row; steps in elements. Rows are
-// contiguous.
-template <class T>
-struct SequenceRows {
-  T* data = nullptr;
-  std::int64_t sequence = 0;
-  std::int64_t row = 0;
-};
 
 // What a convolution reads.
 template <class Element>

@@ -8,6 +8,15 @@
 
 namespace ttt::kernels::cuda {
 
+template <int n, class Element>
+bool vectors_fit(const ConvInputs<Element>& in) {
+  return in.width % n == 0 && vectors_fit<n>(in.x) && vectors_fit<n>(in.window);
+}
+template <int n>
+bool vectors_fit(const ConvWeights& conv) {
+  return vectors_fit<n>(conv.weight, conv.bias);
+}
+
 template <class Element, int n>
 struct ConvTile {
   static constexpr int kThreads = 128;

@@ -1,89 +1,37 @@
-// What the kernels that are bound by memory share: vectors of values from and to global memory, a thread's part of a
-// row, and sums over a block.
+// What the kernels of the small ops share, which are bound by memory: rows of values, a thread's part of a row, and
+// sums over a block.
 #pragma once
 
 #include <cstdint>
 #include <type_traits>
 
-#include "kernels/cuda/warp.h"
+#include "kernels/cuda/vectors.h"
 
 namespace ttt::kernels::cuda {
 
-// --- values in memory ---
+// --- rows in memory ---
 
-TTT_DEVICE float value_of(float x) {
-  return x;
-}
-TTT_DEVICE float value_of(std::uint16_t x) {
-  return low_bf16(x);
-}
-TTT_DEVICE void set(float* p, float x) {
-  *p = x;
-}
-TTT_DEVICE void set(std::uint16_t* p, float x) {
-  *p = static_cast<std::uint16_t>(pack_bf16(x, 0));
-}
-
-// One access of memory, at an address that is a multiple of its size, at most 16 bytes.
-template <class T, int kCount>
-struct [[gnu::may_alias]] alignas(sizeof(T) * kCount) Access {
-  T at[kCount];
-};
-
-template <int kCount>
-TTT_DEVICE void load(const float* p, float* x) {
-  const auto values = *reinterpret_cast<const Access<float, kCount>*>(p);
-  TTT_UNROLL
-  for (int i = 0; i < kCount; ++i) x[i] = values.at[i];
-}
-template <int kCount>
-TTT_DEVICE void load(const std::uint16_t* p, float* x) {
-  const auto words = *reinterpret_cast<const Access<std::uint32_t, kCount / 2>*>(p);
-  TTT_UNROLL
-  for (int i = 0; i < kCount; i += 2) x[i] = low_bf16(words.at[i / 2]), x[i + 1] = high_bf16(words.at[i / 2]);
-}
-template <int kCount>
-TTT_DEVICE void store(float* p, const float* x) {
-  Access<float, kCount> values;
-  TTT_UNROLL
-  for (int i = 0; i < kCount; ++i) values.at[i] = x[i];
-  *reinterpret_cast<Access<float, kCount>*>(p) = values;
-}
-template <int kCount>
-TTT_DEVICE void store(std::uint16_t* p, const float* x) {
-  Access<std::uint32_t, kCount / 2> words;
-  TTT_UNROLL
-  for (int i = 0; i < kCount; i += 2) words.at[i / 2] = pack_bf16(x[i], x[i + 1]);
-  *reinterpret_cast<Access<std::uint32_t, kCount / 2>*>(p) = words;
-}
-
-// kCount values from column `first` on of a row of `width`. kWhole: they are all within the row and lie aligned;
-// otherwise one by one, and outside of the row `outside`.
-template <bool kWhole, int kCount, class T>
+// n values from column `first` on of a row of `width`. kWhole: they are all within the row, and vectors fit; otherwise
+// one by one, and outside of the row `outside`.
+template <bool kWhole, int n, class T>
 TTT_DEVICE void load_some(const T* row, std::int64_t first, std::int64_t width, float* x, float outside = 0) {
   if constexpr (kWhole) {
-    load<kCount>(row + first, x);
+    load_values<n>(row + first, x);
   } else {
     TTT_UNROLL
-    for (int i = 0; i < kCount; ++i) x[i] = first + i >= 0 && first + i < width ? value_of(row[first + i]) : outside;
+    for (int i = 0; i < n; ++i) x[i] = first + i >= 0 && first + i < width ? value_of(row[first + i]) : outside;
   }
 }
-template <bool kWhole, int kCount, class T>
+template <bool kWhole, int n, class T>
 TTT_DEVICE void store_some(T* row, std::int64_t first, std::int64_t width, const float* x) {
   if constexpr (kWhole) {
-    store<kCount>(row + first, x);
+    store_values<n>(row + first, x);
   } else {
     TTT_UNROLL
-    for (int i = 0; i < kCount; ++i) {
-      if (first + i >= 0 && first + i < width) set(row + first + i, x[i]);
+    for (int i = 0; i < n; ++i) {
+      if (first + i >= 0 && first + i < width) store_value(row + first + i, x[i]);
     }
   }
-}
-
-// Whether all pointers (null ones too) are multiples of 16 bytes.
-template <class... T>
-TTT_DEVICE bool aligned(const T*... p) {
-  return (... | reinterpret_cast<std::uintptr_t>(p)) % 16 == 0;
 }
 
 // --- rows in registers ---
@@ -94,8 +42,8 @@ struct SideBySide {
 };
 
 // A thread's part of a row of `width` values: kVectors times four neighbours, such that the threads' vectors lie side
-// by side. Columns beyond the row are 0. kWhole: rows are whole vectors, aligned; then the row's first is read in the
-// stead of a vector beyond it, so that loads need no branches and are all on their way at once.
+// by side. Columns beyond the row are 0. kWhole: rows are whole vectors, and these fit; then the row's first is read in
+// the stead of a vector beyond it, so that loads need no branches and are all on their way at once.
 template <int kThreads, int kVectors, bool kWhole>
 struct RowPart {
   static constexpr int kValues = 4 * kVectors;
@@ -115,7 +63,7 @@ struct RowPart {
     const int first = column(vector);
     if constexpr (kWhole) {
       const bool within = first < width;
-      cuda::load<4>(row + place(within ? first : 0), x);
+      load_values<4>(row + place(within ? first : 0), x);
       TTT_UNROLL
       for (int i = 0; i < 4; ++i) x[i] = within ? x[i] : 0;
     } else {
@@ -127,11 +75,11 @@ struct RowPart {
   TTT_DEVICE void store_vector(T* row, int vector, const float* x, const Place& place) const {
     const int first = column(vector);
     if constexpr (kWhole) {
-      if (first < width) cuda::store<4>(row + place(first), x);
+      if (first < width) store_values<4>(row + place(first), x);
     } else {
       TTT_UNROLL
       for (int i = 0; i < 4; ++i) {
-        if (first + i < width) set(row + place(first + i), x[i]);
+        if (first + i < width) store_value(row + place(first + i), x[i]);
       }
     }
   }
@@ -208,12 +156,5 @@ class BlockExchange {
   float* memory_;
   int turn_ = 0;
 };
-
-// --- functions ---
-
-// 1 / (1 + e^-x)
-TTT_DEVICE float sigmoid(float x) {
-  return reciprocal(1 + exponential(-x));
-}
 
 }  // namespace ttt::kernels::cuda

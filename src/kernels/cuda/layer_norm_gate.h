@@ -5,18 +5,9 @@
 
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/row_args.h"
+#include "kernels/cuda/scalar_math.h"
 
 namespace ttt::kernels::cuda {
-
-// gelu_tanh(x) = x s, s = sigmoid(2u), u = sqrt(2/pi) (x + a x^3); its derivative is s + x s (1 - s) 2u'.
-struct GeluTanh {
-  static constexpr float kTwoRoot = 1.5957691216057308f, kA = 0.044715f;  // 2 sqrt(2/pi)
-  float x, s;
-
-  TTT_DEVICE explicit GeluTanh(float at) : x(at), s(sigmoid(kTwoRoot * (at + kA * at * at * at))) {}
-  TTT_DEVICE float value() const { return x * s; }
-  TTT_DEVICE float slope() const { return s + x * s * (1 - s) * (kTwoRoot * (1 + 3 * kA * x * x)); }
-};
 
 // Where the heads of a token lie.
 template <class T>
@@ -28,10 +19,8 @@ struct TokenHeads {
   TTT_DEVICE auto place() const {
     return [head = rows.head, K = head_dim](int column) { return column / K * head + column % K; };
   }
-  // Whether four columns from a multiple of 4 on can be read as one.
-  TTT_DEVICE bool whole() const {
-    return (head_dim | rows.sequence | rows.head | rows.row) % 4 == 0 && aligned(rows.data);
-  }
+  // Whether vectors of four columns fit.
+  TTT_DEVICE bool fit() const { return head_dim % 4 == 0 && vectors_fit<4>(rows); }
 };
 
 // Tokens of at most 4 kVectors kThreadCount values.
@@ -48,7 +37,7 @@ struct LayerNormGateForwardBlock {
       : args(arguments), o{args.o, static_cast<int>(args.time), args.head_dim}, exchange(shared) {}
 
   TTT_DEVICE void run() {
-    if (o.whole() && aligned(args.weight, args.bias, args.gate, args.y)) {
+    if (o.fit() && vectors_fit<4>(args.weight, args.bias, args.gate, args.y)) {
       normalise<true>();
     } else {
       normalise<false>();
@@ -105,8 +94,8 @@ struct LayerNormGateBackwardBlock {
         exchange(shared) {}
 
   TTT_DEVICE void run() {
-    if (o.whole() && d_o.whole() &&
-        aligned(args.dy, args.weight, args.bias, args.gate, args.dgate, args.dweight, args.dbias)) {
+    if (o.fit() && d_o.fit() &&
+        vectors_fit<4>(args.dy, args.weight, args.bias, args.gate, args.dgate, args.dweight, args.dbias)) {
       differentiate<true>();
     } else {
       differentiate<false>();

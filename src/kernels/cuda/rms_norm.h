@@ -20,7 +20,7 @@ struct RmsNormForwardBlock {
       : args(arguments), exchange(shared) {}
 
   TTT_DEVICE void run() {
-    if (args.width % 4 == 0 && aligned(args.x, args.delta, args.weight, args.x_new, args.y)) {
+    if (args.width % 4 == 0 && vectors_fit<4>(args.x, args.delta, args.weight, args.x_new, args.y)) {
       normalise<true>();
     } else {
       normalise<false>();
@@ -67,7 +67,7 @@ struct RmsNormBackwardBlock {
 
   TTT_DEVICE void run() {
     if (args.width % 4 == 0 &&
-        aligned(args.dy, args.x, args.weight, args.d_residual, args.dx, args.d_delta, args.dweight)) {
+        vectors_fit<4>(args.dy, args.x, args.weight, args.d_residual, args.dx, args.d_delta, args.dweight)) {
       differentiate<true>();
     } else {
       differentiate<false>();

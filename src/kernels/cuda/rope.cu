@@ -2,7 +2,6 @@
 #include "kernels/cuda/rope.h"
 
 #include "kernels/cuda/launch.h"
-#include "kernels/cuda/vectors_fit.h"
 
 namespace ttt::kernels::cuda::TTT_TARGET {
 namespace {

@@ -10,6 +10,11 @@
 
 namespace ttt::kernels::cuda {
 
+template <int n>
+bool vectors_fit(const RopeRows& table, int head_dim) {
+  return head_dim % n == 0 && vectors_fit<n>(table.cos, table.sin);
+}
+
 // The rotation of n values, which are whole pairs. kDirection -1: back.
 template <int n, int kDirection>
 struct Rotation {

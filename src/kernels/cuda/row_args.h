@@ -1,15 +1,17 @@
 // What the CUDA kernels of the small ops are handed: one pass over memory each. Equations: ops/rms_norm.h and so on.
 //
 // Element: std::uint16_t for bf16, or float, the type of activations in memory; weights, statistics and sums are fp32.
-// Pointers may be of any alignment and widths any number: where rows do not begin at multiples of 16 bytes, values are
-// read one by one. A gradient may take the place of the tensor of the same shape and type that it is made from.
+// Pointers may be of any alignment and widths any number: where vectors do not fit (all fit whose rows begin at
+// multiples of 16 bytes), values are read one by one. A gradient may take the place of the tensor of the same shape and
+// type that it is made from.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <string>
 
-#include "kernels/cuda/ttt_args.h"
+#include "base/error.h"
+#include "kernels/cuda/tensor_args.h"
 
 namespace ttt::kernels::cuda {
 
@@ -55,7 +57,7 @@ struct RmsNormBackward {
 };
 
 // y = gelu_tanh(gate) (weight xh + bias), xh = (o - mean) scale, scale = 1 / sqrt(var + eps), over the D = H K values
-// of a token; N = B T tokens. HeadRows (ttt_args.h) of any alignment. Source: the type of o, Element or float.
+// of a token; N = B T tokens. Source: the type of o, Element or float.
 template <class Element, class Source>
 struct LayerNormGateForward {
   std::int64_t sequences = 0, time = 0;  // B, T
@@ -99,13 +101,6 @@ struct LayerNormGateBackward {
     return cat("o [", sequences, ",", heads, ",", time, ",", head_dim, "] ", name_of<Source>(), ", y ",
                name_of<Element>());
   }
-};
-
-// Rows of contiguous values: row r begins at data + r step (in elements).
-template <class T>
-struct StridedRows {
-  T* data = nullptr;
-  std::int64_t step = 0;
 };
 
 // y = silu(gate) up. Where all is contiguous, one row of all values is the fastest.

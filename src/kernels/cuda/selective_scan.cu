@@ -8,10 +8,9 @@ namespace {
 
 // Whether E and the addresses allow vectors of 16 bytes; what is written value by value need not be among them.
 template <class... Pointers>
-bool vectors_fit(const ScanInputs& in, Pointers... pointers) {
-  const auto aligned = [](const float* p) { return reinterpret_cast<std::uintptr_t>(p) % 16 == 0; };
-  TTT_CHECK(aligned(in.B) && aligned(in.C), "B and C of ", in.shape(), " are not aligned to 16 bytes");
-  return in.channels % 4 == 0 && aligned(in.x) && aligned(in.dt) && aligned(in.A) && (aligned(pointers) && ...);
+bool fits(const ScanInputs& in, Pointers... pointers) {
+  TTT_CHECK(vectors_fit<4>(in.B, in.C), "B and C of ", in.shape(), " are not aligned to 16 bytes");
+  return in.channels % 4 == 0 && vectors_fit<4>(in.x, in.dt, in.A, pointers...);
 }
 
 template <bool kVectors>
@@ -24,7 +23,7 @@ void forward_in(const ScanForward& p, Stream stream) {
   launch<ScanForwardBlock<true, kVectors>>("selective_scan_forward", p, p.in.blocks(), stream);
 }
 void forward(const ScanForward& p, Stream stream) {
-  if (vectors_fit(p.in, p.h, p.h_end, p.starts, p.work.carries, p.work.dt_sums)) return forward_in<true>(p, stream);
+  if (fits(p.in, p.h, p.h_end, p.starts, p.work.carries, p.work.dt_sums)) return forward_in<true>(p, stream);
   forward_in<false>(p, stream);
 }
 
@@ -39,7 +38,7 @@ void backward_in(const ScanBackward& p, Stream stream) {
   launch<ScanBackwardBlock<kVectors>>("selective_scan_backward", p, p.in.blocks(), stream);
 }
 void backward(const ScanBackward& p, Stream stream) {
-  if (vectors_fit(p.in, p.starts, p.dy, p.dA, p.work.carries, p.work.dt_sums)) return backward_in<true>(p, stream);
+  if (fits(p.in, p.starts, p.dy, p.dA, p.work.carries, p.work.dt_sums)) return backward_in<true>(p, stream);
   backward_in<false>(p, stream);
 }
 

@@ -4,6 +4,7 @@
 
 #include "kernels/cuda/elementwise.h"
 #include "kernels/cuda/row_args.h"
+#include "kernels/cuda/scalar_math.h"
 
 namespace ttt::kernels::cuda {
 
@@ -14,9 +15,9 @@ template <class Element>
 inline constexpr int kSwigluVector = 16 / static_cast<int>(sizeof(Element));
 
 // Calls body(row, first column, whole) for the vectors that fall to this thread; whole: std::true_type where the vector
-// is within the row and all rows are aligned.
+// is within the row, and vectors fit in all rows.
 template <class Element, class Arguments, class Body>
-TTT_DEVICE void for_each_vector(const Arguments& args, bool aligned, const Body& body) {
+TTT_DEVICE void for_each_vector(const Arguments& args, bool fit, const Body& body) {
   constexpr int kVector = kSwigluVector<Element>;
   const std::uint32_t vectors = static_cast<std::uint32_t>((args.width + kVector - 1) / kVector);
   const std::uint32_t all = static_cast<std::uint32_t>(args.rows) * vectors;
@@ -24,7 +25,7 @@ TTT_DEVICE void for_each_vector(const Arguments& args, bool aligned, const Body&
   for (std::uint32_t v = static_cast<std::uint32_t>(block_in_grid() * kSwigluThreads + thread_in_block()); v < all;
        v += step) {
     const std::int64_t row = v / vectors, first = static_cast<std::int64_t>(v % vectors) * kVector;
-    if (aligned && first + kVector <= args.width) {
+    if (fit && first + kVector <= args.width) {
       body(row, first, std::true_type());
     } else {
       body(row, first, std::false_type());
@@ -32,10 +33,11 @@ TTT_DEVICE void for_each_vector(const Arguments& args, bool aligned, const Body&
   }
 }
 
-// Whether the tensors' rows begin at multiples of 16 bytes.
+// Whether vectors fit in all of these.
 template <class Element, class... T>
-TTT_DEVICE bool rows_aligned(std::int64_t rows, const StridedRows<T>&... tensors) {
-  return aligned(tensors.data...) && (rows == 1 || (... | tensors.step) % kSwigluVector<Element> == 0);
+TTT_DEVICE bool rows_fit(std::int64_t rows, const StridedRows<T>&... tensors) {
+  constexpr int n = kSwigluVector<Element>;
+  return vectors_fit<n>(tensors.data...) && (rows == 1 || (... | tensors.step) % n == 0);
 }
 
 template <class Element>
@@ -46,8 +48,8 @@ struct SwigluForwardBlock {
   TTT_DEVICE SwigluForwardBlock(const SwigluForward<Element>& arguments, char*) : args(arguments) {}
 
   TTT_DEVICE void run() {
-    const bool aligned = rows_aligned<Element>(args.rows, args.gate, args.up, args.y);
-    for_each_vector<Element>(args, aligned, [&](std::int64_t row, std::int64_t first, auto whole) {
+    const bool fit = rows_fit<Element>(args.rows, args.gate, args.up, args.y);
+    for_each_vector<Element>(args, fit, [&](std::int64_t row, std::int64_t first, auto whole) {
       constexpr int n = kSwigluVector<Element>;
       float gate[n], up[n];
       load_some<whole.value, n>(args.gate.data + row * args.gate.step, first, args.width, gate);
@@ -67,8 +69,8 @@ struct SwigluBackwardBlock {
   TTT_DEVICE SwigluBackwardBlock(const SwigluBackward<Element>& arguments, char*) : args(arguments) {}
 
   TTT_DEVICE void run() {
-    const bool aligned = rows_aligned<Element>(args.rows, args.dy, args.gate, args.up, args.dgate, args.dup);
-    for_each_vector<Element>(args, aligned, [&](std::int64_t row, std::int64_t first, auto whole) {
+    const bool fit = rows_fit<Element>(args.rows, args.dy, args.gate, args.up, args.dgate, args.dup);
+    for_each_vector<Element>(args, fit, [&](std::int64_t row, std::int64_t first, auto whole) {
       constexpr int n = kSwigluVector<Element>;
       float dy[n], gate[n], up[n];
       load_some<whole.value, n>(args.dy.data + row * args.dy.step, first, args.width, dy);

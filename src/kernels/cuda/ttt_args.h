@@ -1,34 +1,19 @@
 // What the CUDA kernels of the TTT op are handed. Shapes and equations: ../ttt_params.h, ../reference/ttt_reference.h.
 //
 // Element: std::uint16_t for bf16, or float. Statistics, sums and fast weights are fp32. One block a sequence and head,
-// p = sequence * heads + head; what is "of p" stands at place p.
+// p = sequence * heads + head; what is "of p" stands at place p. Rows of heads begin at multiples of 16 bytes where
+// nothing else is said.
 #pragma once
 
 #include <cstdint>
 #include <string>
-#include <type_traits>
 
 #include "base/error.h"
+#include "kernels/cuda/tensor_args.h"
 
 namespace ttt::kernels::cuda {
 
 inline constexpr int kMiniBatch = 16;  // C: the rows of a tile; other sizes are other rows' work
-
-// Row t of a head of a tensor [B,H,T,K] starts at data + sequence_index * sequence + head_index * head + t * row; steps
-// in elements. Rows are contiguous; data and steps are multiples of 16 bytes.
-template <class T>
-struct HeadRows {
-  T* data = nullptr;
-  std::int64_t sequence = 0;
-  std::int64_t head = 0;
-  std::int64_t row = 0;
-};
-
-// "bf16" or "fp32".
-template <class Element>
-const char* name_of() {
-  return std::is_same_v<Element, std::uint16_t> ? "bf16" : "fp32";
-}
 
 template <class Element>
 struct TttInputs {

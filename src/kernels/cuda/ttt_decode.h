@@ -1,6 +1,7 @@
 // Decoding with TTT-Linear and TTT-MLP on a GPU: what a block does (ttt_decode_block.h).
 #pragma once
 
+#include "kernels/cuda/scalar_math.h"
 #include "kernels/cuda/ttt_decode_block.h"
 
 namespace ttt::kernels::cuda {
@@ -55,18 +56,6 @@ struct TttMlpDecodeBlock : TttDecodeBase<Element, kHeadDim, 512, kMostHidden> {
       Base::kThreads;
   using typename Base::Four;
 
-  // phi, the tanh form of GELU, and phi', by s = (1 + tanh u) / 2 = 1 / (1 + e^-2u), u = k (x + a x^3):
-  // phi = x s,  phi' = s + 2 x s (1 - s) u'.
-  struct Gelu {
-    float value, slope;
-    TTT_DEVICE explicit Gelu(float x) {
-      constexpr float k = 0.79788456f, a = 0.044715f;
-      const float s = reciprocal(1 + exponential(-2 * k * (x + a * x * x * x)));
-      value = x * s;
-      slope = s + 2 * x * s * (1 - s) * k * (1 + 3 * a * x * x);
-    }
-  };
-
   TTT_DEVICE int hidden() const { return kHeadDim != 0 ? 4 * kHeadDim : recomputed(args.hidden); }
   TTT_DEVICE float* w1() const { return this->own(args.w1, head_dim() * hidden()); }
   TTT_DEVICE float* c1() const { return this->own(args.b1, hidden()); }
@@ -94,9 +83,9 @@ struct TttMlpDecodeBlock : TttDecodeBase<Element, kHeadDim, 512, kMostHidden> {
     this->dual_mask(memory.q, keys(), head_dim());
     sync_block();
     for (int m = thread; m < hidden(); m += kThreads) {
-      const Gelu gelu(this->sum_of(0, head_dim(), hidden(), m));
-      memory.x2[m] = x2()[open * hidden() + m] = gelu.value;
-      memory.slope[m] = gelu.slope;
+      const GeluTanh gelu(this->sum_of(0, head_dim(), hidden(), m));
+      memory.x2[m] = x2()[open * hidden() + m] = gelu.value();
+      memory.slope[m] = gelu.slope();
     }
     sync_block();
     // Z2 = X2 W2 + c2;  G2;  G1 = (G2 W2^T) (.) phi'(Z1)
@@ -111,7 +100,8 @@ struct TttMlpDecodeBlock : TttDecodeBase<Element, kHeadDim, 512, kMostHidden> {
     this->template multiply<1>({memory.n}, g1(), open + 1, hidden(), nullptr, 0);
     sync_block();
     for (int m = thread; m < hidden(); m += kThreads)
-      memory.x2[m] = Gelu(this->sum_of(1, head_dim(), hidden(), m) - this->sum_of(0, open + 1, hidden(), m)).value;
+      memory.x2[m] =
+          GeluTanh(this->sum_of(1, head_dim(), hidden(), m) - this->sum_of(0, open + 1, hidden(), m)).value();
     sync_block();
     // Z2q = X2q W2 + c2 - N2 G2
     this->template multiply<1>({memory.x2}, w2(), hidden(), head_dim(), c2(), 0);

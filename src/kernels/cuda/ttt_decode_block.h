@@ -13,6 +13,7 @@
 
 #include "kernels/cuda/tiles.h"
 #include "kernels/cuda/ttt_decode_args.h"
+#include "kernels/cuda/vectors.h"
 #include "kernels/ttt_params.h"
 
 namespace ttt::kernels::cuda {
@@ -83,15 +84,13 @@ struct TttDecodeBase {
     for (int i = 32 * thread; i < size; i += 32 * kThreads) prefetch_line(data + i);
   }
 
-  TTT_DEVICE static float value(std::uint16_t x) { return low_bf16(x); }
-  TTT_DEVICE static float value(float x) { return x; }
   // Token t: q, k and target; its key and sigma are row `open` of the mini-batch.
   TTT_DEVICE void read_token(std::int64_t t) {
     sync_block();  // all have done with the token before, or thread 0 with `rows`
     for (int i = thread; i < head_dim(); i += kThreads) {
-      const float key = value(memory.rows.k[t * args.in.k.row + i]);
-      memory.q[i] = value(memory.rows.q[t * args.in.q.row + i]);
-      memory.target[i] = value(memory.rows.v[t * args.in.v.row + i]) - key;
+      const float key = value_of(memory.rows.k[t * args.in.k.row + i]);
+      memory.q[i] = value_of(memory.rows.q[t * args.in.q.row + i]);
+      memory.target[i] = value_of(memory.rows.v[t * args.in.v.row + i]) - key;
       memory.k[i] = keys()[open * head_dim() + i] = key;
     }
     if (thread == 0) sigma()[open] = memory.rows.sigma[t * args.in.sigma.row];

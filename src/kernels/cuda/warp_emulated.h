@@ -10,6 +10,7 @@
 #include <functional>
 
 #define TTT_DEVICE inline
+#define TTT_ANYWHERE inline  // on the host, too
 #define TTT_UNROLL
 #define TTT_ROLLED  // before a loop whose body stands once: a compiler that repeats it takes registers for each turn
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #define TTT_DEVICE __device__ __forceinline__
+#define TTT_ANYWHERE __host__ __device__ __forceinline__
 #define TTT_UNROLL _Pragma("unroll")
 #define TTT_ROLLED _Pragma("unroll 1")
 
