@@ -1,10 +1,15 @@
 // The row of the TTT kernel table that runs on CUDA kernels (kernels/cuda): hands them heads with their strides.
 //
 // Calls in bf16 (q, k, v and O; all else fp32) and in fp32. Outputs and gradients of q, k, v lie in memory as
-// [B,T,H,K], as the layers around have them. Kept for the backward pass: G of every token, and the fast weights of
-// every segment's end.
+// [B,T,H,K], as the layers around have them. Kept for the backward pass: G of every token (TTT-MLP: G2 and Z1), and the
+// fast weights of every segment's end. For K = 64 in bf16 that is 0.2 KiB a token and head for TTT-Linear, 0.9 KiB for
+// TTT-MLP.
 //
-// Shapes: B batch, H heads, P = B*H, T time, K head size, C mini-batch.
+// Shapes: B batch, H heads, T time, K head size, M = 4 K hidden width of TTT-MLP, C mini-batch.
+#include <algorithm>
+#include <map>
+#include <tuple>
+
 #include "base/error.h"
 #include "ops/ttt_cuda_call.h"
 
@@ -16,12 +21,20 @@ namespace cuda = kernels::cuda;
 // Mini-batches between two states that the backward pass starts from; in between it steps back.
 constexpr std::int64_t kLinearSegment = 16, kMlpSegment = 32;
 
-// The shared memory of the largest block that an op's kernels of that type and head size have; 0: there is none.
-int shared_bytes_of(const cuda::KernelTable& table, const std::string& op, const std::string& variant) {
-  int bytes = 0;
-  for (const cuda::KernelPlan& plan : table.plans())
-    if (plan.op == op && plan.kernel.ends_with(" " + variant)) bytes = std::max(bytes, plan.shared_bytes);
-  return bytes;
+// Shared memory of the largest block that an op's kernels have, by kind, bf16 and head size. The same in every table.
+using SharedBytes = std::map<std::tuple<TttKind, bool, std::int64_t>, int>;
+SharedBytes shared_bytes_of(const cuda::KernelTable& table) {
+  SharedBytes all;
+  for (const TttKind kind : {TttKind::kLinear, TttKind::kMlp})
+    for (const bool bf16 : {false, true})
+      for (const std::int64_t head_dim : {64, 96})
+        for (const cuda::KernelPlan& plan : table.plans()) {
+          if (plan.op != (kind == TttKind::kLinear ? "ttt_linear" : "ttt_mlp")) continue;
+          if (!plan.kernel.ends_with(cat(bf16 ? " bf16 " : " fp32 ", head_dim))) continue;
+          int& bytes = all[{kind, bf16, head_dim}];
+          bytes = std::max(bytes, plan.shared_bytes);
+        }
+  return all;
 }
 
 std::string unsupported(TttKind kind, const TttShape& shape) {
@@ -31,10 +44,10 @@ std::string unsupported(TttKind kind, const TttShape& shape) {
     return cat("it takes bf16 and fp32, not ", shape.dtype);
   if (shape.mini_batch != cuda::kMiniBatch)
     return cat("its mini-batches have ", cuda::kMiniBatch, " tokens, not ", shape.mini_batch);
-  const std::string op = kind == TttKind::kLinear ? "ttt_linear" : "ttt_mlp";
-  const std::string type = shape.dtype == at::kFloat ? "fp32" : "bf16";
-  const int bytes = shared_bytes_of(*table, op, cat(type, " ", shape.head_dim));
-  if (bytes == 0) return cat("it has no kernel of ", to_string(kind), " in ", type, " with head size ", shape.head_dim);
+  static const SharedBytes shared_bytes = shared_bytes_of(*table);
+  const auto kernel = shared_bytes.find({kind, shape.dtype == at::kBFloat16, shape.head_dim});
+  if (kernel == shared_bytes.end()) return cat("its head sizes are 64 and 96, not ", shape.head_dim);
+  const int bytes = kernel->second;
   if (bytes > cuda_shared_limit(shape.device))
     return cat("its block needs ", bytes, " bytes of shared memory, this GPU has ", cuda_shared_limit(shape.device));
   return "";

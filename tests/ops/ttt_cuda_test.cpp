@@ -106,7 +106,7 @@ TEST(CudaRowTable, SaysWhatItCannotTake) {
   EXPECT_EQ(reason([](TttShape&) {}), "");
   EXPECT_EQ(reason([](TttShape& s) { s.dtype = at::kDouble; }), "it takes bf16 and fp32, not Double");
   EXPECT_EQ(reason([](TttShape& s) { s.mini_batch = 8; }), "its mini-batches have 16 tokens, not 8");
-  EXPECT_EQ(reason([](TttShape& s) { s.head_dim = 32; }), "it has no kernel of TTT-Linear in fp32 with head size 32");
+  EXPECT_EQ(reason([](TttShape& s) { s.head_dim = 32; }), "its head sizes are 64 and 96, not 32");
 }
 
 }  // namespace
