@@ -55,7 +55,7 @@ if compgen -G "$(dirname "$ttt")/*.so*" >/dev/null; then add_libraries "$(dirnam
 add_libraries "$(dirname "$ttt")/lib"
 if [ -n "${LIBTORCH:-}" ]; then
   add_libtorch "$LIBTORCH"
-elif ldd "$ttt" 2>/dev/null | grep -q 'libtorch.*not found'; then
+elif grep -q 'libtorch.*not found' <<<"$(ldd "$ttt" 2>/dev/null)"; then
   found=$(python3 -c 'import os, torch; print(os.path.dirname(torch.__file__))' 2>/dev/null) && add_libtorch "$found"
 fi
 
@@ -169,10 +169,15 @@ else
   export PYTORCH_NO_CUDA_MEMORY_CACHING=1  # else an access beyond a tensor stays inside LibTorch's block
   for tool in memcheck racecheck; do
     for op in "${ops[@]}"; do
-      attempt "${tool}_$op" 1200 compute-sanitizer --tool "$tool" --error-exitcode 9 "$ttt" bench op "$op" --check --device cuda
-      if [ "$code" -eq 0 ]; then finish check "${tool}_$op" ok; continue; fi
-      # Its report is on standard output.
-      finish check "${tool}_$op" FAILED "$(grep -m 1 -E '^========= (Invalid|Error|Race|Program|.*[Hh]azard)|^WRONG' "$logs/${tool}_$op.out" || echo "$why")"
+      # The rows that are this project's kernels.
+      case $op in ttt_*) rows=(cuda decoding) ;; *) rows=(fused) ;; esac
+      for row in "${rows[@]}"; do
+        name=${tool}_${op}_$row
+        attempt "$name" 1200 compute-sanitizer --tool "$tool" --error-exitcode 9 "$ttt" bench op "$op" --check --row "$row" --device cuda
+        if [ "$code" -eq 0 ]; then finish check "$name" ok; continue; fi
+        # Its report is on standard output.
+        finish check "$name" FAILED "$(grep -m 1 -E '^========= (Invalid|Error|Race|Program|.*[Hh]azard)|^WRONG' "$logs/$name.out" || echo "$why")"
+      done
     done
   done
   unset PYTORCH_NO_CUDA_MEMORY_CACHING

@@ -21,6 +21,7 @@ const std::vector<BenchOp>& op_table() {
       {"layer_norm_gate", "heads merged, LayerNorm, gate", layer_norm_gate_case},
       {"causal_conv", "the short convolution", causal_conv_case},
       {"rope", "rotary embedding and the split into heads", rope_case},
+      {"conv_rope", "two short convolutions of the same rows, each rotated and split into heads", conv_rope_case},
       {"cross_entropy", "the head and its loss, chunk by chunk", cross_entropy_case},
       {"adamw", "clipping and AdamW", adamw_case},
   };

@@ -80,6 +80,7 @@ OpCase swiglu_case(const OpSizes& sizes);
 OpCase layer_norm_gate_case(const OpSizes& sizes);
 OpCase causal_conv_case(const OpSizes& sizes);
 OpCase rope_case(const OpSizes& sizes);
+OpCase conv_rope_case(const OpSizes& sizes);
 OpCase cross_entropy_case(const OpSizes& sizes);  // step_cases.cpp
 OpCase adamw_case(const OpSizes& sizes);
 

@@ -30,8 +30,8 @@ struct OpChecks {
 // Sequences shorter than a mini-batch, with tails, several sequences and heads, head sizes 64 and 96, in fp32 and bf16.
 std::vector<OpSizes> check_sizes(at::Device device);
 
-// Throws UserError with the nearest name when there is no such op.
-OpChecks check_op(const std::string& name, const std::vector<OpSizes>& sizes);
+// Of all rows, or the one that is named. Throws UserError when there is no such op, with the nearest name, or row.
+OpChecks check_op(const std::string& name, const std::vector<OpSizes>& sizes, const std::string& row = "");
 
 Json to_json(const OpChecks& checks);
 

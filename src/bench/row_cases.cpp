@@ -3,6 +3,7 @@
 
 #include "bench/op_case.h"
 #include "ops/causal_conv.h"
+#include "ops/conv_rope.h"
 #include "ops/layer_norm_gate.h"
 #include "ops/rms_norm.h"
 #include "ops/rope.h"
@@ -38,6 +39,15 @@ OpCase row_case(const OpSizes& s, std::int64_t width, Traffic forward, Traffic b
 // The type of results in a model whose activations are of s.dtype, or fp64 where the arguments are.
 at::ScalarType result_type(const OpSizes& s, const Tensors& arguments) {
   return arguments[0].scalar_type() == at::kDouble ? at::kDouble : s.dtype;
+}
+
+// The table of a mini-batch's positions as TTT layers have it, for arguments in fp64 on the CPU and for the op's own.
+std::function<RopeTable(const at::Tensor&)> rope_tables(const OpSizes& s) {
+  const auto table_of = [&](const at::TensorOptions& options) {
+    return make_rope_table(s.mini_batch, s.head_dim, /*theta=*/10000, options);
+  };
+  return [exact = table_of(at::kDouble), own = table_of(at::TensorOptions(s.device).dtype(s.dtype))](
+             const at::Tensor& x) { return exact.matches(x) ? exact : own; };
 }
 
 }  // namespace
@@ -88,21 +98,41 @@ OpCase causal_conv_case(const OpSizes& s) {
       [](const Tensors& a) { return causal_conv_composed(a[0], a[1], a[2]); });
 }
 
-// As TTT layers call it: what is rotated goes into the inner loop.
 OpCase rope_case(const OpSizes& s) {
   RandomTensors random(s);
   const std::int64_t D = s.width();
-  const auto table_of = [s](const at::TensorOptions& options) {
-    return make_rope_table(s.mini_batch, s.head_dim, /*theta=*/10000, options);
-  };
-  const auto table = [exact = table_of(at::kDouble), own = table_of(at::TensorOptions(s.device).dtype(s.dtype))](
-                         const at::Tensor& x) { return exact.matches(x) ? exact : own; };
+  const auto table = rope_tables(s);
   return row_case(
       s, D, {1, 1}, {1, 1}, "x in, y out; dy in, dx out; y and dy are fp32",
       {s.activation(random.normal({s.batch, s.context, D}, 1))}, {s.batch, s.heads, s.context, s.head_dim},
       [=](const Tensors& a) { return rope_split_heads(a[0], s.heads, table(a[0]), 0, wide_type(a[0].scalar_type())); },
       [=](const Tensors& a) {
         return rope_split_heads_composed(a[0], s.heads, table(a[0]), 0, wide_type(a[0].scalar_type()));
+      });
+}
+
+// Q and K of TTT, as one tensor: [2,B,H,T,K].
+OpCase conv_rope_case(const OpSizes& s) {
+  RandomTensors random(s);
+  const std::int64_t D = s.width();
+  const auto table = rope_tables(s);
+  const auto weight = [&] { return s.wide(random.normal({D, 1, kConvWidth}, 0.5)); };
+  const auto bias = [&] { return s.wide(random.normal({D}, 0.1)); };
+  const auto composed = [=](const Tensors& a, std::size_t weight_index) {
+    const at::Tensor x = causal_conv_composed(a[0], a[weight_index], a[weight_index + 1]);
+    return rope_split_heads_composed(x, s.heads, table(x), 0, wide_type(x.scalar_type()));
+  };
+  return row_case(
+      s, D, {1, 2}, {2, 2}, "x in, q and k out; x, dq and dk in, dx out; q, k and their gradients are fp32",
+      {s.activation(random.normal({s.batch, s.context, D}, 1)), weight(), bias(), weight(), bias()},
+      {2, s.batch, s.heads, s.context, s.head_dim},
+      [=](const Tensors& a) {
+        const auto [q, k] = conv_rope_split_heads(a[0], {a[1], a[2]}, {a[3], a[4]}, {}, s.heads, table(a[0]), 0,
+                                                  wide_type(a[0].scalar_type()));
+        return at::stack({q, k});
+      },
+      [=](const Tensors& a) {
+        return at::stack({composed(a, 1), composed(a, 3)});
       });
 }
 

@@ -299,7 +299,8 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
       ->check(CLI::IsMember({"fp32", "bf16"}))
       ->capture_default_str();
   add_device_option(app, device);
-  app.add_option("--row", options.row, "time this row (and naive) alone")->type_name("NAME");
+  app.add_option("--row", options.row, "time this row (and naive) alone; with --check: check it alone")
+      ->type_name("NAME");
   app.add_option("--threads", options.threads, "CPU threads; 0: all cores; above 1, one thread is timed as well")
       ->check(non_negative_number())
       ->capture_default_str();
@@ -328,7 +329,7 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
                                                  : DeviceKind::kAuto);
   if (check) {
     prepare_cpu(options.threads);
-    const OpChecks checks = check_op(name, check_sizes(sizes.device));
+    const OpChecks checks = check_op(name, check_sizes(sizes.device), options.row);
     report(checks, json);
     return checks.passed() ? ExitCode::kOk : ExitCode::kFailed;
   }

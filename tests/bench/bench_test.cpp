@@ -245,6 +245,13 @@ TEST(CheckOp, RowsOfEmulatedCudaKernelsAreRight) {
   }
 }
 
+TEST(CheckOp, ARowAlone) {
+  const OpChecks checks = check_op("rms_norm", {small_sizes()}, "fused");
+  ASSERT_EQ(checks.checks.size(), 1U);
+  EXPECT_EQ(checks.checks[0].row, "fused");
+  EXPECT_THROW(check_op("rms_norm", {small_sizes()}, "fusde"), UserError);
+}
+
 TEST(CheckOp, OneWrongRowFailsIt) {
   OpChecks checks;
   EXPECT_FALSE(checks.passed());  // nothing was checked

@@ -55,13 +55,37 @@ done
 "$TTT" bench op ttt_mlp --heads 2 --head-dim 16 --context 40 --repeats 1 --threads 2 >op.txt 2>log.txt || { cat log.txt; die "bench op ttt_mlp"; }
 grep -q '^naive ' op.txt && grep -q 'x naive' op.txt && grep -q 'x 1 thr' op.txt || { cat op.txt; die "no table"; }
 
+"${op[@]}" --attention --device cpu >op.txt 2>log.txt || { cat log.txt; die "bench op --attention"; }
+grep -q '^attention ' op.txt || { cat op.txt; die "no attention beside it"; }
+"$TTT" bench op swiglu --heads 1 --head-dim 16 --context 3000 --repeats 1 --threads 1 >op.txt 2>log.txt || { cat log.txt; die "bench op swiglu"; }
+grep -q '^errors are those of 1 x 1 heads of 16, 2048 tokens' op.txt || { cat op.txt; die "it does not say what was held against fp64"; }
+
+# --check: a line for each row and shape, or one object.
+"$TTT" bench op ttt_linear --check --threads 1 >check.txt 2>log.txt || { cat check.txt log.txt; die "bench op --check"; }
+grep -Eq '^ok +ttt_linear composed: 2 x 3 heads of 64, 37 tokens, fp32: output [0-9.e-]+, gradients [0-9.e-]+ \(at most 1e-04\)' check.txt &&
+  grep -q '^ok .* decoding: .* heads of 96, .*bf16' check.txt && grep -q '^left out: cuda: ' check.txt || { cat check.txt; die "no lines of checks"; }
+"$TTT" bench op conv_rope --check --row fused --threads 1 --json >check.json 2>log.txt || { cat log.txt; die "bench op --check --json"; }
+object check.json error_output error_gradients tolerance
+grep -q '"passed":true,"checks":\[{"row":"fused"' check.json && ! grep -q '"row":"naive"' check.json || { cat check.json; die "not the row alone"; }
+refused "no row 'fusde' of the op rope" "$TTT" bench op rope --check --row fusde
+refused "did you mean 'ttt_linear'?" "$TTT" bench op ttt_liner --check
+refused "--device" "$TTT" bench op rope --device tpu
+if [ ! -e /dev/nvidiactl ]; then
+  for what in "op rope" "op rope --check" "model tiny.yaml" "decode tiny.yaml"; do
+    read -ra words <<<"$what"
+    refused "cuda was asked for but" "$TTT" bench "${words[@]}" --device cuda
+  done
+fi
+"$TTT" bench model tiny.yaml --device cpu --context 64 --batch-tokens 128 --steps 1 --threads 1 --json 2>log.txt | grep -q '"model_flops_per_token":[1-9].*"device":"cpu"' ||
+  { cat log.txt; die "bench model --device cpu"; }
+
 "$TTT" bench decode tiny.yaml --prompts 16,48 --tokens 4 --repeats 2 --threads 1 --json >decode.json 2>log.txt || { cat log.txt; die "bench decode"; }
 object decode.json prompt_tokens weight_gb_per_second copy_fraction weight_bytes state_bytes
 "$TTT" bench decode tiny.yaml --prompts 16 --tokens 4 --repeats 1 --threads 1 --dtype bf16 >decode.txt 2>log.txt || { cat log.txt; die "bench decode in bf16"; }
 grep -q '^copy in this run' decode.txt || { cat decode.txt; die "no copy"; }
 
 # What CUDA kernels need of a GPU, where this build has them.
-if ldd "$TTT" | grep -q libtorch_cuda; then
+if grep -q libtorch_cuda <<<"$(ldd "$TTT")"; then
   "$TTT" bench op ttt_linear --plan >plan.txt 2>log.txt || { cat log.txt; die "bench op --plan"; }
   grep -Eq '^backward bf16 64 +128 .* [0-9]+ +0 +[1-9][0-9]* +[0-9]+ % +\| +[0-9]+ +0 +[1-9]' plan.txt && grep -q 'too large' plan.txt ||
     { cat plan.txt; die "no plan of the backward kernel"; }
