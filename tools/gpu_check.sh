@@ -67,7 +67,7 @@ check_lines=()
 begun=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 
 child=''
-trap 'kill "$child" 2>/dev/null; exit 130' INT TERM
+trap 'kill "$child" 2>/dev/null; passed=false; check_lines+=("FAILED  interrupted"); report; exit 130' INT TERM
 escaped() { tr -d '\000-\037' <<<"$1" | sed 's/[\\"]/\\&/g'; }
 
 # attempt NAME SECONDS COMMAND...: its output to logs/NAME.out and logs/NAME.log; sets code, seconds and why ("" when it ended well).
@@ -111,6 +111,104 @@ benchmark() {  # NAME SECONDS COMMAND...
   if [ "$code" -eq 0 ]; then finish benchmark "$1" ok; else finish benchmark "$1" failed "$why"; fi
 }
 
+# --- the reports ---
+
+# Lines of a table from the steps' objects; awk reads the numbers of an object by their keys, which `ttt` writes in a fixed order.
+table() {  # NAME_PREFIX
+  printf '%s\n' "${steps[@]}" | grep "^{\"kind\":\"benchmark\",\"step\":\"$1_" | awk -v what="$1" '
+    function text(object, key,   found) {
+      if (!match(object, "\"" key "\":\"[^\"]*\"")) return "-"
+      found = substr(object, RSTART + length(key) + 4, RLENGTH - length(key) - 5)
+      return found
+    }
+    function value(object, key) {
+      if (!match(object, "\"" key "\":[-+0-9.e]+")) return ""
+      return substr(object, RSTART + length(key) + 3, RLENGTH - length(key) - 3) + 0
+    }
+    function inner(object, key) {  # the object that stands under the key, from there on
+      if (!match(object, "\"" key "\":[{]")) return ""
+      return substr(object, RSTART + RLENGTH - 1)
+    }
+    function median(object, key) { return value(inner(object, key), "median") }
+    function digits(number) { return number == "" ? "-" : sprintf(number < 100 ? "%.3g" : "%.0f", number) }
+    function percent(fraction) { return fraction == "" ? "-" : sprintf("%.1f", 100 * fraction) }
+    BEGIN {
+      if (what == "op") printf "%-15s %-10s %5s %-14s %11s %11s %12s %9s %9s %9s\n", "op", "B x T", "heads", "row", "fwd ms", "fwd+bwd ms", "rate", "of limit%", "error O", "grads"
+      if (what == "train") printf "%-26s %9s %12s %7s %10s %12s %10s %9s\n", "model, context", "step ms", "tokens/s", "MFU %", "of GEMM %", "peak memory", "parameters", "dtype"
+      if (what == "decode") printf "%-26s %9s %12s %12s %14s %9s %9s\n", "model", "prompt", "ms a token", "state", "weights GB/s", "of copy%", "x first"
+    }
+    {
+      name = text($0, "step")
+      if (text($0, "status") != "ok") { printf "%-26s %s\n", substr(name, length(what) + 2), text($0, "text"); next }
+      result = inner($0, "result")
+      if (what == "op") {
+        units = value(result, "batch") * value(result, "context") * (text(result, "unit") == "token-head" ? value(result, "heads") : 1)
+        rate = result ~ /"peak_gflops"/ ? "gflops" : "gb_per_second"
+        count = split(result, rows, "[{]\"name\":")
+        for (i = 2; i <= count; ++i) {
+          row = "\"name\":" rows[i]
+          forward = median(row, "forward_us"); whole = median(row, "forward_backward_us")
+          speed = value(row, "forward_backward_" rate)
+          printf "%-15s %-10s %5s %-14s %11s %11s %12s %9s %9s %9s\n", text(result, "op"), value(result, "batch") " x " value(result, "context"),
+            value(result, "heads"), text(row, "name"), digits(forward * units / 1e3), whole == "" ? "-" : digits(whole * units / 1e3),
+            speed == "" ? "-" : (rate != "gflops" ? digits(speed) " GB/s" : (speed < 1000 ? digits(speed) " GFLOP/s" : digits(speed / 1e3) " TFLOP/s")),
+            percent(value(row, "forward_backward_peak_fraction")), sprintf("%.1e", value(row, "error_output")), sprintf("%.1e", value(row, "error_gradients"))
+        }
+        if (match(result, /"left_out":\[[^]]*/)) {
+          left = substr(result, RSTART + 12, RLENGTH - 12)
+          gsub(/","/, "; ", left); gsub(/"/, "", left)
+          if (left != "") printf "  left out: %s\n", left
+        }
+      }
+      if (what == "train")
+        printf "%-26s %9s %12s %7s %10s %12s %10s %9s\n", substr(name, 7), digits(median(result, "step_ms")), digits(value(result, "tokens_per_second")),
+          percent(value(result, "mfu")), percent(value(result, "gemm_ceiling_fraction")), sprintf("%.2f GB", value(result, "peak_memory_bytes") / 1e9),
+          sprintf("%.1f M", value(result, "parameters") / 1e6), text(result, "dtype")
+      if (what == "decode") {
+        count = split(result, after, "[{]\"prompt_tokens\":")
+        for (i = 2; i <= count; ++i) {
+          one = "\"prompt_tokens\":" after[i]
+          printf "%-26s %9s %12s %12s %14s %9s %9s\n", substr(name, 8), value(one, "prompt_tokens"), digits(median(one, "token_ms")),
+            sprintf("%.2f MB", value(one, "state_bytes") / 1e6), digits(value(one, "weight_gb_per_second")), percent(value(one, "copy_fraction")),
+            digits(value(one, "times_first"))
+        }
+      }
+    }'
+}
+# Of the steps so far.
+report() {
+  local gpu='' driver='' version revision i
+  version=$(cat "$logs/version.out" 2>/dev/null)
+  if [ "$device" = cuda ]; then
+    gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1)
+    driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1)
+  fi
+  revision=$(sed -n 's/^revision *//p' <<<"$version")
+  {
+    printf '{"device":"%s","quick":%s,"passed":%s,"gpu":"%s","driver":"%s","begun":"%s","seconds":%d,"version":"%s","revision":"%s","steps":[\n' \
+      "$device" "$([ -n "$quick" ] && echo true || echo false)" "$passed" "$(escaped "$gpu")" "$(escaped "$driver")" "$begun" "$SECONDS" \
+      "$(escaped "$(head -n 1 <<<"$version")")" "$(escaped "$revision")"
+    for i in "${!steps[@]}"; do printf '%s%s\n' "${steps[$i]}" "$([ "$i" -eq $((${#steps[@]} - 1)) ] || echo ,)"; done
+    echo ']}'
+  } >"$output/gpu_check.json"
+  {
+    echo "ttt.cpp on $([ "$device" = cpu ] && echo "a CPU" || echo "${gpu:-an unknown GPU}")"
+    if [ "$device" = cuda ]; then echo "driver    ${driver:-unknown}"; fi
+    echo "$version" | sed '1s/^/program   /'
+    echo "begun     $begun, took $SECONDS s"
+    printf '\nChecks\n'
+    printf '%s\n' "${check_lines[@]}"
+    printf '\nOps, %s; of limit: of an at::mm or a copy in the same process; errors against fp64\n' "$dtype"
+    table op
+    printf '\nTraining steps; of GEMM: of the step'\''s dense products as plain at::mm in the same process\n'
+    table train
+    printf '\nDecoding; of copy: of a large copy in the same process\n'
+    table decode
+    echo
+    if [ "$passed" = true ]; then echo "all checks passed"; else echo "CHECKS FAILED: $(printf '%s\n' "${check_lines[@]}" | awk '$1 == "FAILED" { printf "%s%s", seen++ ? ", " : "", $2 }')"; fi
+  } >"$output/gpu_check.txt"
+}
+
 # --- sizes ---
 
 threads=()
@@ -137,7 +235,6 @@ esac
 
 check version 60 "$ttt" --version
 if [ "$code" -ne 0 ]; then ldd "$ttt" 2>&1 | grep 'not found' | tee -a "$logs/version.log" >&2; fi
-version=$(cat "$logs/version.out")
 
 # As its help lists them.
 mapfile -t ops < <("$ttt" bench op --help 2>/dev/null | sed -n 's/^  \([a-z_]*\): .*/\1/p')
@@ -276,100 +373,7 @@ for size in "${sizes[@]}"; do
   done
 done
 
-# --- the reports ---
-
-gpu='' driver=''
-if [ "$device" = cuda ]; then
-  gpu=$(nvidia-smi --query-gpu=name --format=csv,noheader 2>/dev/null | head -n 1)
-  driver=$(nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | head -n 1)
-fi
-revision=$(sed -n 's/^revision *//p' <<<"$version")
-{
-  printf '{"device":"%s","quick":%s,"passed":%s,"gpu":"%s","driver":"%s","begun":"%s","seconds":%d,"version":"%s","revision":"%s","steps":[\n' \
-    "$device" "$([ -n "$quick" ] && echo true || echo false)" "$passed" "$(escaped "$gpu")" "$(escaped "$driver")" "$begun" "$SECONDS" \
-    "$(escaped "$(head -n 1 <<<"$version")")" "$(escaped "$revision")"
-  for i in "${!steps[@]}"; do printf '%s%s\n' "${steps[$i]}" "$([ "$i" -eq $((${#steps[@]} - 1)) ] || echo ,)"; done
-  echo ']}'
-} >"$output/gpu_check.json"
-
-# Lines of a table from the steps' objects; awk reads the numbers of an object by their keys, which `ttt` writes in a fixed order.
-table() {  # NAME_PREFIX
-  printf '%s\n' "${steps[@]}" | grep "^{\"kind\":\"benchmark\",\"step\":\"$1_" | awk -v what="$1" '
-    function text(object, key,   found) {
-      if (!match(object, "\"" key "\":\"[^\"]*\"")) return "-"
-      found = substr(object, RSTART + length(key) + 4, RLENGTH - length(key) - 5)
-      return found
-    }
-    function value(object, key) {
-      if (!match(object, "\"" key "\":[-+0-9.e]+")) return ""
-      return substr(object, RSTART + length(key) + 3, RLENGTH - length(key) - 3) + 0
-    }
-    function inner(object, key) {  # the object that stands under the key, from there on
-      if (!match(object, "\"" key "\":[{]")) return ""
-      return substr(object, RSTART + RLENGTH - 1)
-    }
-    function median(object, key) { return value(inner(object, key), "median") }
-    function digits(number) { return number == "" ? "-" : sprintf(number < 100 ? "%.3g" : "%.0f", number) }
-    function percent(fraction) { return fraction == "" ? "-" : sprintf("%.1f", 100 * fraction) }
-    BEGIN {
-      if (what == "op") printf "%-15s %-10s %5s %-14s %11s %11s %12s %9s %9s %9s\n", "op", "B x T", "heads", "row", "fwd ms", "fwd+bwd ms", "rate", "of limit%", "error O", "grads"
-      if (what == "train") printf "%-26s %9s %12s %7s %10s %12s %10s %9s\n", "model, context", "step ms", "tokens/s", "MFU %", "of GEMM %", "peak memory", "parameters", "dtype"
-      if (what == "decode") printf "%-26s %9s %12s %12s %14s %9s %9s\n", "model", "prompt", "ms a token", "state", "weights GB/s", "of copy%", "x first"
-    }
-    {
-      name = text($0, "step")
-      if (text($0, "status") != "ok") { printf "%-26s %s\n", substr(name, length(what) + 2), text($0, "text"); next }
-      result = inner($0, "result")
-      if (what == "op") {
-        units = value(result, "batch") * value(result, "context") * (text(result, "unit") == "token-head" ? value(result, "heads") : 1)
-        rate = result ~ /"peak_gflops"/ ? "gflops" : "gb_per_second"
-        count = split(result, rows, "[{]\"name\":")
-        for (i = 2; i <= count; ++i) {
-          row = "\"name\":" rows[i]
-          forward = median(row, "forward_us"); whole = median(row, "forward_backward_us")
-          speed = value(row, "forward_backward_" rate)
-          printf "%-15s %-10s %5s %-14s %11s %11s %12s %9s %9s %9s\n", text(result, "op"), value(result, "batch") " x " value(result, "context"),
-            value(result, "heads"), text(row, "name"), digits(forward * units / 1e3), whole == "" ? "-" : digits(whole * units / 1e3),
-            speed == "" ? "-" : (rate != "gflops" ? digits(speed) " GB/s" : (speed < 1000 ? digits(speed) " GFLOP/s" : digits(speed / 1e3) " TFLOP/s")),
-            percent(value(row, "forward_backward_peak_fraction")), sprintf("%.1e", value(row, "error_output")), sprintf("%.1e", value(row, "error_gradients"))
-        }
-        if (match(result, /"left_out":\[[^]]*/)) {
-          left = substr(result, RSTART + 12, RLENGTH - 12)
-          gsub(/","/, "; ", left); gsub(/"/, "", left)
-          if (left != "") printf "  left out: %s\n", left
-        }
-      }
-      if (what == "train")
-        printf "%-26s %9s %12s %7s %10s %12s %10s %9s\n", substr(name, 7), digits(median(result, "step_ms")), digits(value(result, "tokens_per_second")),
-          percent(value(result, "mfu")), percent(value(result, "gemm_ceiling_fraction")), sprintf("%.2f GB", value(result, "peak_memory_bytes") / 1e9),
-          sprintf("%.1f M", value(result, "parameters") / 1e6), text(result, "dtype")
-      if (what == "decode") {
-        count = split(result, after, "[{]\"prompt_tokens\":")
-        for (i = 2; i <= count; ++i) {
-          one = "\"prompt_tokens\":" after[i]
-          printf "%-26s %9s %12s %12s %14s %9s %9s\n", substr(name, 8), value(one, "prompt_tokens"), digits(median(one, "token_ms")),
-            sprintf("%.2f MB", value(one, "state_bytes") / 1e6), digits(value(one, "weight_gb_per_second")), percent(value(one, "copy_fraction")),
-            digits(value(one, "times_first"))
-        }
-      }
-    }'
-}
-{
-  echo "ttt.cpp on $([ "$device" = cpu ] && echo "a CPU" || echo "${gpu:-an unknown GPU}")"
-  if [ "$device" = cuda ]; then echo "driver    ${driver:-unknown}"; fi
-  echo "$version" | sed '1s/^/program   /'
-  echo "begun     $begun, took $SECONDS s"
-  printf '\nChecks\n'
-  printf '%s\n' "${check_lines[@]}"
-  printf '\nOps, %s; of limit: of an at::mm or a copy in the same process; errors against fp64\n' "$dtype"
-  table op
-  printf '\nTraining steps; of GEMM: of the step'\''s dense products as plain at::mm in the same process\n'
-  table train
-  printf '\nDecoding; of copy: of a large copy in the same process\n'
-  table decode
-  echo
-  if [ "$passed" = true ]; then echo "all checks passed"; else echo "CHECKS FAILED: $(printf '%s\n' "${check_lines[@]}" | awk '$1 == "FAILED" { printf "%s%s", seen++ ? ", " : "", $2 }')"; fi
-} >"$output/gpu_check.txt"
+report
 rm -rf "$work"
 cat "$output/gpu_check.txt"
 [ "$passed" = true ]
