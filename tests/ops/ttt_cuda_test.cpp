@@ -73,11 +73,9 @@ TEST_P(CudaRow, IsChosenAndDifferentiated) {
   o.backward(grad_o);
   const Result alone = testing::run(cuda_row(), s, a, grad_o);
   EXPECT_TRUE(at::equal(o, alone.o));
-  const auto gradients = testing::named(alone.gradients);
-  for (std::size_t i = 0; i < gradients.size(); ++i) {
-    const auto& [name, x] = a.named()[i];
-    EXPECT_TRUE(at::equal(x.grad(), gradients[i].second)) << name;
-  }
+  const auto arguments = a.named(), gradients = testing::named(alone.gradients);
+  for (std::size_t i = 0; i < gradients.size(); ++i)
+    EXPECT_TRUE(at::equal(arguments[i].second.grad(), gradients[i].second)) << gradients[i].first;
 }
 
 // Heads whose rows cannot be copied by 16 bytes are copied first.
