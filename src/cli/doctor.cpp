@@ -31,6 +31,7 @@ constexpr int kRepeats = 5;
 constexpr std::int64_t kHeadSize = 64, kMiniBatch = 16;  // of the paper's models
 
 constexpr const char* kCollectivesAlone = "--collectives-alone";
+constexpr std::string_view kCollectivesMark = "\ncollectives: ";
 
 struct RemovedAtEnd {
   const fs::path& path;
@@ -122,8 +123,15 @@ Json collectives_between(int processes, const fs::path& folder) {
       start_process({own_program().string(), "launch", "-n", cat(processes), "--", "doctor", kCollectivesAlone}, log);
   int status = 0;
   waitpid(pid, &status, 0);
-  const bool ended = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-  Json result = ended ? Json::parse(read_file(log), nullptr, /*allow_exceptions=*/false) : Json();
+  Json result;
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+    const std::string said = read_file(log);  // among what the ranks logged
+    const std::size_t at = said.find(kCollectivesMark);
+    if (at != std::string::npos) {
+      const std::string_view line = std::string_view(said).substr(at + kCollectivesMark.size());
+      result = Json::parse(line.substr(0, line.find('\n')), nullptr, /*allow_exceptions=*/false);
+    }
+  }
   if (!result.is_object()) result = {{"ranks", processes}, {"failed", last_words(log, WEXITSTATUS(status))}};
   return result;
 }
@@ -269,7 +277,7 @@ ExitCode run_doctor(const std::vector<std::string>& args) {
   const World world = world_from_environment();
   if (collectives_alone || world.rank > 0) {
     const Json result = collectives(world);
-    if (world.rank == 0) std::cout << result.dump() << "\n";
+    if (world.rank == 0) std::cout << kCollectivesMark << result.dump() << "\n";
     return ExitCode::kOk;
   }
   const Machine machine = this_machine();

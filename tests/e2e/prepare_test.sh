@@ -99,7 +99,7 @@ options=(--input many.jsonl.zst all.jsonl.gz --domain-field meta.set --valid-fra
 prepare "${options[@]}" --output whole >/dev/null
 unfinished() { [[ -e killed/.prepare/journal.json || ! -e killed/domains.json ]]; }
 kills=0
-for ((round = 0; round < 3; ++round)); do
+for ((round = 0; round < 3 || (kills < 4 && round < 12); ++round)); do
   rm -rf killed
   for ((i = 0; i < 6; ++i)); do
     "$TTT" prepare --tokenizer t.model "${options[@]}" --output killed >/dev/null 2>log &

@@ -28,7 +28,7 @@ struct TttMlpForwardBlock : TttMlpBlock<Element, kHeadDim, 3, 2, 3, 1, 1> {
   TTT_DEVICE TttMlpForwardBlock(const TttMlpForward<Element>& arguments, char* memory)
       : Base(arguments.in, memory),
         args(arguments),
-        state(*this, scratch(), scratch() + Base::kMatrix, this->vectors(0)) {
+        state(*this, scratch(0), scratch(1), this->vectors(0)) {
     if (thread_in_block() == 0)
       rows() = {this->rows_of_head(in.q), this->rows_of_head(in.k), this->rows_of_head(in.v),
                 this->rows_of_head(args.o), this->rows_of_head(in.sigma)};
@@ -36,7 +36,10 @@ struct TttMlpForwardBlock : TttMlpBlock<Element, kHeadDim, 3, 2, 3, 1, 1> {
     this->load(this->weights_of(args.w, args.own_start ? this->p() : this->head()), state);
   }
 
-  TTT_DEVICE float* scratch() const { return args.scratch + block_in_grid() * kScratchFloats; }
+  // W1, W2 where they do not stay on the chip.
+  TTT_DEVICE float* scratch(int matrix) const {
+    return kOnChip ? nullptr : args.scratch + block_in_grid() * kScratchFloats + matrix * Base::kMatrix;
+  }
   TTT_DEVICE Head& rows() const { return this->template pointers<Head>(); }
 
   TTT_DEVICE void fetch(std::int64_t m) const {
