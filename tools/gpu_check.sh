@@ -264,7 +264,7 @@ elif ! command -v compute-sanitizer >/dev/null; then
   finish check compute_sanitizer absent "there is no compute-sanitizer on this machine's PATH"
 else
   export PYTORCH_NO_CUDA_MEMORY_CACHING=1  # else an access beyond a tensor stays inside LibTorch's block
-  for tool in memcheck racecheck; do
+  for tool in memcheck racecheck synccheck; do
     for op in "${ops[@]}"; do
       # The rows that are this project's kernels.
       case $op in ttt_*) rows=(cuda decoding) ;; *) rows=(fused) ;; esac
@@ -303,9 +303,15 @@ compare_losses() {
       exit !fits
     }'
 }
-train_on() {  # DEVICE MIXER DTYPE: the run work/MIXER_DTYPE_DEVICE
-  local run=$2_$3_$1
-  attempt "train_$run" 600 "$ttt" train "$work/run.yaml" --quiet model.mixer="$2" train.dtype="$3" train.device="$1" "output_dir=$work/$run"
+train_on() {  # DEVICE MIXER DTYPE [SETTING...]: the run work/MIXER_DTYPE_DEVICE, or work/MIXER_DTYPE_DEVICE_with with settings
+  local run=$2_$3_$1${4:+_with}
+  attempt "train_$run" 600 "$ttt" train "$work/run.yaml" --quiet model.mixer="$2" train.dtype="$3" train.device="$1" "${@:4}" "output_dir=$work/$run"
+}
+compare_runs() {  # NAME RUN_A RUN_B TOLERANCE WHAT
+  compare_losses "$work/$2" "$work/$3" "$4" >"$logs/$1.out" 2>"$logs/$1.log"
+  code=$?
+  text=$(sed 's/[{}"]//g; s/,/, /g; s/_/ /g; s/:/ /g' "$logs/$1.out")
+  if [ "$code" -eq 0 ]; then finish check "$1" ok "$text"; else finish check "$1" FAILED "losses differ from those $5: $text"; fi
 }
 cat >"$work/run.yaml" <<YAML
 model: {mixer: ttt_linear, backbone: mamba, vocab_size: 512, hidden_size: 128, num_layers: 2, num_heads: 2, intermediate_size: 256}
@@ -322,7 +328,6 @@ else
   for mixer in "${mixers[@]}"; do
     case $mixer in ttt_*) ;; *) continue ;; esac
     train_on cpu "$mixer" fp32
-    reference=$work/${mixer}_fp32_cpu
     if [ "$code" -ne 0 ]; then finish check "train_$mixer" FAILED "on the CPU: $why"; continue; fi
     for kind in fp32 bf16; do
       # On the CPU alone fp32 would be compared with itself.
@@ -330,11 +335,14 @@ else
       train_on "$device" "$mixer" "$kind"
       name=losses_${mixer}_$kind
       if [ "$code" -ne 0 ]; then finish check "$name" FAILED "the training: $why"; continue; fi
-      compare_losses "$reference" "$work/${mixer}_${kind}_$device" "$(tolerance_of "$kind")" >"$logs/$name.out" 2>"$logs/$name.log"
-      code=$?
-      text=$(sed 's/[{}"]//g; s/,/, /g; s/_/ /g; s/:/ /g' "$logs/$name.out")
-      if [ "$code" -eq 0 ]; then finish check "$name" ok "$text"; else finish check "$name" FAILED "losses differ from those of the CPU: $text"; fi
+      compare_runs "$name" "${mixer}_fp32_cpu" "${mixer}_${kind}_$device" "$(tolerance_of "$kind")" "of the CPU"
     done
+    # A CUDA graph does what its kernels do one by one.
+    if [ "$device" = cpu ]; then continue; fi
+    train_on "$device" "$mixer" bf16 train.cuda_graph=true
+    name=cuda_graph_$mixer
+    if [ "$code" -ne 0 ]; then finish check "$name" FAILED "the training: $why"; continue; fi
+    compare_runs "$name" "${mixer}_bf16_$device" "${mixer}_bf16_${device}_with" 1e-6 "without the graph"
   done
 fi
 

@@ -115,6 +115,7 @@ class TrainingSteps {
 ModelBench bench_model(const RunConfig& config, std::int64_t steps) {
   TTT_CHECK(steps >= 1, steps, " steps");
   const auto [device, bf16] = set_up(config.train);
+  if (config.train.cuda_graph) log_info("train.cuda_graph is not used: the phases of a step are timed one by one");
   ModelBench bench;
   bench.mixer = to_string(config.model.mixer);
   bench.context = config.train.context;

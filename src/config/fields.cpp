@@ -262,6 +262,9 @@ void declare(Declarations& d, TrainConfig& t) {
   d.boolean(
       "train.recompute", t.recompute,
       "keep only each block's input for the backward pass and compute the block again: less memory, a third more work");
+  d.boolean("train.cuda_graph", t.cuda_graph,
+            "on a GPU, forward and backward pass of a micro-batch as one CUDA graph: fewer launches, for small models; "
+            "it keeps a micro-batch's activations for itself");
   d.boolean(
       "train.reset_at_documents", t.reset_at_documents,
       "a document sees nothing of the one before it in the same sample: states, windows and positions start anew");

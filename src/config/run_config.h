@@ -37,6 +37,7 @@ struct TrainConfig {
   std::string ttt_kernel = "auto";  // row of the TTT kernel table, ops/ttt.h; auto: the best that takes the call
   LossAverage loss_average = LossAverage::kTokens;
   bool recompute = false;              // keep only each block's input and compute the block again in the backward pass
+  bool cuda_graph = false;             // on a GPU: micro-steps as one CUDA graph
   bool reset_at_documents = false;     // a document sees nothing of the one before it in the same sample
   std::int64_t log_every = 1;          // steps between two progress lines
   std::int64_t eval_every = 0;         // steps between two validations; 0: only at the end

@@ -4,6 +4,8 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/Event.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <c10/util/Logging.h>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
@@ -32,6 +34,9 @@ namespace {
 constexpr double kGraceSeconds = 3;
 constexpr double kClosingSeconds = 10;  // for a save that is nearly through
 constexpr auto kBetweenLooks = std::chrono::milliseconds(10);
+constexpr auto kBetweenPolls = std::chrono::microseconds(50);  // of a device
+constexpr double kWordSeconds = 0.25;                          // between two looks whether a rank has failed meanwhile
+constexpr const char* kSomeoneFailed = "someone failed";
 
 using Store = c10::intrusive_ptr<c10d::Store>;
 
@@ -187,6 +192,7 @@ struct Farewell {
   void say() {
     store->setTimeout(std::chrono::milliseconds(static_cast<std::int64_t>(kGraceSeconds * 1e3)));
     store->set(key_of("word", rank), words[static_cast<std::size_t>(rank)]);
+    store->set(kSomeoneFailed, "");
     const Timer timer;
     std::int64_t known = 1;
     while (known < static_cast<std::int64_t>(words.size()) && timer.seconds() < kGraceSeconds) {
@@ -242,7 +248,7 @@ Communicator::Communicator(const World& world, at::Device device, std::chrono::s
     if (device.is_cuda()) {
 #ifdef USE_C10D_NCCL
       auto nccl_options = c10d::ProcessGroupNCCL::Options::create();
-      nccl_options->timeout = timeout;
+      nccl_options->timeout = timeout + std::chrono::minutes(1);  // wait_for_device() is to be first
       c.group->setDefaultBackend(c10d::ProcessGroup::BackendType::NCCL);
       c.group->setBackend(
           at::kCUDA, c10d::ProcessGroup::BackendType::NCCL,
@@ -310,6 +316,33 @@ std::string Communicator::broadcast(const std::string& of_first) {
 
 void Communicator::barrier() {
   run("barrier", [&] { connections_->gloo->barrier()->wait(); });
+}
+
+void Communicator::wait_until(const char* collective, const std::function<bool()>& done) {
+  const Timer timer;
+  Timer since_look;
+  std::optional<std::future<bool>> failed;  // asked in a thread of its own: the store may not answer
+  while (!done()) {
+    std::this_thread::sleep_for(kBetweenPolls);
+    if (timer.seconds() > static_cast<double>(timeout_.count()))
+      explain(collective, cat("not through in ", timeout_.count(), " s"));
+    if (!failed && since_look.seconds() > kWordSeconds) {
+      std::packaged_task<bool()> look([store = connections_->store] { return store->check({kSomeoneFailed}); });
+      failed = look.get_future();
+      std::thread(std::move(look)).detach();
+    }
+    if (!failed || failed->wait_for(std::chrono::seconds(0)) != std::future_status::ready) continue;
+    run(collective, [&] { TORCH_CHECK(!failed->get(), "another rank has failed"); });
+    failed.reset();
+    since_look.restart();
+  }
+}
+
+void Communicator::wait_for_device(const char* collective) {
+  if (device_.is_cpu()) return;
+  c10::Event event(device_.type());
+  event.record(c10::impl::VirtualGuardImpl(device_.type()).getStream(device_));
+  wait_until(collective, [&] { return event.query(); });
 }
 
 void Communicator::broadcast(at::Tensor& tensor, int root) {

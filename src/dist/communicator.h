@@ -59,6 +59,13 @@ class Communicator {
   std::string broadcast(const std::string& of_first);           // rank 0's
   void barrier();
 
+  // Until done() is true. Throws CollectiveError when another rank has ended with an error before, or the timeout is
+  // over. For what the collectives of another thread or of a GPU are part of, which do not fail by themselves.
+  void wait_until(const char* collective, const std::function<bool()>& done);
+  // Until the device has done what was started there: NCCL's collectives tell the host nothing, and one that waits for
+  // a rank that is gone would hold up the next copy from the device until NCCL's own watchdog ends the process.
+  void wait_for_device(const char* collective);
+
   // Tensors, on the device of the constructor or the CPU, contiguous.
   void broadcast(at::Tensor& tensor, int root);
   void all_reduce(at::Tensor& tensor);  // sums, in place

@@ -30,7 +30,8 @@ struct Segment {
 
 // What a forward pass is told beside its input.
 struct ForwardContext {
-  double ttt_lr_mult = 1.0;  // the inner learning rate's warm-up factor; 1 in evaluation and decoding
+  double ttt_lr_mult = 1.0;             // the inner learning rate's warm-up factor; 1 in evaluation and decoding
+  torch::Tensor ttt_lr_mult_on_device;  // the same, fp64 of no dimension, where it is read there (a recorded graph)
   std::vector<InnerLoopStats>* stats = nullptr;  // when set, each TTT layer appends its statistics
   std::int64_t layer = 0;                        // set by the model for each block
   // When set: what moves along time (mixers, convolutions, positions) starts anew in each segment. They cover the batch

@@ -1,7 +1,7 @@
 // Tensors as CUDA kernels take them: pointers to Elements (kernels/cuda/tensor_args.h) and steps.
 #pragma once
 
-#include <ATen/core/Tensor.h>
+#include <ATen/ATen.h>
 
 #include <type_traits>
 
@@ -9,6 +9,12 @@
 #include "kernels/cuda/tensor_args.h"
 
 namespace ttt {
+
+// The contiguous tensor, at an address of 16 bytes: a view that begins inside a row is copied.
+inline at::Tensor at_16_bytes(const at::Tensor& x) {
+  const bool fits = x.is_contiguous() && reinterpret_cast<std::uintptr_t>(x.const_data_ptr()) % 16 == 0;
+  return fits ? x : x.clone(at::MemoryFormat::Contiguous);
+}
 
 // Calls body with a value of the Element for that type: std::uint16_t for bf16, float.
 template <class Body>

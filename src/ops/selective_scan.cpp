@@ -9,6 +9,9 @@
 
 #include "base/error.h"
 #include "kernels/cpu/selective_scan.h"
+#include "kernels/cuda/selective_scan_args.h"
+#include "ops/cuda_target.h"
+#include "ops/cuda_values.h"
 #include "ops/parallel.h"
 #include "ops/row_cuda.h"
 #include "ops/row_dispatch.h"
@@ -57,12 +60,13 @@ ScanPointers<const T> sequence(const ScanInputs& in, const at::Tensor& A_NE, std
 
 ScanInputs contiguous(const ScanInputs& in) {
   return {in.x_BTE.contiguous(), in.dt_BTE.contiguous(), in.A_EN,
-          in.B_BTN.contiguous(), in.C_BTN.contiguous(),  in.D_E.contiguous()};
+          at_16_bytes(in.B_BTN), at_16_bytes(in.C_BTN),  in.D_E.contiguous()};
 }
 
 // The states are not for bf16: fp32, and fp64 on the CPU.
 bool cuda_kernels_take(const at::Tensor& x) {
-  return x.scalar_type() == at::kFloat && cuda_takes(x, at::kFloat);
+  return x.scalar_type() == at::kFloat && cuda_takes(x, at::kFloat) &&
+         cuda_shared_limit(x.device()) >= kernels::cuda::kScanBackwardSharedBytes;
 }
 bool loops_take(const at::Tensor& x) {
   return (rows_take(x) && x.scalar_type() != at::kBFloat16) || cuda_kernels_take(x);

@@ -208,11 +208,18 @@ void AdamW::step_on_gpu(double lr, const std::vector<std::size_t>& parameters) {
   if (!items.empty()) on_gpu_->step(items, updates_, clipped_norm_);
 }
 
-void AdamW::zero_gradients() {
+void AdamW::zero_gradients(bool in_place) {
+  const at::NoGradGuard no_grad;
   clipped_norm_.reset();
+  std::vector<at::Tensor> kept;
   for (Group& group : groups_) {
-    for (at::Tensor& parameter : group.parameters) parameter.mutable_grad().reset();
+    for (at::Tensor& parameter : group.parameters) {
+      at::Tensor& gradient = parameter.mutable_grad();
+      if (!in_place) gradient.reset();
+      if (gradient.defined()) kept.push_back(gradient);
+    }
   }
+  if (!kept.empty()) at::_foreach_zero_(kept);
 }
 
 NamedParameters AdamW::state() const {

@@ -52,8 +52,9 @@ class AdamW {
   void step_some(double lr, const std::vector<std::size_t>& parameters);
   // A table, a line for each set of parameters that are treated alike: how many, lr, weight decay, some of their kinds.
   std::vector<std::string> describe_groups() const;
-  // Drops the gradients, so that the next backward pass writes instead of adding.
-  void zero_gradients();
+  // Drops the gradients, so that the next backward pass writes instead of adding. `in_place`: sets those that there are
+  // to zero where they are, as a recorded backward pass wants it.
+  void zero_gradients(bool in_place = false);
 
   std::int64_t updates() const { return updates_; }
 

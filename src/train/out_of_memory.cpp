@@ -17,6 +17,7 @@ std::string first_sentences(std::string text) {
 }
 
 std::string remedy(const RunConfig& config) {
+  if (config.train.cuda_graph) return "set train.cuda_graph to false, which changes no result";
   if (config.micro_batch() > 1)
     return cat("set train.micro_batch to ", config.micro_batch() / 2, ", which changes results by rounding alone",
                config.train.recompute ? "" : ", or train.recompute to true");

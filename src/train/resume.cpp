@@ -31,6 +31,7 @@ constexpr Change kMayChange[] = {
     {"train.device", kRounding},
     {"train.ttt_kernel", kRounding},
     {"train.recompute", kNoEffect},
+    {"train.cuda_graph", kNoEffect},
     {"train.reset_at_documents", "documents are told apart, or not, from here on"},
     {"train.log_every", kLogging},
     {"train.eval_every", kLogging},

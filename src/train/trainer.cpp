@@ -39,6 +39,7 @@ class InjectedFault {
     if (fault_is_due(kind, step, rank))
       hook_ = parameter.register_hook([](const torch::Tensor& gradient) { return gradient * NAN; });
   }
+  bool is_due() const { return hook_.has_value(); }
   ~InjectedFault() {
     if (hook_) parameter_.remove_hook(*hook_);
   }
@@ -122,14 +123,14 @@ StepResult Trainer::step() {
   const auto to_device = [&](const torch::Tensor& x) { return x.to(device_, /*non_blocking=*/pinned); };
   const torch::Tensor inputs_BT = to_device(batch.inputs_BT), targets_BT = to_device(batch.targets_BT),
                       weights_BT = to_device(pinned ? weights_on_cpu.pin_memory() : weights_on_cpu);
-  reducer_ ? reducer_->zero_gradients() : optimizer_->zero_gradients();
+  reducer_ ? reducer_->zero_gradients() : optimizer_->zero_gradients(/*in_place=*/config_.train.cuda_graph);
   const InjectedFault fault("nan_gradient", result.step, rank(), parameters_.front().second);
   if (fault_is_due("out_of_memory", result.step, rank()))
     TORCH_CHECK_WITH(OutOfMemoryError, false,
                      "CUDA out of memory. Tried to allocate 1.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which "
                      "0.50 GiB is free. Including non-PyTorch memory, this process has 78.61 GiB memory in use.");
   const std::int64_t sequences = inputs_BT.size(0);
-  torch::Tensor loss_sum = torch::zeros({}, torch::TensorOptions(torch::kDouble).device(device_));
+  loss_sum_.zero_();
   for (std::int64_t first = 0; first < sequences; first += config_.micro_batch()) {
     const auto part = [&](const torch::Tensor& all_BT) {
       return all_BT.slice(0, first, std::min(first + config_.micro_batch(), sequences));
@@ -144,18 +145,18 @@ StepResult Trainer::step() {
       documents = document_segments(part(batch.inputs_BT), *bos_id);
       context.segments = &documents;
     }
-    const auto forward = [&] {
-      RECORD_USER_SCOPE("forward");
-      const torch::Tensor token_loss_bT = model_->token_loss(part(inputs_BT), part(targets_BT), context);
-      return (token_loss_bT * part(weights_BT)).sum();
-    };
-    const torch::Tensor loss = forward();
-    RECORD_USER_SCOPE("backward");
-    reducer_ ? reducer_->backward(loss, first + config_.micro_batch() >= sequences) : loss.backward();
-    loss_sum += loss.detach().to(torch::kDouble);
+    const MicroBatch own{part(inputs_BT), part(targets_BT), part(weights_BT)};
+    if (reducer_ && first + config_.micro_batch() >= sequences) {
+      micro_step(own, micro_steps_->with_multiplier(context), /*reduce=*/true);
+    } else if (context.stats != nullptr || context.segments != nullptr || fault.is_due()) {
+      micro_step(own, micro_steps_->with_multiplier(context), /*reduce=*/false);
+    } else {
+      micro_steps_->run(own, context);
+    }
   }
-  result.loss = loss_sum.item<double>();  // the step's first wait for a GPU
   watchdog_.enter(result.step, "the sum over gradients, the optimizer");
+  if (reducer_) options_.ranks->wait_for_device("the sum of gradients");
+  result.loss = loss_sum_.item<double>();  // the step's first wait for a GPU
   if (reducer_) {
     const std::vector<double> sums = options_.ranks->sum({result.loss, reducer_->own_squares()});
     result.loss = sums[0];
@@ -192,6 +193,18 @@ StepResult Trainer::step() {
   state_.tokens += config_.train.batch_tokens;
   result.seconds = timer.seconds();
   return result;
+}
+
+void Trainer::micro_step(const MicroBatch& batch, const ForwardContext& context, bool reduce) {
+  const auto forward = [&] {
+    RECORD_USER_SCOPE("forward");
+    const torch::Tensor token_loss_bT = model_->token_loss(batch.inputs_bT, batch.targets_bT, context);
+    return (token_loss_bT * batch.weights_bT).sum();
+  };
+  const torch::Tensor loss = forward();
+  RECORD_USER_SCOPE("backward");
+  reducer_ ? reducer_->backward(loss, reduce) : loss.backward();
+  loss_sum_ += loss.detach().to(torch::kDouble);
 }
 
 // This rank's sequences of a step: an equal share each, in order of ranks.

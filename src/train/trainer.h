@@ -30,6 +30,7 @@
 #include "train/batch_prefetch.h"
 #include "train/inner_loop_watch.h"
 #include "train/metrics.h"
+#include "train/micro_steps.h"
 #include "train/resume.h"
 #include "train/step_profile.h"
 #include "train/tensorboard.h"
@@ -93,6 +94,8 @@ class Trainer {
   void start_from(const fs::path& directory);
   void announce() const;
   void announce_memory() const;
+  // Gradients += those of the micro-batch, loss_sum_ += its loss. `reduce`: the step's last one, of several ranks.
+  void micro_step(const MicroBatch& batch, const ForwardContext& context, bool reduce);
   Batch read_batch(const std::vector<std::int64_t>& positions) const;
   // Skips the step or rolls the run back; throws when neither may be done any more.
   void recover(const BadStep& bad);
@@ -117,6 +120,7 @@ class Trainer {
   RunConfig config_;
   TrainerOptions options_;
   torch::Device device_;
+  std::optional<OwnStream> stream_;
   fs::path checkpoints_;
   std::unique_ptr<FileLock> lock_;
   std::vector<MixtureSource> train_data_, valid_data_;
@@ -128,6 +132,8 @@ class Trainer {
   NamedParameters parameters_;
   std::unique_ptr<GradientReducer> reducer_;  // null for a process alone
   std::unique_ptr<AdamW> optimizer_;
+  torch::Tensor loss_sum_;  // of the step's micro-batches, fp64, on the device
+  std::optional<MicroSteps> micro_steps_;
   Schedule schedule_;
   InnerLoopWatch watch_;
   TrainState state_;

@@ -81,6 +81,8 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   prepare_cpu(config_.train.threads, ranks != nullptr ? ranks_on_these_cores(*ranks) : 1);
   force_ttt_kernel(config_.train.ttt_kernel, "train.ttt_kernel");
   if (device_.is_cuda()) choose_deterministic_kernels();
+  const bool with_graph = config_.train.cuda_graph && can_record(device_) && !config_.train.reset_at_documents;
+  if (with_graph) stream_.emplace(device_);
   open_data();
   read_tokenizer();
 
@@ -118,6 +120,10 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   } else {
     optimizer_ = std::make_unique<AdamW>(parameters_, config_.optim);
   }
+  loss_sum_ = torch::zeros({}, torch::TensorOptions(torch::kDouble).device(device_));
+  micro_steps_.emplace(device_, with_graph, [this](const MicroBatch& batch, const ForwardContext& context) {
+    micro_step(batch, context, /*reduce=*/false);
+  });
   std::vector<MixtureOrder::Source> sources;
   for (const MixtureSource& source : train_data_)
     sources.push_back({source.name, source.data.num_samples(config_.train.context), source.weight});
@@ -266,6 +272,11 @@ void Trainer::announce() const {
                  epoch, " samples (", source.data.num_tokens(), " tokens) over the run"));
   }
   for (const std::string& group : optimizer_->describe_groups()) log_info(cat("AdamW  ", group));
+  if (config_.train.cuda_graph && !can_record(device_))
+    log_info(cat("train.cuda_graph is not used: ",
+                 device_.is_cuda() ? "this ttt was built without CUDA kernels" : "the run is on a CPU"));
+  if (config_.train.cuda_graph && config_.train.reset_at_documents)
+    log_info("train.cuda_graph is not used: with train.reset_at_documents no two micro-steps are alike");
   announce_memory();
 }
 

@@ -202,6 +202,41 @@ TEST(Communicator, WhatOneRankFailedForIsWhatAllSay) {
   }
 }
 
+// As a rank waits for its GPU, in which a collective hangs: what no collective of this process would tell it.
+TEST(Communicator, WhoWaitsForADeviceHearsOfTheRankThatFailed) {
+  const auto ends = run_ranks(2, [&](const World& world) {
+    Communicator ranks(world, at::kCPU, kLong);
+    ranks.guarded([&] {
+      if (world.rank == 1) fail("the GPU has fallen off the bus");
+      int polls = 0;
+      ranks.wait_until("a sum", [&] { return ++polls == 3; });
+      EXPECT_EQ(polls, 3);
+      ranks.set_step(7);
+      ranks.wait_until("the sum of gradients", [] { return false; });
+    });
+  });
+  EXPECT_EQ(ends[1].message, "the GPU has fallen off the bus");
+  EXPECT_EQ(ends[0].message,
+            "rank 0, step 7: the sum of gradients failed, since rank 1 stopped: the GPU has fallen off the bus");
+}
+
+TEST(Communicator, WhoWaitsForADeviceWaitsNoLongerThanTheTimeout) {
+  const auto ends = run_ranks(2, [&](const World& world) {
+    Communicator ranks(world, at::kCPU, std::chrono::seconds(1));
+    const std::vector<std::string> pids = ranks.all_gather(std::to_string(getpid()));
+    if (world.rank == 1) raise(SIGSTOP);
+    try {
+      ranks.wait_until("the sum of gradients", [] { return false; });
+    } catch (const std::exception&) {
+      kill(std::stoi(pids[1]), SIGKILL);  // ends the test
+      throw;
+    }
+  });
+  EXPECT_EQ(ends[0].message,
+            "rank 0, before the first step: the sum of gradients failed, and rank 1 does not answer: killed, stuck or "
+            "cut off (not through in 1 s)");
+}
+
 TEST(Communicator, WhoDoesNotComeIsNamed) {
   const auto ends = run_ranks(3, [](const World& world) {
     if (world.rank == 1) return;

@@ -94,6 +94,8 @@ step fake memcheck_rms_norm_fused ok
 step fake racecheck_rms_norm_fused FAILED "Race reported between Write access"
 step fake losses_ttt_linear_fp32 ok "steps 20, worst difference 0"
 step fake losses_ttt_mlp_bf16 FAILED "at step 11"
+step fake cuda_graph_ttt_linear ok "worst difference 0"
+step fake cuda_graph_ttt_mlp FAILED "losses differ from those without the graph"
 step fake op_ttt_mlp_1x65536_32heads ok
 step fake op_selective_scan_32x2048_12heads failed "the GPU's memory is too small"
 step fake train_1.3b_mamba_32768 failed "exit code 3"

@@ -22,6 +22,7 @@ struct Case {
   std::string name;
   MixerPattern mixer;
   Backbone backbone;
+  std::int64_t hidden_size = 128;
 };
 
 class EmulatedGpuModel : public ::testing::TestWithParam<Case> {
@@ -33,7 +34,7 @@ class EmulatedGpuModel : public ::testing::TestWithParam<Case> {
     config.mixer = GetParam().mixer;
     config.backbone = GetParam().backbone;
     config.vocab_size = kVocab;
-    config.hidden_size = 128;
+    config.hidden_size = GetParam().hidden_size;
     config.num_heads = 2;
     config.num_layers = static_cast<std::int64_t>(config.mixer.kinds().size());
     config.ttt_base_lr = config.mixer.contains(MixerKind::kTttMlp) ? 0.1 : 1.0;
@@ -97,7 +98,9 @@ INSTANTIATE_TEST_SUITE_P(
                       Case{"ttt_linear_mamba", MixerPattern({MixerKind::kTttLinear}), Backbone::kMamba},
                       Case{"ttt_mlp_mamba", MixerPattern({MixerKind::kTttMlp}), Backbone::kMamba},
                       Case{"mamba_attention", MixerPattern({MixerKind::kMamba, MixerKind::kAttention}),
-                           Backbone::kTransformer}),
+                           Backbone::kTransformer},
+                      // Parts of a row of the projection to dt, B and C begin between addresses of 16 bytes.
+                      Case{"mamba_96", MixerPattern({MixerKind::kMamba}), Backbone::kTransformer, 96}),
     [](const auto& instance) { return instance.param.name; });
 
 }  // namespace

@@ -60,5 +60,25 @@ TEST_F(EmulatedGpuTraining, ResumesBitForBit) {
   expect_same_end(whole, parts);
 }
 
+// Of whatever size: micro-steps by themselves and as launches of what was recorded, statistics between them.
+TEST_F(EmulatedGpuTraining, MicroStepsAsAGraphChangeNothing) {
+  const EmulatedGpu gpu(kernels::cuda::emulated::kernels());
+  RunConfig plain = config(MixerKind::kTttLinear, "plain"), graph = config(MixerKind::kTttLinear, "graph");
+  for (RunConfig* c : {&plain, &graph}) {
+    c->train.micro_batch = 1;
+    c->train.steps = 3;
+    c->train.stats_every = 2;
+    c->model.ttt_base_lr_init = 0.1;
+    c->optim.warmup_steps = 3;  // of the inner learning rate's multiplier, too
+  }
+  graph.train.cuda_graph = true;
+  ASSERT_EQ(run(plain), ExitCode::kOk);
+  ASSERT_EQ(run(graph), ExitCode::kOk);
+  EXPECT_EQ(course(graph), course(plain));
+  expect_same_end(graph, plain);
+  EXPECT_NE(read_file(fs::path(graph.output_dir) / "train.log").find("micro-steps are one CUDA graph from here on"),
+            std::string::npos);
+}
+
 }  // namespace
 }  // namespace ttt

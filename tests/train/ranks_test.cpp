@@ -8,6 +8,8 @@
 
 #include "base/rng.h"
 #include "data/prepare.h"
+#include "kernels/cuda/kernel_table.h"
+#include "ops/cuda_target.h"
 #include "support/ranks.h"
 #include "train/data_parallel.h"
 #include "train/tiny_run.h"
@@ -78,6 +80,23 @@ TEST_F(RanksTest, LossesAreAveragedOverTheScoredTargetsOfAllRanks) {
       }
     }
   }
+}
+
+// All micro-steps of a rank but the last one, in which gradients are summed, may be launches of a graph.
+TEST_F(RanksTest, MicroStepsAsAGraphChangeNothing) {
+  RunConfig plain = config("plain"), graph = config("graph");
+  graph.train.cuda_graph = true;
+  for (RunConfig* c : {&plain, &graph}) {
+    c->model.mixer = MixerKind::kAttention;
+    c->model.backbone = Backbone::kTransformer;
+    c->train.steps = 2;
+    expect_all_ok(run_ranks(2, [&](const World& world) {
+      const EmulatedGpu gpu(kernels::cuda::emulated::kernels());
+      EXPECT_EQ(train(*c, world), ExitCode::kOk);
+    }));
+  }
+  EXPECT_EQ(read_file(newest(plain) / "model.safetensors"), read_file(newest(graph) / "model.safetensors"));
+  EXPECT_NE(read_file(fs::path(graph.output_dir) / "train.log").find("one CUDA graph"), std::string::npos);
 }
 
 // Rank 1 alone gets gradients that are not numbers, in step 3, once: all skip that step, and go on alike.

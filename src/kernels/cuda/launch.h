@@ -43,6 +43,7 @@ __global__ void __launch_bounds__(Block::kThreads, kResidentBlocks<Block>)
 inline void check_launch(cudaError_t error, const char* name, const std::string& shape, std::int64_t blocks,
                          int threads, int shared_bytes) {
   if (error == cudaSuccess) return;
+  cudaGetLastError();  // so that nobody else takes it for its own
   fail("the GPU refused kernel ", name, " (", shape, "; ", blocks, " blocks of ", threads, " threads and ",
        shared_bytes, " bytes of shared memory): ", cudaGetErrorString(error));
 }

@@ -14,6 +14,8 @@
 
 namespace ttt::kernels::cuda {
 
+inline constexpr int kScanBackwardSharedBytes = 100 << 10;  // of a block of the backward kernel, which needs the most
+
 inline constexpr int kScanGroup = 128;  // channels of a block, and so of a partial sum over channels
 
 // The chunks of a segment: as many of them as keep a GPU busy are scanned at a time, if sequences and channels alone do

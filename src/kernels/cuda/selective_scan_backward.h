@@ -68,6 +68,7 @@ struct ScanBackwardBlock : ScanTile<3, kVectors> {
   static constexpr int kSavedAt = Base::kStagesBytes;
   static constexpr int kSumsAt = kSavedAt + kTokens / kRun * kOwnStates * kOwnChannels * kThreads * 4;
   static constexpr int kSharedBytes = kSumsAt + kTokens * kWarps * 2 * kStates * 4;
+  static_assert(kSharedBytes == kScanBackwardSharedBytes);
 
   const ScanBackward& args;
   Own rates, dh = {}, dA = {};  // dh: what the tokens after this one pass on to it

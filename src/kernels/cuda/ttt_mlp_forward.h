@@ -26,9 +26,7 @@ struct TttMlpForwardBlock : TttMlpBlock<Element, kHeadDim, 3, 2, 3, 1, 1> {
   typename Base::template State<kOnChip> state;
 
   TTT_DEVICE TttMlpForwardBlock(const TttMlpForward<Element>& arguments, char* memory)
-      : Base(arguments.in, memory),
-        args(arguments),
-        state(*this, scratch(0), scratch(1), this->vectors(0)) {
+      : Base(arguments.in, memory), args(arguments), state(*this, scratch(0), scratch(1), this->vectors(0)) {
     if (thread_in_block() == 0)
       rows() = {this->rows_of_head(in.q), this->rows_of_head(in.k), this->rows_of_head(in.v),
                 this->rows_of_head(args.o), this->rows_of_head(in.sigma)};

@@ -88,11 +88,15 @@ TttMixer::TttMixer(const ModelConfig& config, TttKind kind)
   }
 }
 
-torch::Tensor TttMixer::inner_learning_rate(const torch::Tensor& x_BTD, double lr_mult) const {
+torch::Tensor TttMixer::inner_learning_rate(const torch::Tensor& x_BTD, const ForwardContext& context) const {
   const at::ScalarType type = x_BTD.scalar_type();
   const torch::Tensor logit_BTH = linear_layer(x_BTD, lr_weight_H1D_.squeeze(1), lr_bias_H1_.squeeze(1));
-  const double factor = base_lr_ * lr_mult / static_cast<double>(head_dim_);
-  return (at::sigmoid(logit_BTH.to(wide_type(type))) * factor).transpose(1, 2).contiguous();
+  const torch::Tensor open_BTH = at::sigmoid(logit_BTH.to(wide_type(type)));
+  const double factor = base_lr_ / static_cast<double>(head_dim_);
+  const torch::Tensor sigma_BTH = context.ttt_lr_mult_on_device.defined()
+                                      ? open_BTH * (context.ttt_lr_mult_on_device * factor)
+                                      : open_BTH * (context.ttt_lr_mult * factor);
+  return sigma_BTH.transpose(1, 2).contiguous();
 }
 
 torch::Tensor TttMixer::forward(const torch::Tensor& x_BTD, const ForwardContext& context, MixerState* state) {
@@ -127,7 +131,7 @@ torch::Tensor TttMixer::forward(const torch::Tensor& x_BTD, const ForwardContext
     inputs.k_BHTK = rope_split_heads(k_BTD, num_heads_, rope_table_, place, tokens);
   }
   inputs.v_BHTK = split_heads(v_proj_->forward(x_BTD).to(tokens), num_heads_);
-  inputs.sigma_BHT = inner_learning_rate(x_BTD, context.ttt_lr_mult);
+  inputs.sigma_BHT = inner_learning_rate(x_BTD, context);
   const torch::Tensor one_over_C = at::arange(1, mini_batch_ + 1, x_BTD.options().dtype(wide)).reciprocal();
   inputs.scale_C = (one_over_C + token_scale_delta_C_).clamp_min(0);
   inputs.gain_HK = ttt_norm_weight_HK_;

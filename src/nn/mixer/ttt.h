@@ -35,7 +35,8 @@ class TttMixer : public SequenceMixer {
 
  private:
   TttWeights initial_weights() const { return {w1_, b1_, w2_, b2_}; }
-  torch::Tensor inner_learning_rate(const torch::Tensor& x_BTD, double lr_mult) const;  // sigma [B,H,T]
+  // sigma [B,H,T]
+  torch::Tensor inner_learning_rate(const torch::Tensor& x_BTD, const ForwardContext& context) const;
   InnerLoopStats statistics(const TttInputs& inputs, const torch::Tensor& k_before_rope_BTD, std::int64_t layer) const;
 
   TttKind kind_;
