@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
 # Builds the unit tests with AddressSanitizer and UBSan (clang) into build/sanitize and runs them. The golden training runs, which
 # drive the whole program, and the end-to-end scripts are left to the plain build.
-# usage: tools/sanitize.sh
+# usage: tools/sanitize.sh [LIBRARY...]        such as ops data: the tests of these alone; default: all
 set -euo pipefail
 cd "$(dirname "$0")/.."
 say() { printf '[sanitize] %s\n' "$*" >&2; }
 
 build=$PWD/build/sanitize
 mkdir -p "$build"
-tools/build.sh --sanitize unit_tests fuzz >"$build/build.log" 2>&1 || { tail -n 40 "$build/build.log" >&2; say "the build failed"; exit 1; }
-mapfile -t tests < <(ninja -C "$build" -t targets all | grep -oE '^[a-z]+_tests:' | tr -d : | grep -vx unit_tests | sort -u)
+targets=(unit_tests)
+[ $# = 0 ] || targets=("${@/%/_tests}")
+tools/build.sh --sanitize "${targets[@]}" fuzz >"$build/build.log" 2>&1 || { tail -n 40 "$build/build.log" >&2; say "the build failed"; exit 1; }
+tests=("${targets[@]}")
+[ $# -gt 0 ] || mapfile -t tests < <(ninja -C "$build" -t targets all | grep -oE '^[a-z]+_tests:' | tr -d : | grep -vx unit_tests | sort -u)
 # Leaks are not looked for: LibTorch's and SentencePiece's globals are reported as such. Containers of LibTorch, whose code is
 # not instrumented, are not annotated.
 export ASAN_OPTIONS=detect_leaks=0:detect_container_overflow=0:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
@@ -27,6 +30,7 @@ run() {  # BINARY SHARD: every other test of it
 export -f run say
 export build
 # The longest first, so that no core waits for them at the end.
-mapfile -t tests < <(printf '%s\n' ops_tests model_tests data_tests "${tests[@]}" | awk '!seen[$0]++')
+mapfile -t tests < <(printf '%s\n' ops_tests model_tests data_tests | grep -Fx "$(printf '%s\n' "${tests[@]}")"; printf '%s\n' "${tests[@]}")
+mapfile -t tests < <(printf '%s\n' "${tests[@]}" | awk '!seen[$0]++')
 for test in "${tests[@]}"; do printf '%s 0\n%s 1\n' "$test" "$test"; done | xargs -P "$(nproc)" -L 1 bash -c 'run "$0" "$1"' ||
   { say "findings above"; exit 1; }

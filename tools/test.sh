@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets up, builds, and runs every check and test that this machine can run: formatting, layers, the unit tests under
-# sanitizers, a quarter of a minute of fuzzing for each reader, then every test of the plain build.
+# sanitizers (of what reads files and memory; tools/sanitize.sh alone runs all), a quarter of a minute of fuzzing for each reader, then every test of the plain build.
 # usage: tools/test.sh [--quick] [ctest options]       --quick: without sanitizers and fuzzing
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,7 +11,7 @@ tools/build.sh >&2
 tools/check_format.sh
 tools/check_layers.sh
 if ! $quick; then
-  tools/sanitize.sh
+  tools/sanitize.sh base checkpoint config data kernels model ops optim tokenizer
   tools/fuzz.sh 15
 fi
 # Two tests at a time share the cores; more threads a test would only slow both.

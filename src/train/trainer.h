@@ -120,7 +120,7 @@ class Trainer {
   RunConfig config_;
   TrainerOptions options_;
   torch::Device device_;
-  std::optional<OwnStream> stream_;
+  std::optional<OwnStream> stream_;  // with train.cuda_graph, where it can be had
   fs::path checkpoints_;
   std::unique_ptr<FileLock> lock_;
   std::vector<MixtureSource> train_data_, valid_data_;

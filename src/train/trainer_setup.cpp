@@ -285,15 +285,18 @@ void Trainer::announce_memory() const {
   config.train.dtype = model_->bf16() ? DType::kBf16 : DType::kFp32;
   const MemoryPlan memory =
       make_plan(config, std::nullopt, options_.ranks != nullptr ? options_.ranks->size() : 1).memory;
+  const std::int64_t graph = stream_ ? memory.activations : 0;  // what it keeps for itself
+  const std::int64_t needed = memory.training() + graph;
   std::string text =
-      cat("memory, about ", short_bytes(memory.training()), ": weights ", short_bytes(memory.weights), ", gradients ",
+      cat("memory, about ", short_bytes(needed), ": weights ", short_bytes(memory.weights), ", gradients ",
           short_bytes(memory.gradients), ", AdamW's moments ", short_bytes(memory.optimizer),
           ", activations of a micro-batch ", short_bytes(memory.activations));
+  if (graph > 0) text += " and once more in the CUDA graph";
   const GpuMemory gpu = gpu_memory(device_);
   if (gpu.total > 0)
     text += cat("; the GPU has ", short_bytes(gpu.total), ", of which ", short_bytes(gpu.free), " were free");
   log_info(text);
-  if (gpu.total > 0 && memory.training() > gpu.total)
+  if (gpu.total > 0 && needed > gpu.total)
     log_warn("this may be more memory than the GPU has: take a smaller train.micro_batch, or train.recompute: true");
 }
 

@@ -86,7 +86,7 @@ struct ConvRopeBackwardBlock : ConvRopeTile<Element, n> {
   using Base::begin, Base::end, Base::in, Base::own;
   static constexpr int kSums = ConvolutionBackward<n>::kSums * Base::kColumns * (Base::kThreads / 32);
   static constexpr int kSharedBytes = 2 * kSums * 4;
-  static constexpr int kResident = 3;
+  static constexpr int kResident = std::is_same_v<Element, float> && std::is_same_v<To, float> ? 2 : 3;
   static constexpr int kAhead = 2;  // rows of x and of both gradients
 
   const ConvRopeBackward<Element, To>& args;

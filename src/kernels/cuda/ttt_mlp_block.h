@@ -6,25 +6,12 @@
 // order. A matrix [16,16] with hidden inner columns, X2q X2^T, stays in parts too: what it is used for is linear in it.
 #pragma once
 
+#include "kernels/cuda/scalar_math.h"
 #include "kernels/cuda/ttt_block.h"
 #include "kernels/cuda/ttt_mlp_args.h"
 #include "kernels/cuda/ttt_mlp_state.h"
 
 namespace ttt::kernels::cuda {
-
-// phi(z) = z/2 (1 + t), t = tanh(u), u = k (z + a z^3), and what its derivatives need.
-struct Gelu {
-  static constexpr float kK = 0.79788456f, kA = 0.044715f;
-  float z, t, du;
-
-  TTT_DEVICE explicit Gelu(float of)
-      : z(of),
-        t(1 - 2 * reciprocal(1 + exponential(2 * kK * of * (1 + kA * of * of)))),
-        du(kK * (1 + 3 * kA * of * of)) {}
-  TTT_DEVICE float value() const { return 0.5f * z * (1 + t); }
-  TTT_DEVICE float first() const { return 0.5f * (1 + t) + 0.5f * z * (1 - t * t) * du; }
-  TTT_DEVICE float second() const { return (1 - t * t) * (du + 0.5f * z * (6 * kK * kA * z - 2 * t * du * du)); }
-};
 
 // kTensors, kOperands, kStageCount: as TttBlock has them; kGradients: operands [16,K] that the kernel
 // makes; kVectors: pairs of vectors [K] and [M] that it holds.
@@ -122,13 +109,13 @@ struct TttMlpBlock : TttBlock<Element, kHeadDim, kHeadDim / 8, kTensors, kOperan
     return y;
   }
   TTT_DEVICE static HiddenWords gelu(const Hidden& z) {
-    return HiddenWords::of(map(z, [](float x) { return Gelu(x).value(); }));
+    return HiddenWords::of(map(z, [](float x) { return GeluTanh(x).value(); }));
   }
   TTT_DEVICE static Hidden gelu_slope(const Hidden& z) {
-    return map(z, [](float x) { return Gelu(x).first(); });
+    return map(z, [](float x) { return GeluTanh(x).slope(); });
   }
   TTT_DEVICE static Hidden gelu_curvature(const Hidden& z) {
-    return map(z, [](float x) { return Gelu(x).second(); });
+    return map(z, [](float x) { return GeluTanh(x).curvature(); });
   }
   TTT_DEVICE static Hidden sum(const Hidden& x, const Hidden& y) {
     Hidden z;
