@@ -16,6 +16,7 @@ tests=("${targets[@]}")
 # Leaks are not looked for: LibTorch's and SentencePiece's globals are reported as such. Containers of LibTorch, whose code is
 # not instrumented, are not annotated.
 export ASAN_OPTIONS=detect_leaks=0:detect_container_overflow=0:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
+cores=$(env -u OMP_NUM_THREADS nproc)  # nproc goes by that variable
 export OMP_NUM_THREADS=1
 run() {  # BINARY SHARD: every other test of it
   local log=$build/$1.$2.log
@@ -30,7 +31,7 @@ run() {  # BINARY SHARD: every other test of it
 export -f run say
 export build
 # The longest first, so that no core waits for them at the end.
-mapfile -t tests < <(printf '%s\n' ops_tests model_tests data_tests | grep -Fx "$(printf '%s\n' "${tests[@]}")"; printf '%s\n' "${tests[@]}")
+mapfile -t tests < <(printf '%s\n' ops_tests kernels_tests model_tests data_tests | grep -Fx "$(printf '%s\n' "${tests[@]}")"; printf '%s\n' "${tests[@]}")
 mapfile -t tests < <(printf '%s\n' "${tests[@]}" | awk '!seen[$0]++')
-for test in "${tests[@]}"; do printf '%s 0\n%s 1\n' "$test" "$test"; done | xargs -P "$(nproc)" -L 1 bash -c 'run "$0" "$1"' ||
+for test in "${tests[@]}"; do printf '%s 0\n%s 1\n' "$test" "$test"; done | xargs -P "$cores" -L 1 bash -c 'run "$0" "$1"' ||
   { say "findings above"; exit 1; }
