@@ -324,9 +324,7 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
     return ExitCode::kOk;
   }
   find_op(name);
-  sizes.device = select_device(device == "cuda"  ? DeviceKind::kCuda
-                               : device == "cpu" ? DeviceKind::kCpu
-                                                 : DeviceKind::kAuto);
+  sizes.device = select_device(device);
   if (check) {
     prepare_cpu(options.threads);
     const OpChecks checks = check_op(name, check_sizes(sizes.device), options.row);

@@ -19,8 +19,7 @@ void ModelOptions::add_to(CLI::App& app) {
 
 torch::Device ModelOptions::select() const {
   prepare_cpu(threads);
-  if (device == "cpu") return select_device(DeviceKind::kCpu);
-  return select_device(device == "cuda" ? DeviceKind::kCuda : DeviceKind::kAuto);
+  return select_device(device);
 }
 
 LoadedModel ModelOptions::load(torch::Device target) const {

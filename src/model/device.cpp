@@ -20,7 +20,7 @@
 
 namespace ttt {
 
-torch::Device select_device(DeviceKind kind, int local_rank) {
+torch::Device select_device(DeviceKind kind, int local_rank, const char* setting) {
   if (kind == DeviceKind::kCpu) return torch::kCPU;
   const bool has_gpu = torch::cuda::is_available();
   if (has_gpu) {
@@ -39,11 +39,18 @@ torch::Device select_device(DeviceKind kind, int local_rank) {
   }
   if (with_cuda)
     user_error(
-        "train.device: cuda was asked for but LibTorch sees no usable GPU; check nvidia-smi and "
-        "CUDA_VISIBLE_DEVICES, or set train.device: cpu");
-  user_error(
-      "train.device: cuda was asked for but this ttt was built without CUDA; build it on a machine with the CUDA "
-      "toolkit (cmake -DTTT_CUDA=ON), or set train.device: cpu");
+        setting,
+        " cuda was asked for but LibTorch sees no usable GPU; check nvidia-smi and CUDA_VISIBLE_DEVICES, or set ",
+        setting, " cpu");
+  user_error(setting,
+             " cuda was asked for but this ttt was built without CUDA; build it on a machine with the CUDA toolkit "
+             "(cmake -DTTT_CUDA=ON), or set ",
+             setting, " cpu");
+}
+
+torch::Device select_device(const std::string& option) {
+  const DeviceKind kind = option == "cpu" ? DeviceKind::kCpu : option == "cuda" ? DeviceKind::kCuda : DeviceKind::kAuto;
+  return select_device(kind, /*local_rank=*/0, "--device");
 }
 
 bool select_bf16(DType dtype, torch::Device device) {

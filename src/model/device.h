@@ -3,14 +3,18 @@
 
 #include <torch/types.h>
 
+#include <string>
+
 #include "config/run_config.h"
 
 namespace ttt {
 
 // kAuto: CUDA when LibTorch sees a GPU, else the CPU; logged. kCuda without a GPU, or in a build without CUDA, throws
 // UserError that says which of the two it is. `local_rank`: of several processes on this machine; each takes a GPU of
-// its own, unless it sees a single one (as Slurm may have it).
-torch::Device select_device(DeviceKind kind, int local_rank = 0);
+// its own, unless it sees a single one (as Slurm may have it). `setting`: what the user set the device by.
+torch::Device select_device(DeviceKind kind, int local_rank = 0, const char* setting = "train.device:");
+// The same by a command's --device: "auto", "cpu" or "cuda".
+torch::Device select_device(const std::string& option);
 
 // Whether training computes in bf16 there. kAuto: where it pays, on a GPU and on processors with AMX (logged).
 bool select_bf16(DType dtype, torch::Device device);

@@ -8,7 +8,6 @@
 #include "train/out_of_memory.h"
 
 namespace ttt {
-
 namespace {
 
 [[noreturn]] void fail_to_record(const std::string& why) {

@@ -33,8 +33,8 @@ class MicroSteps {
   // recorded, and every further one of that shape is a launch. Throws Error where it cannot be recorded.
   void run(const MicroBatch& batch, const ForwardContext& context);
 
-  // For micro-steps that are not alike, such as those with statistics, segments or hooks: what to call the pass with.
-  // With a graph all of them read ttt_lr_mult from the device, so that it makes no difference which are launches.
+  // For micro-steps that are not alike, such as those with statistics, hooks or a sum over ranks: what to call the pass
+  // with. With a graph all of them read ttt_lr_mult from the device, so that it makes no difference which are launches.
   ForwardContext with_multiplier(ForwardContext context);
 
  private:

@@ -80,7 +80,9 @@ ExitCode Trainer::run() {
       recover(bad);
     } catch (const c10::Error& error) {
       if (!is_out_of_memory(error)) throw;
-      fail(out_of_memory_text(error, state_.step + 1, config_));
+      RunConfig used = config_;
+      used.train.cuda_graph = with_graph();
+      fail(out_of_memory_text(error, state_.step + 1, used));
     }
     saving_.check();
     profile_->end(state_.step);
@@ -123,7 +125,7 @@ StepResult Trainer::step() {
   const auto to_device = [&](const torch::Tensor& x) { return x.to(device_, /*non_blocking=*/pinned); };
   const torch::Tensor inputs_BT = to_device(batch.inputs_BT), targets_BT = to_device(batch.targets_BT),
                       weights_BT = to_device(pinned ? weights_on_cpu.pin_memory() : weights_on_cpu);
-  reducer_ ? reducer_->zero_gradients() : optimizer_->zero_gradients(/*in_place=*/config_.train.cuda_graph);
+  reducer_ ? reducer_->zero_gradients() : optimizer_->zero_gradients(/*in_place=*/with_graph());
   const InjectedFault fault("nan_gradient", result.step, rank(), parameters_.front().second);
   if (fault_is_due("out_of_memory", result.step, rank()))
     TORCH_CHECK_WITH(OutOfMemoryError, false,
@@ -146,17 +148,16 @@ StepResult Trainer::step() {
       context.segments = &documents;
     }
     const MicroBatch own{part(inputs_BT), part(targets_BT), part(weights_BT)};
-    if (reducer_ && first + config_.micro_batch() >= sequences) {
-      micro_step(own, micro_steps_->with_multiplier(context), /*reduce=*/true);
-    } else if (context.stats != nullptr || context.segments != nullptr || fault.is_due()) {
-      micro_step(own, micro_steps_->with_multiplier(context), /*reduce=*/false);
+    const bool reduce = reducer_ && first + config_.micro_batch() >= sequences;
+    if (reduce || context.stats != nullptr || fault.is_due()) {
+      micro_step(own, micro_steps_->with_multiplier(context), reduce);
     } else {
       micro_steps_->run(own, context);
     }
   }
   watchdog_.enter(result.step, "the sum over gradients, the optimizer");
   if (reducer_) options_.ranks->wait_for_device("the sum of gradients");
-  result.loss = loss_sum_.item<double>();  // the step's first wait for a GPU
+  result.loss = loss_sum_.item<double>();
   if (reducer_) {
     const std::vector<double> sums = options_.ranks->sum({result.loss, reducer_->own_squares()});
     result.loss = sums[0];

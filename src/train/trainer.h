@@ -115,12 +115,13 @@ class Trainer {
   bool is_first() const { return options_.ranks == nullptr || options_.ranks->is_first(); }
   bool any_rank(bool own) const { return options_.ranks == nullptr ? own : options_.ranks->any(own); }
   [[noreturn]] void stop_at_last_good_step(const BadStep& bad);
+  bool with_graph() const { return stream_.has_value(); }  // train.cuda_graph, where it can be had
   int rank() const { return options_.ranks != nullptr ? options_.ranks->rank() : 0; }
 
   RunConfig config_;
   TrainerOptions options_;
   torch::Device device_;
-  std::optional<OwnStream> stream_;  // with train.cuda_graph, where it can be had
+  std::optional<OwnStream> stream_;  // for a CUDA graph
   fs::path checkpoints_;
   std::unique_ptr<FileLock> lock_;
   std::vector<MixtureSource> train_data_, valid_data_;

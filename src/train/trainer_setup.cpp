@@ -81,8 +81,7 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   prepare_cpu(config_.train.threads, ranks != nullptr ? ranks_on_these_cores(*ranks) : 1);
   force_ttt_kernel(config_.train.ttt_kernel, "train.ttt_kernel");
   if (device_.is_cuda()) choose_deterministic_kernels();
-  const bool with_graph = config_.train.cuda_graph && can_record(device_) && !config_.train.reset_at_documents;
-  if (with_graph) stream_.emplace(device_);
+  if (config_.train.cuda_graph && can_record(device_) && !config_.train.reset_at_documents) stream_.emplace(device_);
   open_data();
   read_tokenizer();
 
@@ -121,7 +120,7 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
     optimizer_ = std::make_unique<AdamW>(parameters_, config_.optim);
   }
   loss_sum_ = torch::zeros({}, torch::TensorOptions(torch::kDouble).device(device_));
-  micro_steps_.emplace(device_, with_graph, [this](const MicroBatch& batch, const ForwardContext& context) {
+  micro_steps_.emplace(device_, with_graph(), [this](const MicroBatch& batch, const ForwardContext& context) {
     micro_step(batch, context, /*reduce=*/false);
   });
   std::vector<MixtureOrder::Source> sources;
@@ -285,7 +284,7 @@ void Trainer::announce_memory() const {
   config.train.dtype = model_->bf16() ? DType::kBf16 : DType::kFp32;
   const MemoryPlan memory =
       make_plan(config, std::nullopt, options_.ranks != nullptr ? options_.ranks->size() : 1).memory;
-  const std::int64_t graph = stream_ ? memory.activations : 0;  // what it keeps for itself
+  const std::int64_t graph = with_graph() ? memory.activations : 0;  // what it keeps for itself
   const std::int64_t needed = memory.training() + graph;
   std::string text =
       cat("memory, about ", short_bytes(needed), ": weights ", short_bytes(memory.weights), ", gradients ",

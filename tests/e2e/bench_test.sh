@@ -70,12 +70,12 @@ grep -q '"passed":true,"checks":\[{"row":"fused"' check.json && ! grep -q '"row"
 refused "no row 'fusde' of the op rope" "$TTT" bench op rope --check --row fusde
 refused "did you mean 'ttt_linear'?" "$TTT" bench op ttt_liner --check
 refused "--device" "$TTT" bench op rope --device tpu
-if [ ! -e /dev/nvidiactl ]; then
-  for what in "op rope" "op rope --check" "model tiny.yaml" "decode tiny.yaml"; do
-    read -ra words <<<"$what"
-    refused "cuda was asked for but" "$TTT" bench "${words[@]}" --device cuda
-  done
-fi
+# With no GPU to be seen, also where there is one.
+for what in "op rope" "op rope --check" "model tiny.yaml" "decode tiny.yaml"; do
+  read -ra words <<<"$what"
+  case $what in op*) setting=--device ;; *) setting=train.device: ;; esac
+  refused "$setting cuda was asked for but" env CUDA_VISIBLE_DEVICES= "$TTT" bench "${words[@]}" --device cuda
+done
 "$TTT" bench model tiny.yaml --device cpu --context 64 --batch-tokens 128 --steps 1 --threads 1 --json 2>log.txt | grep -q '"model_flops_per_token":[1-9].*"device":"cpu"' ||
   { cat log.txt; die "bench model --device cpu"; }
 

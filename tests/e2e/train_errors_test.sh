@@ -56,12 +56,14 @@ refused "optim.beta1" optim.beta1=1.5
 refused "model.mixer" model.mixer=lstm
 refused "multiple of train.context" train.batch_tokens=100 output_dir=new
 refused "train.dtype" train.dtype=fp16
-if [ ! -e /dev/nvidia0 ]; then
-  refused "train.device: cuda was asked for but" train.device=cuda output_dir=new
-  "$TTT" train run.yaml train.device=auto output_dir=auto train.steps=1 >out.txt 2>&1 || { cat out.txt; fail "train.device: auto"; }
-  grep -Eq "device: cpu \(auto: (LibTorch sees no GPU|this ttt was built without CUDA)\)" out.txt || { cat out.txt; fail "auto says nothing"; }
-  rm -r auto
-fi
+# With no GPU to be seen, also where there is one.
+export CUDA_VISIBLE_DEVICES=
+refused "train.device: cuda was asked for but" train.device=cuda output_dir=new
+"$TTT" train run.yaml train.device=auto train.cuda_graph=true output_dir=auto train.steps=1 >out.txt 2>&1 || { cat out.txt; fail "train.device: auto"; }
+grep -Eq "device: cpu \(auto: (LibTorch sees no GPU|this ttt was built without CUDA)\)" out.txt || { cat out.txt; fail "auto says nothing"; }
+grep -q "train.cuda_graph is not used: the run is on a CPU" out.txt || { cat out.txt; fail "nothing is said of the graph"; }
+rm -r auto
+unset CUDA_VISIBLE_DEVICES
 refused "train.ttt_kernel names no TTT kernel" train.ttt_kernel=fused_avx1024
 cp run.yaml whole.yaml
 echo "optimm: {lr: 1}" >>run.yaml
