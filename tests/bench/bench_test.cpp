@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <limits>
+#include <set>
 
 #include "base/error.h"
 #include "bench/decode_bench.h"
@@ -223,6 +224,15 @@ TEST(BenchOp, AttentionBesideTheInnerLoop) {
   EXPECT_LE(attention.errors.gradients, 1e-5);
   // 2 K (T + 1) a token and head, three times that with the backward pass.
   EXPECT_DOUBLE_EQ(attention.whole_rate, 3 * 2 * 16 * 41 / attention.whole().median / 1e3);
+}
+
+// `ttt bench op NAME --plan` finds each kernel by its op's name; attention is LibTorch's.
+TEST(BenchOp, EveryOpHasThePlansOfItsKernels) {
+  std::set<std::string> planned, ops;
+  for (const auto& plan : kernels::cuda::emulated::kernels().plans()) planned.insert(plan.op);
+  for (const BenchOp& op : op_table()) ops.insert(op.name);
+  ops.erase("attention");
+  EXPECT_EQ(planned, ops);
 }
 
 // Every op; the fp32 and bf16 rows of CUDA kernels by emulated lanes.

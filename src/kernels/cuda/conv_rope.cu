@@ -40,12 +40,10 @@ void add(KernelTable& table) {
   table.add<ConvRopeForward<Element, To>>(forward<Element, To>);
   table.add<ConvRopeBackward<Element, To>>(backward<Element, To>);
   const std::string types = cat(name_of<Element>(), " to ", name_of<To>());
-  table.add_plan(plan_of<ConvRopeForwardBlock<Element, To, 4>>("rope", "forward after convolution " + types));
-  table.add_plan(plan_of<ConvRopeBackwardBlock<Element, To, 4>>("rope", "backward after convolution " + types));
-  table.add_plan(
-      plan_of<ConvRopeForwardBlock<Element, To, 2>>("rope", "forward after convolution " + types + " in pairs"));
-  table.add_plan(
-      plan_of<ConvRopeBackwardBlock<Element, To, 2>>("rope", "backward after convolution " + types + " in pairs"));
+  table.add_plan(plan_of<ConvRopeForwardBlock<Element, To, 4>>("conv_rope", "forward " + types));
+  table.add_plan(plan_of<ConvRopeBackwardBlock<Element, To, 4>>("conv_rope", "backward " + types));
+  table.add_plan(plan_of<ConvRopeForwardBlock<Element, To, 2>>("conv_rope", "forward " + types + " in pairs"));
+  table.add_plan(plan_of<ConvRopeBackwardBlock<Element, To, 2>>("conv_rope", "backward " + types + " in pairs"));
 }
 
 }  // namespace
