@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Configures and builds into build/. usage: tools/build.sh [--sanitize] [TARGET ...]    (default: everything)
 #     --sanitize     with clang, AddressSanitizer and UBSan into build/sanitize (tools/sanitize.sh, tools/fuzz.sh)
+# environment: TTT_CUDA=ON|OFF|AUTO     with LibTorch's CUDA half and kernels for GPUs; AUTO, the default: where there is a CUDA toolkit
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=build
 options=(-G Ninja -DLIBTORCH="${LIBTORCH:-${TTT_CACHE:-$HOME/.cache/ttt.cpp}/libtorch-2.11.0/torch}")
+[ -z "${TTT_CUDA:-}" ] || options+=(-DTTT_CUDA="$TTT_CUDA")
 if [ "${1:-}" = --sanitize ]; then
   shift
   build=build/sanitize

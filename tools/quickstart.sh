@@ -37,6 +37,11 @@ ttt.cpp quickstart
 EOF
 
 say "1/5 set-up and build"
+# What runs on GPUs takes longer to build than all the rest.
+if [ -z "${TTT_CUDA:-}" ] && [ ! -e build/CMakeCache.txt ] && [ ! -e /proc/driver/nvidia/version ] && ! nvidia-smi -L >/dev/null 2>&1; then
+  echo "no GPU here: building for the CPU alone (TTT_CUDA=AUTO tools/build.sh builds for both where there is a CUDA toolkit)"
+  export TTT_CUDA=OFF
+fi
 tools/setup.sh
 tools/build.sh ttt_main
 ttt=build/ttt

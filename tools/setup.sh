@@ -4,6 +4,7 @@
 #
 # usage: tools/setup.sh [--test]      --test: also what the tests need (clang: formatting, fuzzing)
 # environment: LIBTORCH=DIR           use this LibTorch 2.11 (holds lib/ and include/) instead of fetching one
+#              TTT_CUDA=OFF                 nothing for GPUs
 #              TTT_CACHE=DIR          where LibTorch goes, default ~/.cache/ttt.cpp
 set -euo pipefail
 
@@ -65,7 +66,7 @@ else
     touch "$site/COMPLETE"
   fi
   # With a CUDA toolkit, LibTorch's CUDA half is linked too; it wants three libraries that the toolkit lacks.
-  if [ -n "$nvcc" ] && [ ! -e "$site/COMPLETE-CUDA" ]; then
+  if [ -n "$nvcc" ] && [ "${TTT_CUDA:-AUTO}" != OFF ] && [ ! -e "$site/COMPLETE-CUDA" ]; then
     install_packages python3-pip
     say "found a CUDA toolkit ($nvcc): fetching cuSPARSELt, NVSHMEM and cuFile for LibTorch's CUDA half"
     fetch_wheel nvidia-cusparselt-cu13==0.8.0 '*.so*'

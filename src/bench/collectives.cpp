@@ -9,7 +9,8 @@
 namespace ttt {
 namespace {
 
-constexpr int kRepeats = 7;
+constexpr std::size_t kMostCollectives = 7;  // repeats
+constexpr double kCollectiveSeconds = 3;     // after which a collective is not repeated
 constexpr std::int64_t kBucketBytes = std::int64_t{64} << 20;
 
 }  // namespace
@@ -30,7 +31,10 @@ std::vector<CollectiveTime> time_collectives(Communicator& ranks) {
     };
     timed();
     std::vector<double> seconds;
-    for (int i = 0; i < kRepeats; ++i) seconds.push_back(timed());
+    const Timer all_repeats;
+    do {
+      seconds.push_back(timed());
+    } while (seconds.size() < kMostCollectives && !ranks.any(all_repeats.seconds() > kCollectiveSeconds));
     const auto bytes = static_cast<std::int64_t>(tensor.nbytes());
     return CollectiveTime{name, bytes, spread_of(seconds), sent * static_cast<double>(bytes)};
   };

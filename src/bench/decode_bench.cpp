@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/timer.h"
 #include "bench/dense_products.h"
 #include "bench/device_memory.h"
 #include "bench/setup.h"
@@ -79,7 +80,14 @@ DecodeBench bench_decode(const RunConfig& config, const DecodeBenchOptions& opti
   bench.copy_text = copy.text();
   std::vector<double> rates;
   std::vector<std::vector<double>> times(states.size());
+  const Timer all_repeats;
   for (int repeat = -1; repeat < options.repeats; ++repeat) {  // the first warms up
+    if (repeat > 0 && all_repeats.seconds() > options.seconds) {
+      log_info(cat("the other ", options.repeats - repeat, " repeats are left out: --seconds ", options.seconds,
+                   " are over"));
+      bench.repeats = repeat;
+      break;
+    }
     const double rate = copy.run();
     for (std::size_t i = 0; i < states.size(); ++i) {
       const double ms = decode(model, states[i], tokens_1T);

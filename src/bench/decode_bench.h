@@ -39,6 +39,7 @@ struct DecodeBenchOptions {
   std::vector<std::int64_t> prompts = {512, 32768};
   std::int64_t tokens = 64;  // in a repeat
   int repeats = 7;
+  double seconds = kBenchSeconds;  // after which nothing is repeated
 };
 
 // A model of the config's sizes with random weights (fp32, or bf16 with its dense weights rounded): one sequence for

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "bench/yardstick.h"
 #include "nn/layers.h"
 #include "nn/mixer/ttt.h"
 #include "ops/cross_entropy.h"
@@ -41,8 +42,9 @@ std::vector<DenseProduct> dense_products(const LanguageModel& model) {
 DenseCeiling::DenseCeiling(std::vector<DenseProduct> products, std::int64_t tokens, at::ScalarType dtype,
                            at::Device device)
     : tokens_(tokens) {
+  const at::ScalarType multiplied = multiplied_type(dtype, device);
   const auto random = [&](std::int64_t rows, std::int64_t cols) {
-    return at::randn({rows, cols}, at::TensorOptions(device)).to(dtype);
+    return at::randn({rows, cols}, at::TensorOptions(device)).to(multiplied);
   };
   for (const DenseProduct& product : products) {
     const std::int64_t in = product.in, out = product.out;

@@ -28,6 +28,7 @@ struct DenseProduct {
 std::vector<DenseProduct> dense_products(const LanguageModel& model);
 
 // The products of one micro-batch on operands of their own, all of them allocated once: those of one shape share them.
+// Multiplied in multiplied_type(dtype) (bench/yardstick.h).
 class DenseCeiling {
  public:
   DenseCeiling(std::vector<DenseProduct> products, std::int64_t tokens, at::ScalarType dtype,

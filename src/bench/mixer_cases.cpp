@@ -17,6 +17,8 @@ constexpr std::int64_t kStates = 16;
 
 // Softmax over all scores, those in the future masked.
 at::Tensor naive_attention(const Tensors& qkv) {
+  if (const at::ScalarType own = qkv[0].scalar_type(), type = multiplied_type(own, qkv[0].device()); type != own)
+    return naive_attention(to_type(qkv, type)).to(own);
   const std::int64_t T = qkv[0].size(2);
   const at::Tensor future_TT = at::ones({T, T}, qkv[0].options().dtype(at::kBool)).triu(1);
   const at::Tensor scores_BHTT =

@@ -11,10 +11,12 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/timer.h"
 #include "bench/dense_products.h"
 #include "bench/device_memory.h"
 #include "bench/setup.h"
 #include "model/language_model.h"
+#include "ops/products.h"
 #include "ops/ttt.h"
 #include "optim/adamw.h"
 #include "optim/schedule.h"
@@ -112,7 +114,7 @@ class TrainingSteps {
 
 }  // namespace
 
-ModelBench bench_model(const RunConfig& config, std::int64_t steps) {
+ModelBench bench_model(const RunConfig& config, std::int64_t steps, double seconds) {
   TTT_CHECK(steps >= 1, steps, " steps");
   const auto [device, bf16] = set_up(config.train);
   if (config.train.cuda_graph) log_info("train.cuda_graph is not used: the phases of a step are timed one by one");
@@ -127,6 +129,7 @@ ModelBench bench_model(const RunConfig& config, std::int64_t steps) {
   bench.model_flops = training_flops(config.model, config.train.context).exact;
   bench.peak_flops = dense_bf16_peak(bench.gpu);
   bench.dtype = bf16 ? "bf16" : "fp32";
+  if (bf16 && device.is_cpu()) bench.bf16_products = to_string(bf16_products());
   bench.kernels = chosen_kernels(config, bf16, device);
 
   TrainingSteps training(config, bf16, device);
@@ -139,7 +142,13 @@ ModelBench bench_model(const RunConfig& config, std::int64_t steps) {
   std::unique_ptr<DenseCeiling> ceiling;
   const std::int64_t micro_batches = config.sequences_per_step() / config.micro_batch();
   std::vector<double> whole, forward, backward, optimizer, products;
+  const Timer all_steps;
   for (std::int64_t i = 0; i < steps; ++i) {
+    if (i > 0 && all_steps.seconds() > seconds) {
+      log_info(cat("the other ", steps - i, " steps are left out: --seconds ", seconds, " are over"));
+      bench.steps = i;
+      break;
+    }
     const StepTimes times = training.step();
     whole.push_back(1e3 * times.whole);
     forward.push_back(1e3 * times.forward);
@@ -157,9 +166,9 @@ ModelBench bench_model(const RunConfig& config, std::int64_t steps) {
     }
     const DeviceTimer timer(device);
     for (std::int64_t part = 0; part < micro_batches; ++part) ceiling->run();
-    const double seconds = timer.seconds();
-    products.push_back(1e3 * seconds);
-    log_info(cat("step ", i + 1, "/", steps, ": ", times.whole, " s, its dense products alone ", seconds, " s"));
+    const double own = timer.seconds();
+    products.push_back(1e3 * own);
+    log_info(cat("step ", i + 1, "/", steps, ": ", times.whole, " s, its dense products alone ", own, " s"));
   }
   bench.step = spread_of(whole);
   bench.forward = spread_of(forward);
@@ -192,6 +201,7 @@ Json to_json(const ModelBench& bench) {
                {"first_loss", bench.first_loss},
                {"last_loss", bench.last_loss},
                {"dtype", bench.dtype},
+               {"bf16_products", bench.bf16_products},
                {"model_flops_per_token", bench.model_flops},
                {"model_tflops_per_second", bench.tokens_per_second() * bench.model_flops / 1e12},
                {"device", bench.gpu.empty() ? "cpu" : "cuda"},

@@ -23,7 +23,8 @@ struct ModelBench {
   double peak_flops = 0;         // a second: the GPU's dense bf16 products by its maker; 0: not known, or a CPU
   std::int64_t parameters = 0;
   double first_loss = 0, last_loss = 0;
-  std::string dtype, gpu;  // gpu: "" on a CPU
+  std::string dtype, gpu;     // gpu: "" on a CPU
+  std::string bf16_products;  // in bf16 on a CPU: to_string(Bf16Products)
   int threads = 0;
   std::vector<std::pair<std::string, std::string>> kernels;  // of each kind of mixer that has a kernel table: its row
   std::int64_t context = 0, batch_tokens = 0, micro_batch = 0, steps = 0;
@@ -37,9 +38,9 @@ struct ModelBench {
 };
 
 // Builds model and optimizer as the trainer does and trains on random tokens of a fixed seed: a step that warms up,
-// then `steps` measured ones, each followed by the ceiling's products. `config` has passed
-// validate_settings(); data and output_dir are not looked at.
-ModelBench bench_model(const RunConfig& config, std::int64_t steps);
+// then up to `steps` measured ones, each followed by the ceiling's products; none begins when `seconds` are over.
+// `config` has passed validate_settings(); data and output_dir are not looked at.
+ModelBench bench_model(const RunConfig& config, std::int64_t steps, double seconds = kBenchSeconds);
 
 Json to_json(const ModelBench& bench);
 

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/timer.h"
 #include "bench/device_memory.h"
 #include "bench/yardstick.h"
 #include "config/load.h"
@@ -116,6 +117,7 @@ OpBench bench_op(const std::string& name, const OpSizes& sizes, const OpBenchOpt
   TTT_CHECK(options.repeats >= 1, options.repeats, " repeats");
   const BenchOp& found = find_op(name);
   prepare_cpu(options.threads);
+  if (sizes.dtype == at::kBFloat16) select_bf16_products(ProductsKind::kAuto, sizes.device);
   OpBench bench;
   bench.name = name;
   bench.sizes = sizes;
@@ -147,7 +149,14 @@ OpBench bench_op(const std::string& name, const OpSizes& sizes, const OpBenchOpt
 
   std::vector<double> peak;
   std::vector<Times> times(op.contenders.size());
+  const Timer whole;
   for (int repeat = 0; repeat < options.repeats; ++repeat) {
+    if (repeat > 0 && whole.seconds() > options.seconds) {
+      log_info(cat("the other ", options.repeats - repeat, " repeats are left out: --seconds ", options.seconds,
+                   " are over"));
+      bench.repeats = repeat;
+      break;
+    }
     peak.push_back(yardstick.run());
     for (std::size_t i = 0; i < op.contenders.size(); ++i) {
       const Contender& contender = op.contenders[i];

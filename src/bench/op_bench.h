@@ -54,7 +54,8 @@ struct OpBench {
 struct OpBenchOptions {
   std::int64_t threads = 0;  // 0: all cores
   int repeats = 5;
-  std::string row;  // this row and `naive` alone; "": every row
+  double seconds = kBenchSeconds;  // after which nothing is repeated: OpBench::repeats are those that were done
+  std::string row;                 // this row and `naive` alone; "": every row
 };
 
 // The entry of op_table(). Throws UserError with the nearest name when there is no such op.

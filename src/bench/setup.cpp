@@ -9,7 +9,9 @@ BenchSetup set_up(const TrainConfig& train) {
   const torch::Device device = select_device(train.device);
   prepare_cpu(train.threads);
   force_ttt_kernel(train.ttt_kernel, "train.ttt_kernel");
-  return {device, select_bf16(train.dtype, device)};
+  const bool bf16 = select_bf16(train.dtype, device);
+  if (bf16) select_bf16_products(train.bf16_products, device);
+  return {device, bf16};
 }
 
 }  // namespace ttt

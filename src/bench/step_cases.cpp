@@ -93,7 +93,8 @@ OpCase cross_entropy_case(const OpSizes& s) {
       op, s, static_cast<double>(N), {s.activation(random.normal({N, D}, 1)), s.wide(random.normal({V, D}, 0.02))}, {N},
       [=](const Tensors& a) { return token_cross_entropy(a[0], a[1], targets(a[0])); },
       [=](const Tensors& a) {
-        const at::Tensor logits_NV = at::linear(a[0], a[1].to(a[0].scalar_type()));
+        const at::ScalarType type = multiplied_type(a[0].scalar_type(), s.device);
+        const at::Tensor logits_NV = at::linear(a[0].to(type), a[1].to(type));
         return at::cross_entropy_loss(logits_NV.to(a[1].scalar_type()), targets(a[0]), {}, at::Reduction::None);
       });
   return op;

@@ -9,6 +9,9 @@
 
 namespace ttt {
 
+// After which a benchmark repeats nothing, unless told otherwise.
+inline constexpr double kBenchSeconds = 120;
+
 // Of repeated measurements of one thing, in whatever unit they have.
 struct Spread {
   double median = 0, min = 0, max = 0;

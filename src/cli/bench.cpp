@@ -29,6 +29,12 @@ void add_device_option(CLI::App& app, std::string& device) {
   app.add_option("--device", device, "auto: a GPU where there is one")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
 }
 
+void add_seconds_option(CLI::App& app, double& seconds) {
+  app.add_option("--seconds", seconds, "after which nothing is repeated; what is left out is said")
+      ->check(CLI::PositiveNumber)
+      ->capture_default_str();
+}
+
 // "2 threads", or the GPU's name.
 std::string computed_by(const std::string& gpu, int threads) {
   return gpu.empty() ? cat(threads, " threads") : gpu;
@@ -53,8 +59,9 @@ void print(const ModelBench& bench) {
   print_times("  clip, AdamW", bench.optimizer);
   print_times("GEMM ceiling", bench.ceiling);
   std::printf("\ntokens/s          %.1f\n", bench.tokens_per_second());
-  std::printf("GEMM ceiling      %.1f tokens/s: the step's %lld dense products as plain at::mm, %.0f GFLOP/s\n",
-              bench.ceiling_tokens_per_second(), static_cast<long long>(bench.products), bench.ceiling_gflops());
+  std::printf("GEMM ceiling      %.1f tokens/s: the step's %lld dense products as plain at::mm%s, %.0f GFLOP/s\n",
+              bench.ceiling_tokens_per_second(), static_cast<long long>(bench.products),
+              bench.bf16_products == "fp32_panels" ? " in fp32, faster here than in bf16" : "", bench.ceiling_gflops());
   std::printf("fraction of it    %.1f %%\n", 100 * bench.ceiling_fraction());
   if (bench.peak_flops > 0)
     std::printf(
@@ -86,6 +93,7 @@ ExitCode bench_model_command(const std::vector<std::string>& args) {
   std::string file, dtype, device;
   std::vector<std::string> overrides;
   std::int64_t context = 0, batch_tokens = 0, steps = 5, threads = -1;
+  double seconds = kBenchSeconds;
   bool json = false;
   CLI::App app(
       "Training steps (forward, backward, clip, AdamW) of a config's model on random tokens, beside the dense "
@@ -104,6 +112,7 @@ ExitCode bench_model_command(const std::vector<std::string>& args) {
       ->capture_default_str();
   add_device_option(app, device);
   app.add_option("--threads", threads, "train.threads: CPU threads; 0: all cores")->check(non_negative_number());
+  add_seconds_option(app, seconds);
   app.add_flag("--json", json, "print one JSON object");
   if (!parse_arguments(app, args)) return ExitCode::kOk;
 
@@ -118,7 +127,7 @@ ExitCode bench_model_command(const std::vector<std::string>& args) {
     if (context == 0) context = load_partial_config(file, overrides).train.context;
     overrides.push_back(cat("train.batch_tokens=", std::max<std::int64_t>(1, kStepTokens / context) * context));
   }
-  const ModelBench bench = bench_model(load_partial_config(file, overrides), steps);
+  const ModelBench bench = bench_model(load_partial_config(file, overrides), steps, seconds);
   return report(bench, json);
 }
 
@@ -162,6 +171,7 @@ ExitCode bench_decode_command(const std::vector<std::string>& args) {
       ->check(positive_number())
       ->capture_default_str();
   app.add_option("--dtype", dtype, "fp32 or bf16")->check(CLI::IsMember({"fp32", "bf16"}))->capture_default_str();
+  add_seconds_option(app, options.seconds);
   add_device_option(app, device);
   app.add_option("--threads", threads, "train.threads: CPU threads; 0: all cores")->check(non_negative_number());
   app.add_flag("--json", json, "print one JSON object");
@@ -307,6 +317,7 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
   app.add_option("--repeats", options.repeats, "measurements, interleaved")
       ->check(positive_number())
       ->capture_default_str();
+  add_seconds_option(app, options.seconds);
   app.add_flag("--attention", sizes.attention, "ttt_linear, ttt_mlp: LibTorch's attention of the same sizes beside it");
   app.add_flag(
       "--check", check,
@@ -327,6 +338,7 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
   sizes.device = select_device(device);
   if (check) {
     prepare_cpu(options.threads);
+    select_bf16_products(ProductsKind::kAuto, sizes.device);
     const OpChecks checks = check_op(name, check_sizes(sizes.device), options.row);
     report(checks, json);
     return checks.passed() ? ExitCode::kOk : ExitCode::kFailed;

@@ -19,12 +19,12 @@
 namespace ttt {
 namespace {
 
-struct Options {
+struct ConvertArguments {
   std::string from, input, config, output, tokenizer;
   bool force = false, json = false;
 };
 
-bool parse(const std::vector<std::string>& args, Options& options) {
+bool parse(const std::vector<std::string>& args, ConvertArguments& options) {
   CLI::App app("Parameters of other codes to a checkpoint.", "ttt convert");
   app.add_option("--from", options.from,
                  "ttt-lm-jax: a .safetensors file of the official JAX code's parameters; huggingface: a folder")
@@ -53,7 +53,7 @@ void check_output(const fs::path& output, bool force) {
   }
 }
 
-std::shared_ptr<LanguageModel> load_input(const Options& options) {
+std::shared_ptr<LanguageModel> load_input(const ConvertArguments& options) {
   if (!fs::exists(options.input)) user_error("there is no '", options.input, "'; check --input");
   if (options.from == "huggingface") {
     if (!options.config.empty())
@@ -70,7 +70,7 @@ std::shared_ptr<LanguageModel> load_input(const Options& options) {
 }  // namespace
 
 ExitCode run_convert(const std::vector<std::string>& args) {
-  Options options;
+  ConvertArguments options;
   if (!parse(args, options)) return ExitCode::kOk;
   check_output(options.output, options.force);
   const std::shared_ptr<LanguageModel> model = load_input(options);

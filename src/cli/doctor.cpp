@@ -22,12 +22,14 @@
 #include "cli/parse.h"
 #include "dist/world.h"
 #include "model/device.h"
+#include "ops/products.h"
 #include "ops/ttt.h"
 
 namespace ttt {
 namespace {
 
-constexpr int kRepeats = 5;
+constexpr int kSpeedRepeats = 5;
+constexpr double kDiskSeconds = 10;                      // of writing, at most
 constexpr std::int64_t kHeadSize = 64, kMiniBatch = 16;  // of the paper's models
 
 constexpr const char* kCollectivesAlone = "--collectives-alone";
@@ -140,11 +142,21 @@ Json speed(Bound bound, at::ScalarType dtype) {
   Yardstick yardstick(bound, dtype);
   yardstick.run();
   std::vector<double> rates;
-  for (int i = 0; i < kRepeats; ++i) rates.push_back(yardstick.run());
-  return to_json(spread_of(rates));
+  for (int i = 0; i < kSpeedRepeats; ++i) rates.push_back(yardstick.run());
+  Json json = to_json(spread_of(rates));
+  json["of"] = yardstick.text();
+  return json;
 }
 
-// Free space, and how fast a file of so many MiB is written there and fsynced, as a checkpoint is.
+// Of training in bf16 on this CPU, as at its start.
+Json bf16_products_report() {
+  const Bf16ProductSpeed speed = measure_bf16_products();
+  return {
+      {"native_gflops", speed.native}, {"fp32_panels_gflops", speed.fp32_panels}, {"taken", to_string(speed.faster())}};
+}
+
+// Free space, and how fast a file of so many MiB is written there and fsynced, as a checkpoint is. A slow disk is left
+// after kDiskSeconds.
 Json disk(const fs::path& folder, std::int64_t mebibytes) {
   make_writable_directory(folder);
   Json report = {{"folder", folder.string()}, {"free_bytes", free_disk_bytes(folder)}};
@@ -157,10 +169,17 @@ Json disk(const fs::path& folder, std::int64_t mebibytes) {
   for (std::size_t i = 0; i < block.size(); ++i) block[i] = static_cast<char>(i * 2654435761u >> 13);
   const Timer timer;
   FileWriter writer(path);
-  for (std::int64_t i = 0; i < mebibytes; ++i) writer.write(block.data(), block.size());
+  constexpr std::int64_t kSyncedMiB = 16;
+  std::int64_t written = 0;
+  while (written < mebibytes && timer.seconds() < kDiskSeconds) {
+    for (std::int64_t i = 0; i < kSyncedMiB && written < mebibytes; ++i, ++written)
+      writer.write(block.data(), block.size());
+    writer.sync();
+  }
   writer.finish();
-  report["written_mib"] = mebibytes;
-  report["mib_per_second"] = static_cast<double>(mebibytes) / timer.seconds();
+  report["written_mib"] = written;
+  report["asked_mib"] = mebibytes;
+  report["mib_per_second"] = static_cast<double>(written) / timer.seconds();
   return report;
 }
 
@@ -229,9 +248,18 @@ void print(const Json& report) {
   for (const Json& found : gpu["found"]) row("GPU") << plain(found) << "\n";
   row("GPUs") << gpu["usable"] << " that LibTorch can use; built with "
               << (gpu["build"].is_null() ? "no CUDA" : plain(gpu["build"])) << "\n";
-  row("products") << report["gemm_gflops"]["fp32"]["median"].get<double>() << " GFLOP/s in fp32, "
-                  << report["gemm_gflops"]["bf16"]["median"].get<double>() << " in bf16 (" << report["threads"]
-                  << " threads, 2048 x 2048)\n";
+  for (const char* type : {"fp32", "bf16"}) {
+    const Json& products = report["gemm_gflops"][type];
+    row("products") << std::setprecision(products["median"].get<double>() < 10 ? 1 : 0)
+                    << products["median"].get<double>() << " GFLOP/s, " << plain(products["of"]) << " ("
+                    << report["threads"] << " threads)\n";
+  }
+  const Json& bf16 = report["bf16_products"];
+  if (bf16["taken"] != "native") {
+    row("") << "bf16 is multiplied through fp32 here (train.bf16_products: auto): " << std::setprecision(1)
+            << bf16["fp32_panels_gflops"].get<double>() << " GFLOP/s instead of " << bf16["native_gflops"].get<double>()
+            << " at a small layer's size\n";
+  }
   row("copies") << std::setprecision(1) << report["copy_gb_per_second"]["median"].get<double>()
                 << " GB/s, read and written together\n";
   const Json& folder = report["disk"];
@@ -239,6 +267,9 @@ void print(const Json& report) {
   if (folder.contains("mib_per_second"))
     std::cout << std::setprecision(0) << ", written and fsynced at " << folder["mib_per_second"].get<double>()
               << " MiB/s";
+  if (folder.contains("written_mib") && folder["written_mib"] != folder["asked_mib"])
+    std::cout << " (left after " << kDiskSeconds << " s and " << folder["written_mib"] << " of " << folder["asked_mib"]
+              << " MiB)";
   std::cout << "\n";
   for (const Json& link : report["links"]) {
     row(link["rdma"].get<bool>() ? "RDMA" : "network") << plain(link["name"]);
@@ -297,6 +328,7 @@ ExitCode run_doctor(const std::vector<std::string>& args) {
                  {"links", links(machine)},
                  {"gemm_gflops",
                   {{"fp32", speed(Bound::kProducts, at::kFloat)}, {"bf16", speed(Bound::kProducts, at::kBFloat16)}}},
+                 {"bf16_products", bf16_products_report()},
                  {"copy_gb_per_second", speed(Bound::kMemory, at::kFloat)},
                  {"disk", disk(folder, mebibytes)}};
   if (!between.is_null()) report["collectives"] = between;

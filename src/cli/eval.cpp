@@ -17,14 +17,14 @@
 namespace ttt {
 namespace {
 
-struct Options {
+struct EvalArguments {
   ModelOptions model;
   std::string data, token_loss;
   std::int64_t context = 0, batch = 0, max_samples = 0;
   bool reset_at_documents = false, json = false;
 };
 
-bool parse(const std::vector<std::string>& args, Options& options) {
+bool parse(const std::vector<std::string>& args, EvalArguments& options) {
   CLI::App app("Loss (nats per token), perplexity and bits per byte of a checkpoint on a data set.", "ttt eval");
   options.model.add_to(app);
   app.add_option("--data", options.data, "a folder that `ttt prepare` wrote")->required();
@@ -48,7 +48,7 @@ void check_tokenizers(const LoadedModel& loaded, const Dataset& data) {
              "'; prepare it with ", (loaded.directory / "tokenizer.model").string());
 }
 
-void print(const EvalResult& result, const Options& options, const std::string& checkpoint, double seconds) {
+void print(const EvalResult& result, const EvalArguments& options, const std::string& checkpoint, double seconds) {
   const double perplexity = std::exp(result.loss);
   if (options.json) {
     const Json json = {{"checkpoint", checkpoint},
@@ -73,7 +73,7 @@ void print(const EvalResult& result, const Options& options, const std::string& 
 }  // namespace
 
 ExitCode run_eval(const std::vector<std::string>& args) {
-  Options options;
+  EvalArguments options;
   if (!parse(args, options)) return ExitCode::kOk;
   const torch::Device device = options.model.select();
   const Dataset data(options.data);

@@ -16,7 +16,7 @@
 namespace ttt {
 namespace {
 
-struct Options {
+struct GenerateArguments {
   ModelOptions model;
   std::string prompt, prompt_file, tokenizer;
   bool prompt_given = false, stream = true, echo = false, json = false;
@@ -25,7 +25,7 @@ struct Options {
   SamplingOptions sampling;
 };
 
-bool parse(const std::vector<std::string>& args, Options& options) {
+bool parse(const std::vector<std::string>& args, GenerateArguments& options) {
   CLI::App app("Text from a checkpoint: continues a prompt. The same seed gives the same text.", "ttt generate");
   options.model.add_to(app);
   CLI::Option* prompt = app.add_option("PROMPT", options.prompt,
@@ -49,7 +49,7 @@ bool parse(const std::vector<std::string>& args, Options& options) {
   return true;
 }
 
-std::string read_prompt(const Options& options) {
+std::string read_prompt(const GenerateArguments& options) {
   std::string text = options.prompt, source = "the prompt";
   if (!options.prompt_file.empty()) {
     text = read_file(options.prompt_file);
@@ -88,7 +88,7 @@ double rate(std::size_t count, double seconds) {
 }  // namespace
 
 ExitCode run_generate(const std::vector<std::string>& args) {
-  Options options;
+  GenerateArguments options;
   if (!parse(args, options)) return ExitCode::kOk;
   const std::string prompt = read_prompt(options);
   const torch::Device device = options.model.select();

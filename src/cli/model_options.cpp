@@ -25,6 +25,7 @@ torch::Device ModelOptions::select() const {
 LoadedModel ModelOptions::load(torch::Device target) const {
   LoadedModel loaded = load_model(checkpoint, target);
   if (dtype == "bf16") {
+    select_bf16_products(ProductsKind::kAuto, target);
     loaded.model->set_bf16(true);
     loaded.model->round_dense_weights();
   }

@@ -16,7 +16,7 @@
 namespace ttt {
 namespace {
 
-struct Options {
+struct PrepareArguments {
   std::vector<std::string> inputs, extensions;
   std::string tokens, tokenizer, output, domain_by;
   DocumentFormat format;
@@ -26,7 +26,7 @@ struct Options {
   bool force = false, json = false;
 };
 
-bool parse(const std::vector<std::string>& args, Options& options) {
+bool parse(const std::vector<std::string>& args, PrepareArguments& options) {
   CLI::App app(
       "Tokenise text into a data set: plain UTF-8 (a file is a document, or see --separator), JSON Lines (.jsonl, "
       ".ndjson,"
@@ -110,7 +110,7 @@ Json summary(const fs::path& directory) {
 }  // namespace
 
 ExitCode run_prepare(const std::vector<std::string>& args) {
-  Options options;
+  PrepareArguments options;
   if (!parse(args, options)) return ExitCode::kOk;
   Timer timer;
   if (options.tokens.empty()) {

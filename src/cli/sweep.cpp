@@ -32,7 +32,7 @@ constexpr const char* kExample = R"(A sweep file (base files are relative to it;
   slurm: {partition: gpu, time: 24:00:00}       # #SBATCH options
 Exit codes: 0 every run is finished; 1 some failed; 2 wrong usage or input; 75 stopped, run it again.)";
 
-struct Options {
+struct SweepArguments {
   std::string file, only, run;
   std::vector<std::string> overrides;
   int jobs = 1;
@@ -40,7 +40,7 @@ struct Options {
   SpeedOptions speed;
 };
 
-bool parse(const std::vector<std::string>& args, Options& options) {
+bool parse(const std::vector<std::string>& args, SweepArguments& options) {
   CLI::App app(
       "Trains every run of a sweep file, resumes what was interrupted, skips what is finished, and ends with a table\n"
       "of validation loss against FLOPs; OUTPUT_DIR/runs.jsonl has one JSON line a run.",
@@ -69,7 +69,7 @@ bool parse(const std::vector<std::string>& args, Options& options) {
   return true;
 }
 
-std::vector<const SweepRun*> select(const Sweep& sweep, const Options& options) {
+std::vector<const SweepRun*> select(const Sweep& sweep, const SweepArguments& options) {
   std::vector<const SweepRun*> selected;
   std::vector<std::string> names;
   for (const SweepRun& run : sweep.runs) {
@@ -85,7 +85,7 @@ std::vector<const SweepRun*> select(const Sweep& sweep, const Options& options) 
                           : cat("; did you mean '", near, "'?"));
 }
 
-void write_slurm_array(const Sweep& sweep, const std::vector<const SweepRun*>& runs, const Options& options) {
+void write_slurm_array(const Sweep& sweep, const std::vector<const SweepRun*>& runs, const SweepArguments& options) {
   std::vector<const SweepRun*> due;
   for (const SweepRun* run : runs)
     if (is_due(*run, read_record(*run), options.retry_failed)) due.push_back(run);
@@ -114,7 +114,7 @@ void print_results(const std::vector<const SweepRun*>& runs, bool json) {
 }  // namespace
 
 ExitCode run_sweep_command(const std::vector<std::string>& args) {
-  Options options;
+  SweepArguments options;
   if (!parse(args, options)) return ExitCode::kOk;
   const Sweep sweep = read_sweep(options.file, options.overrides);
   const std::vector<const SweepRun*> runs = select(sweep, options);

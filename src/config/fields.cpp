@@ -251,6 +251,11 @@ void declare(Declarations& d, TrainConfig& t) {
       "train.dtype", t.dtype, {{"auto", DType::kAuto}, {"fp32", DType::kFp32}, {"bf16", DType::kBf16}},
       "arithmetic of the model; bf16: dense layers and activations, with fp32 master weights, inner loops and norms; "
       "auto: bf16 on a GPU or a processor with AMX");
+  d.choice<ProductsKind>(
+      "train.bf16_products", t.bf16_products,
+      {{"auto", ProductsKind::kAuto}, {"native", ProductsKind::kNative}, {"fp32_panels", ProductsKind::kFp32Panels}},
+      "dense products of bf16 on a CPU: LibTorch's own, or widened to fp32 and rounded once, which is "
+      "faster without bf16 instructions; auto: measured at the start of a run, then kept");
   d.choice<DeviceKind>("train.device", t.device,
                        {{"auto", DeviceKind::kAuto}, {"cpu", DeviceKind::kCpu}, {"cuda", DeviceKind::kCuda}},
                        "auto: a GPU where there is one");

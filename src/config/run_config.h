@@ -11,6 +11,8 @@
 namespace ttt {
 
 enum class DataOrder { kShuffled, kSequential };
+// How bf16 is multiplied on a CPU, ops/products.h; kAuto: measured at the start.
+enum class ProductsKind { kAuto, kNative, kFp32Panels };
 enum class DType { kAuto, kFp32, kBf16 };
 enum class DeviceKind { kAuto, kCpu, kCuda };
 enum class Parity { kNone, kTttLmJax };
@@ -33,6 +35,7 @@ struct TrainConfig {
   std::int64_t seed = 0;
   std::int64_t threads = 0;  // CPU threads of a process; 0: all cores, shared by the processes of a machine
   DType dtype = DType::kAuto;
+  ProductsKind bf16_products = ProductsKind::kAuto;  // on a CPU, and then kept: it stands in the run's checkpoints
   DeviceKind device = DeviceKind::kAuto;
   std::string ttt_kernel = "auto";  // row of the TTT kernel table, ops/ttt.h; auto: the best that takes the call
   LossAverage loss_average = LossAverage::kTokens;

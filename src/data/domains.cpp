@@ -7,8 +7,8 @@
 namespace ttt {
 namespace {
 
-constexpr const char* kFormat = "ttt-domains";
-constexpr std::int64_t kFormatVersion = 1;
+constexpr const char* kDomainsFormat = "ttt-domains";
+constexpr std::int64_t kDomainsVersion = 1;
 
 Json to_json(const std::optional<DomainIndex::Set>& set) {
   if (!set) return nullptr;
@@ -36,13 +36,13 @@ DomainIndex read_domains(const std::filesystem::path& directory) {
   const fs::path path = directory / "domains.json";
   try {
     const Json json = Json::parse(read_file(path));
-    if (!json.is_object() || json.value("format", Json()) != kFormat) {
+    if (!json.is_object() || json.value("format", Json()) != kDomainsFormat) {
       user_error("'", path.string(), "' does not list domains; name a folder that `ttt prepare` wrote");
     }
     const std::int64_t version = json.at("format_version").get<std::int64_t>();
-    if (version > kFormatVersion) {
+    if (version > kDomainsVersion) {
       user_error("'", path.string(), "' has format version ", version, ", and this program reads versions up to ",
-                 kFormatVersion, "; update ttt, or prepare the data again");
+                 kDomainsVersion, "; update ttt, or prepare the data again");
     }
     DomainIndex index;
     for (const Json& domain : json.at("domains")) {
@@ -58,7 +58,7 @@ DomainIndex read_domains(const std::filesystem::path& directory) {
 }
 
 void write_domains(const std::filesystem::path& directory, const DomainIndex& index) {
-  Json json = {{"format", kFormat}, {"format_version", kFormatVersion}, {"domains", Json::array()}};
+  Json json = {{"format", kDomainsFormat}, {"format_version", kDomainsVersion}, {"domains", Json::array()}};
   for (const DomainIndex::Domain& domain : index.domains) {
     json["domains"].push_back(
         {{"name", domain.name}, {"train", to_json(domain.train)}, {"valid", to_json(domain.valid)}});

@@ -10,8 +10,8 @@
 namespace ttt {
 namespace {
 
-constexpr const char* kFormat = "ttt-tokens";
-constexpr std::int64_t kFormatVersion = 1;
+constexpr const char* kManifestFormat = "ttt-tokens";
+constexpr std::int64_t kManifestVersion = 1;
 
 fs::path manifest_path(const fs::path& directory) {
   return directory / "manifest.json";
@@ -93,7 +93,7 @@ bool is_dataset(const std::filesystem::path& directory) {
   const fs::path path = manifest_path(directory);
   if (!fs::is_regular_file(path)) return false;
   const Json json = Json::parse(read_file(path), nullptr, /*allow_exceptions=*/false);
-  return json.is_object() && json.value("format", Json()) == kFormat;
+  return json.is_object() && json.value("format", Json()) == kManifestFormat;
 }
 
 DatasetManifest read_manifest(const std::filesystem::path& directory) {
@@ -107,13 +107,13 @@ DatasetManifest read_manifest(const std::filesystem::path& directory) {
   }
   try {
     const Json json = Json::parse(read_file(path));
-    if (!json.is_object() || json.value("format", Json()) != kFormat) {
+    if (!json.is_object() || json.value("format", Json()) != kManifestFormat) {
       user_error("'", path.string(), "' does not describe a data set; name a folder that `ttt prepare` wrote");
     }
     const std::int64_t version = json.at("format_version").get<std::int64_t>();
-    if (version > kFormatVersion) {
+    if (version > kManifestVersion) {
       user_error("'", path.string(), "' has format version ", version, ", and this program reads versions up to ",
-                 kFormatVersion, "; update ttt, or prepare the data set again");
+                 kManifestVersion, "; update ttt, or prepare the data set again");
     }
     return manifest_from_json(json);
   } catch (const UserError&) {
@@ -125,8 +125,8 @@ DatasetManifest read_manifest(const std::filesystem::path& directory) {
 
 Json to_json(const DatasetManifest& manifest) {
   Json json;
-  json["format"] = kFormat;
-  json["format_version"] = kFormatVersion;
+  json["format"] = kManifestFormat;
+  json["format_version"] = kManifestVersion;
   json["dtype"] = manifest.dtype();
   json["vocab_size"] = manifest.vocab_size;
   json["num_tokens"] = manifest.num_tokens;

@@ -12,7 +12,7 @@
 namespace ttt {
 namespace {
 
-constexpr std::int64_t kBlock = 1 << 20;  // values at once
+constexpr std::int64_t kTokenBlock = 1 << 20;  // values at once
 constexpr std::int64_t kMaxVocab = std::int64_t{1} << 31;
 
 void check_special_id(const char* option, std::optional<std::int32_t> id, std::int64_t vocab_size) {
@@ -48,10 +48,10 @@ void prepare_tokens(const PrepareTokens& options) {
                         .tokenizer = tokenizer.get(),
                         .shard_tokens = options.shard_tokens,
                         .force = options.force});
-  std::vector<std::int64_t> values(static_cast<std::size_t>(std::min(kBlock, input.size())));
+  std::vector<std::int64_t> values(static_cast<std::size_t>(std::min(kTokenBlock, input.size())));
   std::vector<std::int32_t> ids;
-  for (std::int64_t begin = 0; begin < input.size(); begin += kBlock) {
-    const std::int64_t count = std::min(kBlock, input.size() - begin);
+  for (std::int64_t begin = 0; begin < input.size(); begin += kTokenBlock) {
+    const std::int64_t count = std::min(kTokenBlock, input.size() - begin);
     input.read(begin, count, values.data());
     ids.clear();
     std::int64_t text_bytes = 0;

@@ -11,13 +11,13 @@
 namespace ttt {
 namespace {
 
-constexpr std::int64_t kBlock = 1 << 20;  // tokens at once
+constexpr std::int64_t kStatisticsBlock = 1 << 20;  // tokens at once
 
 // XXH3 of a document's ids.
 std::uint64_t hash_document(const Dataset& data, std::int64_t begin, std::int64_t end) {
   Xxh3Stream hash;
-  for (; begin < end; begin += kBlock) {
-    const std::vector<std::int32_t> ids = data.tokens(begin, std::min(kBlock, end - begin));
+  for (; begin < end; begin += kStatisticsBlock) {
+    const std::vector<std::int32_t> ids = data.tokens(begin, std::min(kStatisticsBlock, end - begin));
     hash.update(ids.data(), ids.size() * sizeof ids[0]);
   }
   return hash.digest();
@@ -37,8 +37,8 @@ void measure_lengths(const std::vector<std::int64_t>& offsets, DatasetStatistics
 }
 
 void count_specials(const Dataset& data, const std::vector<std::int64_t>& offsets, DatasetStatistics& statistics) {
-  for (std::int64_t begin = 0; begin < data.num_tokens(); begin += kBlock) {
-    for (const std::int32_t id : data.tokens(begin, std::min(kBlock, data.num_tokens() - begin))) {
+  for (std::int64_t begin = 0; begin < data.num_tokens(); begin += kStatisticsBlock) {
+    for (const std::int32_t id : data.tokens(begin, std::min(kStatisticsBlock, data.num_tokens() - begin))) {
       statistics.bos_tokens += id == data.bos_id();
       statistics.eos_tokens += id == data.eos_id();
     }

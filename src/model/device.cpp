@@ -9,6 +9,7 @@
 #include <torch/utils.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <limits>
 #include <string>
 #include <thread>
@@ -19,6 +20,18 @@
 #include "base/log.h"
 
 namespace ttt {
+namespace {
+
+constexpr double kMuchSlower = 3;
+
+// Two digits.
+std::string two_digits(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, value < 10 ? "%.1f" : "%.0f", value);
+  return text;
+}
+
+}  // namespace
 
 torch::Device select_device(DeviceKind kind, int local_rank, const char* setting) {
   if (kind == DeviceKind::kCpu) return torch::kCPU;
@@ -59,6 +72,32 @@ bool select_bf16(DType dtype, torch::Device device) {
   const bool pays = device.is_cuda() || std::find(features.begin(), features.end(), "amx-bf16") != features.end();
   if (pays) log_info("dtype: bf16 with fp32 master weights (train.dtype: auto)");
   return pays;
+}
+
+Bf16Products select_bf16_products(ProductsKind kind, torch::Device device, const std::string& stored) {
+  Bf16Products chosen = Bf16Products::kNative;
+  if (device.is_cpu()) {
+    const Bf16ProductSpeed speed = measure_bf16_products();
+    const std::string measured = cat("a bf16 product of LibTorch does ", two_digits(speed.native),
+                                     " GFLOP/s here, through fp32 ", two_digits(speed.fp32_panels));
+    chosen = kind == ProductsKind::kNative       ? Bf16Products::kNative
+             : kind == ProductsKind::kFp32Panels ? Bf16Products::kFp32Panels
+             : stored.empty()                    ? speed.faster()
+                                                 : bf16_products_of(stored);
+    const bool native = chosen == Bf16Products::kNative;
+    const double slower = native ? speed.fp32_panels / speed.native : speed.native / speed.fp32_panels;
+    const char* why = kind != ProductsKind::kAuto ? "as set" : stored.empty() ? "auto" : "as the run began";
+    if (slower > kMuchSlower) {
+      log_warn(cat("train.bf16_products: ", to_string(chosen), " (", why, ") is ", two_digits(slower),
+                   " times slower on this machine than ",
+                   to_string(native ? Bf16Products::kFp32Panels : Bf16Products::kNative), ": ", measured,
+                   "; setting the other one changes results by rounding"));
+    } else if (!native) {
+      log_info(cat("train.bf16_products: fp32_panels (", why, "): ", measured));
+    }
+  }
+  set_bf16_products(chosen);
+  return chosen;
 }
 
 void prepare_cpu(std::int64_t threads, std::int64_t processes) {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "config/run_config.h"
+#include "ops/products.h"
 
 namespace ttt {
 
@@ -18,6 +19,11 @@ torch::Device select_device(const std::string& option);
 
 // Whether training computes in bf16 there. kAuto: where it pays, on a GPU and on processors with AMX (logged).
 bool select_bf16(DType dtype, torch::Device device);
+
+// Sets how this process multiplies bf16 on that device, and says so. kAuto: `stored`, "native" or "fp32_panels", where
+// a run began with it, else what is faster here (some tenths of a second). A choice that is several times slower than
+// the other one is warned of. On a GPU: LibTorch's.
+Bf16Products select_bf16_products(ProductsKind kind, torch::Device device, const std::string& stored = "");
 
 // Sets LibTorch's CPU threads; 0: all cores this process may run on, divided by how many `processes` share them. From
 // then on the process keeps the memory that it frees: every step needs the same tensors again, and fresh pages from the

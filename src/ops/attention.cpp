@@ -1,5 +1,6 @@
 #include "ops/attention.h"
 
+#include <ATen/Version.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
@@ -8,6 +9,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "ops/products.h"
 
 namespace ttt {
 
@@ -23,6 +25,17 @@ at::Tensor visible(std::int64_t queries, std::int64_t keys, std::int64_t offset,
   const at::Tensor ones_TS = at::ones({queries, keys}, options.dtype(at::kBool));
   const at::Tensor causal_TS = ones_TS.tril(offset);
   return window > 0 ? causal_TS.logical_and(ones_TS.triu(offset - window + 1)) : causal_TS;
+}
+
+// Whether LibTorch's attention takes bf16 there. On x86 its kernels for AVX2 are no faster than in fp32, and throw
+// where ATEN_CPU_CAPABILITY chose them on a processor with AMX.
+bool has_bf16_attention() {
+#ifdef __x86_64__
+  static const bool avx512 = at::get_cpu_capability() == "AVX512";
+  return avx512;
+#else
+  return true;
+#endif
 }
 
 // Blocks of queries, each against the keys that any of them sees.
@@ -46,6 +59,11 @@ at::Tensor causal_attention(const at::Tensor& q_BHTK, const at::Tensor& k_BHSK, 
                             std::int64_t window) {
   const auto T = q_BHTK.size(2), S = k_BHSK.size(2);
   TTT_CHECK(S >= T && T >= 1 && window >= 0, T, " queries, ", S, " keys, window ", window);
+  const bool bf16_on_cpu = q_BHTK.is_cpu() && q_BHTK.scalar_type() == at::kBFloat16;
+  if (through_fp32_panels(q_BHTK) || (bf16_on_cpu && !has_bf16_attention())) {
+    return causal_attention(q_BHTK.to(at::kFloat), k_BHSK.to(at::kFloat), v_BHSK.to(at::kFloat), window)
+        .to(q_BHTK.scalar_type());
+  }
   if (window > 0 && window < S) return windowed_attention(q_BHTK, k_BHSK, v_BHSK, window);
   if (S == T) return at::scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, std::nullopt, 0.0, /*is_causal=*/true);
   if (T == 1) return at::scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK);

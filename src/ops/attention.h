@@ -11,7 +11,8 @@
 namespace ttt {
 
 // q [B,H,T,K], k and v [B,H,S,K], S >= T: the queries are the last T positions, so query t sees keys 0 .. S-T+t. ->
-// [B,H,T,K]. Differentiable. LibTorch's scaled_dot_product_attention chooses the kernel.
+// [B,H,T,K]. Differentiable. LibTorch's scaled_dot_product_attention chooses the kernel; it is given fp32 where it has
+// none for bf16, or where dense products go through fp32 (ops/products.h).
 // With window > 0 a query sees the last `window` keys, its own included; time and memory are then T x window.
 at::Tensor causal_attention(const at::Tensor& q_BHTK, const at::Tensor& k_BHSK, const at::Tensor& v_BHSK,
                             std::int64_t window = 0);

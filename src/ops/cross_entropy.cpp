@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "kernels/cpu/rows.h"
 #include "ops/parallel.h"
+#include "ops/products.h"
 #include "ops/row_cuda.h"
 #include "ops/row_dispatch.h"
 
@@ -81,7 +82,7 @@ struct TokenCrossEntropy : torch::autograd::Function<TokenCrossEntropy> {
     for (std::int64_t begin = 0; begin < N; begin += chunk) {
       const auto n = std::min(chunk, N - begin);
       at::Tensor logits_nV = logits_buffer.narrow(0, 0, n);
-      at::mm_out(logits_nV, hidden_ND.narrow(0, begin, n), head_VD.t());
+      product_out(logits_nV, hidden_ND.narrow(0, begin, n), head_VD.t());
       losses_of(logits_nV, targets_N.narrow(0, begin, n), loss_N.narrow(0, begin, n), log_sum_N.narrow(0, begin, n));
     }
     context->save_for_backward({hidden_ND, head_VD, targets_N, log_sum_N});
@@ -104,16 +105,12 @@ struct TokenCrossEntropy : torch::autograd::Function<TokenCrossEntropy> {
       const auto n = std::min(chunk, N - begin);
       const at::Tensor hidden_nD = hidden_ND.narrow(0, begin, n);
       at::Tensor d_logits_nV = buffer.narrow(0, 0, n);
-      at::mm_out(d_logits_nV, hidden_nD, head_VD.t());
+      product_out(d_logits_nV, hidden_nD, head_VD.t());
       gradients_of(d_logits_nV, targets_N.narrow(0, begin, n), log_sum_N.narrow(0, begin, n),
                    grad_N.narrow(0, begin, n));
       at::Tensor d_hidden_nD = d_hidden_ND.narrow(0, begin, n);
-      at::mm_out(d_hidden_nD, d_logits_nV, head_VD);
-      if (master == head_VD.scalar_type()) {
-        d_head_VD.addmm_(d_logits_nV.t(), hidden_nD);
-      } else {  // many chunks are added up: in the wider type
-        d_head_VD.add_(at::mm(d_logits_nV.t(), hidden_nD));
-      }
+      product_out(d_hidden_nD, d_logits_nV, head_VD);
+      product_out(d_head_VD, d_logits_nV.t(), hidden_nD, /*accumulate=*/true);  // many chunks: in the wider type
     }
     return {d_hidden_ND, d_head_VD, at::Tensor(), at::Tensor()};
   }

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "kernels/cpu/rows.h"
 #include "ops/parallel.h"
+#include "ops/products.h"
 #include "ops/row_dispatch.h"
 
 namespace ttt {
@@ -33,10 +34,11 @@ at::Tensor matrix_vector(const at::Tensor& w, const at::Tensor& x) {
 
 at::Tensor linear_layer(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   TTT_CHECK(weight.dim() == 2 && x.size(-1) == weight.size(1), "x ", x.sizes(), ", weight ", weight.sizes());
-  const at::Tensor w = weight.to(x.scalar_type()), b = bias.defined() ? bias.to(x.scalar_type()) : bias;
   const bool differentiable = at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());
-  if (x.numel() != x.size(-1) || differentiable || !rows_take(x) || !w.is_contiguous())
-    return at::linear(x, w, b.defined() ? std::optional(b) : std::nullopt);
+  const bool one_row = x.numel() == x.size(-1) && !differentiable && rows_take(x) && weight.is_contiguous();
+  if (!one_row && through_fp32_panels(x)) return linear_through_panels(x, weight, bias);
+  const at::Tensor w = weight.to(x.scalar_type()), b = bias.defined() ? bias.to(x.scalar_type()) : bias;
+  if (!one_row) return at::linear(x, w, b.defined() ? std::optional(b) : std::nullopt);
   auto sizes = x.sizes().vec();
   sizes.back() = w.size(0);
   const at::Tensor y = matrix_vector(w, x.reshape({-1})).view(sizes);

@@ -228,18 +228,18 @@ std::vector<at::Tensor> heads_of(const Call& call, const std::vector<at::Tensor>
   return out;
 }
 
-std::string unsupported(TttKind, const TttShape& shape) {
+std::string composed_row_unsupported(TttKind, const TttShape& shape) {
   return unsupported_ttt_dtype(shape);
 }
 
-at::Tensor forward(TttKind kind, const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch_size,
-                   TttSaved* saved) {
+at::Tensor composed_row_forward(TttKind kind, const TttInputs& inputs, const TttWeights& initial,
+                                std::int64_t mini_batch_size, TttSaved* saved) {
   return composed_forward(kind, plan_composed(kind, shape_of(inputs, mini_batch_size)), inputs, initial,
                           mini_batch_size, saved);
 }
 
-TttGradients backward(TttKind kind, const at::Tensor& grad_o_BHTK, const TttInputs& inputs, const TttWeights& initial,
-                      std::int64_t mini_batch_size, const TttSaved& saved) {
+TttGradients composed_row_backward(TttKind kind, const at::Tensor& grad_o_BHTK, const TttInputs& inputs,
+                                   const TttWeights& initial, std::int64_t mini_batch_size, const TttSaved& saved) {
   return composed_backward(kind, plan_composed(kind, shape_of(inputs, mini_batch_size)), grad_o_BHTK, inputs, initial,
                            mini_batch_size, saved);
 }
@@ -247,7 +247,7 @@ TttGradients backward(TttKind kind, const at::Tensor& grad_o_BHTK, const TttInpu
 }  // namespace
 
 TttKernel composed_ttt_kernel() {
-  return {"composed", unsupported, forward, backward};
+  return {"composed", composed_row_unsupported, composed_row_forward, composed_row_backward};
 }
 
 ComposedPlan plan_composed(TttKind kind, const TttShape& shape) {

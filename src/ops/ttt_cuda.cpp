@@ -19,7 +19,7 @@ namespace {
 namespace cuda = kernels::cuda;
 
 // Mini-batches between two states that the backward pass starts from; in between it steps back.
-constexpr std::int64_t kLinearSegment = 16, kMlpSegment = 32;
+constexpr std::int64_t kLinearGpuSegment = 16, kMlpGpuSegment = 32;
 
 // Shared memory of the largest block that an op's kernels have, by kind, bf16 and head size. The same in every table.
 using SharedBytes = std::map<std::tuple<TttKind, bool, std::int64_t>, int>;
@@ -37,7 +37,7 @@ SharedBytes shared_bytes_of(const cuda::KernelTable& table) {
   return all;
 }
 
-std::string unsupported(TttKind kind, const TttShape& shape) {
+std::string cuda_unsupported(TttKind kind, const TttShape& shape) {
   const cuda::KernelTable* table = cuda_kernels(shape.device);
   if (table == nullptr) return shape.device.is_cuda() ? "this ttt was built without nvcc" : "it runs on a GPU";
   if (shape.dtype != at::kFloat && shape.dtype != at::kBFloat16)
@@ -63,8 +63,9 @@ at::Tensor linear_forward(const TttInputs& inputs, const TttWeights& initial, Tt
   p.o = head_rows<Element>(o);
   if (saved != nullptr) {
     const at::Tensor g = call.empty({call.B, call.H, call.T, call.K});
-    const at::Tensor states = call.empty_floats({call.B, call.H, call.segments(kLinearSegment), (call.K + 1) * call.K});
-    p.g = data_of<Element>(g), p.states = data_of<float>(states), p.segment = kLinearSegment;
+    const at::Tensor states =
+        call.empty_floats({call.B, call.H, call.segments(kLinearGpuSegment), (call.K + 1) * call.K});
+    p.g = data_of<Element>(g), p.states = data_of<float>(states), p.segment = kLinearGpuSegment;
     *saved = {g, states};
   }
   launch_cuda(call.device(), p);
@@ -86,9 +87,9 @@ at::Tensor mlp_forward(const TttInputs& inputs, const TttWeights& initial, TttSa
   if (saved != nullptr) {
     const at::Tensor g2 = call.empty({call.B, call.H, call.T, K});
     const at::Tensor z1 = call.empty({call.B, call.H, call.mini_batches(), cuda::kMiniBatch * M});
-    const at::Tensor states = call.empty_floats({call.B, call.H, call.segments(kMlpSegment), 2 * K * M + M + K});
+    const at::Tensor states = call.empty_floats({call.B, call.H, call.segments(kMlpGpuSegment), 2 * K * M + M + K});
     p.g2 = data_of<Element>(g2), p.z1 = data_of<Element>(z1);
-    p.states = data_of<float>(states), p.segment = kMlpSegment;
+    p.states = data_of<float>(states), p.segment = kMlpGpuSegment;
     *saved = {g2, z1, states};
   }
   launch_cuda(call.device(), p);
@@ -140,7 +141,7 @@ TttGradients linear_backward(const at::Tensor& grad_o, const TttInputs& inputs, 
   const Gradients<Element> d(call, grad_o, w);
   cuda::TttLinearBackward<Element> p;
   p.in = call.inputs(), p.w = data_of<const float>(w.w1), p.b = data_of<const float>(w.b1);
-  p.g = data_of<const Element>(saved[0]), p.states = data_of<const float>(saved[1]), p.segment = kLinearSegment;
+  p.g = data_of<const Element>(saved[0]), p.states = data_of<const float>(saved[1]), p.segment = kLinearGpuSegment;
   d.set(p);
   p.dw = data_of<float>(d.dw.w1), p.db = data_of<float>(d.dw.b1);
   launch_cuda(call.device(), p);
@@ -158,14 +159,15 @@ TttGradients mlp_backward(const at::Tensor& grad_o, const TttInputs& inputs, con
   cuda::TttMlpBackward<Element> p;
   p.in = call.inputs(), p.w = weights_of<const float>(w);
   p.g2 = data_of<const Element>(saved[0]), p.z1 = data_of<const Element>(saved[1]);
-  p.states = data_of<const float>(saved[2]), p.segment = kMlpSegment;
+  p.states = data_of<const float>(saved[2]), p.segment = kMlpGpuSegment;
   d.set(p);
   p.dw = weights_of<float>(d.dw), p.scratch = data_of<float>(scratch);
   launch_cuda(call.device(), p);
   return d.summed();
 }
 
-at::Tensor forward(TttKind kind, const TttInputs& inputs, const TttWeights& initial, std::int64_t, TttSaved* saved) {
+at::Tensor cuda_forward(TttKind kind, const TttInputs& inputs, const TttWeights& initial, std::int64_t,
+                        TttSaved* saved) {
   at::Tensor o;
   dispatch_elements(inputs.q_BHTK.scalar_type(), [&](auto element) {
     using Element = decltype(element);
@@ -175,8 +177,8 @@ at::Tensor forward(TttKind kind, const TttInputs& inputs, const TttWeights& init
   return o;
 }
 
-TttGradients backward(TttKind kind, const at::Tensor& grad_o, const TttInputs& inputs, const TttWeights& initial,
-                      std::int64_t, const TttSaved& saved) {
+TttGradients cuda_backward(TttKind kind, const at::Tensor& grad_o, const TttInputs& inputs, const TttWeights& initial,
+                           std::int64_t, const TttSaved& saved) {
   TttGradients grad;
   dispatch_elements(inputs.q_BHTK.scalar_type(), [&](auto element) {
     using Element = decltype(element);
@@ -189,7 +191,7 @@ TttGradients backward(TttKind kind, const at::Tensor& grad_o, const TttInputs& i
 }  // namespace
 
 TttKernel cuda_ttt_kernel() {
-  return {"cuda", unsupported, forward, backward, cuda_ttt_advance};
+  return {"cuda", cuda_unsupported, cuda_forward, cuda_backward, cuda_ttt_advance};
 }
 
 }  // namespace ttt

@@ -13,7 +13,7 @@ namespace {
 using kernels::TttPointers;
 using kernels::TttSizes;
 
-std::string unsupported(TttKind, const TttShape& shape) {
+std::string reference_unsupported(TttKind, const TttShape& shape) {
   if (!shape.device.is_cpu()) return "it runs on the CPU only";
   return unsupported_ttt_dtype(shape);
 }
@@ -49,8 +49,8 @@ TttPointers<P> pointers(const TttInputs& in, const TttWeights& w) {
           data(in.bias_HK), data(w.w1),      data(w.b1),      data(w.w2),         data(w.b2)};
 }
 
-at::Tensor forward(TttKind kind, const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch_size,
-                   TttSaved*) {
+at::Tensor reference_forward(TttKind kind, const TttInputs& inputs, const TttWeights& initial,
+                             std::int64_t mini_batch_size, TttSaved*) {
   const Contiguous args = contiguous(inputs, initial);
   const TttSizes sizes = sizes_of(kind, inputs, initial, mini_batch_size);
   at::Tensor o_BHTK = at::empty(inputs.q_BHTK.sizes(), inputs.q_BHTK.options());
@@ -65,8 +65,8 @@ at::Tensor forward(TttKind kind, const TttInputs& inputs, const TttWeights& init
   return o_BHTK;
 }
 
-TttGradients backward(TttKind kind, const at::Tensor& grad_o_BHTK, const TttInputs& inputs, const TttWeights& initial,
-                      std::int64_t mini_batch_size, const TttSaved&) {
+TttGradients reference_backward(TttKind kind, const at::Tensor& grad_o_BHTK, const TttInputs& inputs,
+                                const TttWeights& initial, std::int64_t mini_batch_size, const TttSaved&) {
   const Contiguous args = contiguous(inputs, initial);
   const at::Tensor grad_o = grad_o_BHTK.contiguous();
   const TttSizes sizes = sizes_of(kind, inputs, initial, mini_batch_size);
@@ -91,7 +91,7 @@ TttGradients backward(TttKind kind, const at::Tensor& grad_o_BHTK, const TttInpu
 }  // namespace
 
 TttKernel reference_ttt_kernel() {
-  return {"reference", unsupported, forward, backward};
+  return {"reference", reference_unsupported, reference_forward, reference_backward};
 }
 
 }  // namespace ttt

@@ -7,8 +7,6 @@
 namespace ttt {
 namespace {
 
-constexpr double kTaps = 4;  // of every short convolution
-
 // Keys that a query sees on average: all before it and itself, or the window's.
 double visible_keys(const ModelConfig& m, double context) {
   const double window =
@@ -48,11 +46,11 @@ double mixer(const ModelConfig& m, MixerKind kind, double keys) {
     case MixerKind::kMamba: {
       const auto E = static_cast<double>(m.mamba_channels()), N = static_cast<double>(kMambaStates);
       const double scan = 6 * E * N + 2 * E;  // dt A; dt x B; decay h and add; C h; D x
-      return dense + 2 * kTaps * E + scan;
+      return dense + 2 * kConvTaps * E + scan;
     }
     case MixerKind::kTttLinear:
     case MixerKind::kTttMlp: {
-      const double convolutions = m.backbone == Backbone::kMamba ? 2 * 2 * kTaps * D : 0;
+      const double convolutions = m.backbone == Backbone::kMamba ? 2 * 2 * kConvTaps * D : 0;
       return dense + convolutions + ttt_op(m, kind);
     }
   }
@@ -68,7 +66,7 @@ double blocks(const ModelConfig& m, std::int64_t context) {
   double sum = 0;
   for (std::int64_t layer = 0; layer < m.num_layers; ++layer) {
     sum += mixer(m, m.mixer.of_layer(layer), keys) + mlp(m);
-    if (m.pre_conv) sum += 2 * kTaps * static_cast<double>(m.hidden_size);
+    if (m.pre_conv) sum += 2 * kConvTaps * static_cast<double>(m.hidden_size);
   }
   return sum;
 }

@@ -5,11 +5,9 @@
 namespace ttt {
 namespace {
 
-constexpr std::int64_t kTaps = 4;  // of every short convolution
-
 // Taps and bias of a depthwise convolution.
 std::int64_t conv_parameters(std::int64_t channels) {
-  return channels * (kTaps + 1);
+  return channels * (kConvTaps + 1);
 }
 
 bool is_ttt(MixerKind kind) {
@@ -37,12 +35,12 @@ std::int64_t state_numbers(const ModelConfig& m, MixerKind kind, std::int64_t po
     case MixerKind::kAttention:
       return 2 * D * (m.attention_window > 0 ? std::min(position, m.attention_window) : position);
     case MixerKind::kMamba:
-      return m.mamba_channels() * (kMambaStates + kTaps - 1);
+      return m.mamba_channels() * (kMambaStates + kConvTaps - 1);
     case MixerKind::kTttLinear:
     case MixerKind::kTttMlp: {
       // W and b, and of the open mini-batch K and G (TTT-MLP: K, X2, G1, G2) and sigma.
       const std::int64_t rows = kind == MixerKind::kTttLinear ? 2 * K : 2 * K + 2 * 4 * K;
-      const std::int64_t window = m.backbone == Backbone::kMamba ? (kTaps - 1) * D : 0;
+      const std::int64_t window = m.backbone == Backbone::kMamba ? (kConvTaps - 1) * D : 0;
       return H * (fast_weights_per_head(m, kind) + C * rows + C) + window;
     }
   }
@@ -78,7 +76,7 @@ std::int64_t decoding_state_bytes(const ModelConfig& m, std::int64_t position) {
   std::int64_t numbers = 0;
   for (std::int64_t layer = 0; layer < m.num_layers; ++layer) {
     numbers += state_numbers(m, m.mixer.of_layer(layer), position);
-    if (m.pre_conv) numbers += (kTaps - 1) * m.hidden_size;
+    if (m.pre_conv) numbers += (kConvTaps - 1) * m.hidden_size;
   }
   return 4 * numbers;
 }

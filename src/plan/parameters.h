@@ -7,6 +7,8 @@
 
 namespace ttt {
 
+inline constexpr std::int64_t kConvTaps = 4;  // of every short convolution
+
 struct ParameterCount {
   std::int64_t total = 0;
   std::int64_t embedding = 0;     // of the embedding, and of the head where it is not tied

@@ -13,8 +13,8 @@
 namespace ttt {
 namespace {
 
-constexpr std::size_t kBlock = 1 << 20;      // of text, read at once
-constexpr std::size_t kMaxLine = 128 << 20;  // of JSON Lines: it is held in memory whole
+constexpr std::size_t kTextBlock = 1 << 20;      // of text, read at once
+constexpr std::size_t kMaxJsonLine = 128 << 20;  // of JSON Lines: it is held in memory whole
 constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
 
 }  // namespace
@@ -44,8 +44,8 @@ struct DocumentReader::Impl {
     window_offset_ += consumed_;
     size_ -= consumed_;
     consumed_ = 0;
-    buffer_.resize(std::max(buffer_.size(), size_ + kBlock + padding));
-    const std::size_t count = stream.read(buffer_.data() + size_, kBlock);
+    buffer_.resize(std::max(buffer_.size(), size_ + kTextBlock + padding));
+    const std::size_t count = stream.read(buffer_.data() + size_, kTextBlock);
     size_ += count;
     at_end_ = count == 0;
   }
@@ -179,8 +179,8 @@ class JsonLines : public DocumentReader::Impl {
       if (end != std::string_view::npos) return end;
       if (at_end()) return window().empty() ? std::nullopt : std::optional(window().size());
       searched = window().size();
-      if (searched > kMaxLine) {
-        user_error("'", path.string(), "' line ", line_, " is longer than ", kMaxLine >> 20,
+      if (searched > kMaxJsonLine) {
+        user_error("'", path.string(), "' line ", line_, " is longer than ", kMaxJsonLine >> 20,
                    " MiB; JSON Lines have one document a line");
       }
       read_block(JsonLineParser::kPadding);

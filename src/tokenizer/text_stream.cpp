@@ -17,8 +17,8 @@
 namespace ttt {
 namespace {
 
-constexpr std::size_t kBlock = 1 << 18;  // of the file, read at once
-constexpr int kZstdWindowLog = 31;       // the largest window that a frame may ask for (zstd --long=31)
+constexpr std::size_t kFileBlock = 1 << 18;  // of the file, read at once
+constexpr int kZstdWindowLog = 31;           // the largest window that a frame may ask for (zstd --long=31)
 
 // The file itself.
 class RawFile {
@@ -151,7 +151,7 @@ struct TextStream::Impl {
   explicit Impl(const fs::path& path) : file(path) {
     if (path.extension() == ".zst") decompressor = std::make_unique<ZstdDecompressor>(path);
     if (path.extension() == ".gz") decompressor = std::make_unique<GzipDecompressor>(path);
-    if (decompressor) block.resize(kBlock);
+    if (decompressor) block.resize(kFileBlock);
   }
 
   std::size_t read_compressed(char* data, std::size_t size) {
@@ -185,9 +185,9 @@ std::size_t TextStream::read(char* data, std::size_t size) {
 
 void TextStream::skip(std::uint64_t bytes) {
   if (!impl_->decompressor) return impl_->file.skip(bytes);
-  std::vector<char> passed(kBlock);
+  std::vector<char> passed(kFileBlock);
   while (bytes > 0) {
-    const std::size_t count = read(passed.data(), static_cast<std::size_t>(std::min<std::uint64_t>(bytes, kBlock)));
+    const std::size_t count = read(passed.data(), static_cast<std::size_t>(std::min<std::uint64_t>(bytes, kFileBlock)));
     if (count == 0) return;
     bytes -= count;
   }
@@ -200,7 +200,7 @@ std::uint64_t TextStream::file_position() const {
 std::uint64_t text_size(const fs::path& path) {
   if (!is_compressed(path)) return fs::file_size(path);
   TextStream stream(path);
-  std::vector<char> passed(kBlock);
+  std::vector<char> passed(kFileBlock);
   std::uint64_t size = 0;
   while (const std::size_t count = stream.read(passed.data(), passed.size())) size += count;
   return size;

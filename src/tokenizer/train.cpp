@@ -17,15 +17,15 @@
 namespace ttt {
 namespace {
 
-constexpr std::size_t kBlockBytes = 4096;  // a block ends at the first newline behind so many bytes
-constexpr std::size_t kMaxLine = 16384;    // a longer line is cut
+constexpr std::size_t kBlockBytes = 4096;        // a block ends at the first newline behind so many bytes
+constexpr std::size_t kMaxTrainingLine = 16384;  // a longer line is cut
 
 // The end of the block that begins at `begin`.
 std::size_t block_end(std::string_view text, std::size_t begin) {
   if (text.size() - begin <= kBlockBytes) return text.size();
-  const std::size_t newline = text.substr(begin + kBlockBytes, kMaxLine).find('\n');
+  const std::size_t newline = text.substr(begin + kBlockBytes, kMaxTrainingLine).find('\n');
   if (newline != std::string_view::npos) return begin + kBlockBytes + newline + 1;
-  std::size_t end = std::min(text.size(), begin + kMaxLine);
+  std::size_t end = std::min(text.size(), begin + kMaxTrainingLine);
   while (end < text.size() && (static_cast<unsigned char>(text[end]) & 0xc0) == 0x80 && end > begin + kBlockBytes)
     --end;
   return end;
@@ -63,7 +63,7 @@ class BlockIterator : public sentencepiece::SentenceIterator {
 
   void advance() {
     while (true) {
-      if (at_ == text_.size() || (!ended_ && text_.size() - at_ < kBlockBytes + kMaxLine)) {
+      if (at_ == text_.size() || (!ended_ && text_.size() - at_ < kBlockBytes + kMaxTrainingLine)) {
         if (read_part()) continue;
         done_ = true;
         return;

@@ -28,6 +28,7 @@ constexpr Change kMayChange[] = {
     {"train.micro_batch", kRounding},
     {"train.threads", kRounding},
     {"train.dtype", kRounding},
+    {"train.bf16_products", kRounding},
     {"train.device", kRounding},
     {"train.ttt_kernel", kRounding},
     {"train.recompute", kNoEffect},

@@ -8,6 +8,7 @@ namespace ttt {
 Json to_json(const TrainState& state) {
   Json json = {{"step", state.step}, {"cursor", state.cursor}, {"tokens", state.tokens},
                {"seed", state.seed}, {"data", state.data},     {"git_revision", build_info().revision()}};
+  if (!state.bf16_products.empty()) json["bf16_products"] = state.bf16_products;
   if (state.owes_validation) json["owes_validation"] = true;
   json["loss_trend"] = to_json(state.loss_trend);
   json["previous_cursor"] = state.previous_cursor;
@@ -31,6 +32,7 @@ TrainState train_state_from_json(const Json& json, const std::string& source) {
     json.at("tokens").get_to(state.tokens);
     json.at("seed").get_to(state.seed);
     json.at("data").get_to(state.data);
+    state.bf16_products = json.value("bf16_products", std::string());
     state.owes_validation = json.value("owes_validation", false);
     state.skipped = json.value("skipped", std::int64_t{0});
     state.skipped_in_row = json.value("skipped_in_row", std::int64_t{0});

@@ -19,6 +19,7 @@ struct TrainState {
   std::int64_t tokens = 0;       // targets seen, scored or not
   std::int64_t seed = 0;         // of initialisation and data order
   std::string data;              // Dataset::fingerprint() of data.train
+  std::string bf16_products;     // in bf16: to_string(Bf16Products) on CPUs, "cuda" on GPUs; "": in fp32
   bool owes_validation = false;  // a signal came before the validation that was due after this step
 
   // Trouble that the run has been through (train/recovery.cpp).

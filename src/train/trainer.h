@@ -113,6 +113,7 @@ class Trainer {
   void finish_saving();
   std::vector<TensorPiece> own_optimizer_pieces() const;
   bool is_first() const { return options_.ranks == nullptr || options_.ranks->is_first(); }
+  std::string agree_on_bf16_products(const std::optional<ResumePoint>& newest) const;
   bool any_rank(bool own) const { return options_.ranks == nullptr ? own : options_.ranks->any(own); }
   [[noreturn]] void stop_at_last_good_step(const BadStep& bad);
   bool with_graph() const { return stream_.has_value(); }  // train.cuda_graph, where it can be had

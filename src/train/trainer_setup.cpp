@@ -25,6 +25,9 @@ namespace {
 // shard.
 constexpr std::int64_t kVerifiedBytes = 256 << 20;
 
+// state.json's bf16_products of a run on GPUs.
+constexpr const char* kOfTheGpu = "cuda";
+
 NamedParameters named_parameters(LanguageModel& model) {
   NamedParameters parameters;
   for (const auto& item : model.named_parameters()) parameters.emplace_back(item.key(), item.value());
@@ -108,6 +111,7 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   if (any_rank(bf16) && any_rank(!bf16))
     user_error("train.dtype: auto is bf16 on some of the processes' machines and fp32 on others; set one of them");
   model_->set_bf16(bf16);
+  if (bf16) state_.bf16_products = agree_on_bf16_products(newest);
   parameters_ = named_parameters(*model_);
   if (ranks != nullptr) {
     ReducerOptions reducing;
@@ -215,6 +219,24 @@ std::optional<ResumePoint> Trainer::agree_on_resume_point() const {
   return point;
 }
 
+// A run keeps the products that it began with, so that it resumes bit for bit; one that begins takes panels where any
+// of its machines needs them.
+std::string Trainer::agree_on_bf16_products(const std::optional<ResumePoint>& newest) const {
+  if (device_.is_cuda()) return kOfTheGpu;
+  std::string stored = newest ? newest->checkpoint.state.value("bf16_products", std::string()) : std::string();
+  // A program that did not know of panels wrote nothing.
+  if (newest && stored.empty() && load_run_config(newest->directory / "config.yaml").train.dtype == DType::kBf16)
+    stored = to_string(Bf16Products::kNative);
+  if (stored == kOfTheGpu) stored.clear();
+  Bf16Products chosen = select_bf16_products(config_.train.bf16_products, device_, stored);
+  if (any_rank(chosen == Bf16Products::kFp32Panels) && chosen == Bf16Products::kNative) {
+    log_info("train.bf16_products: fp32_panels, as another process needs it");
+    chosen = Bf16Products::kFp32Panels;
+    set_bf16_products(chosen);
+  }
+  return to_string(chosen);
+}
+
 void Trainer::resume(const ResumePoint& point) {
   const auto& [directory, checkpoint, damaged] = point;
   const std::string source = directory.string();
@@ -227,7 +249,9 @@ void Trainer::resume(const ResumePoint& point) {
   set_aside_damaged(point);
   import_parameters(*model_, checkpoint.model, source);
   optimizer_->load_state(checkpoint.optimizer, saved.step - saved.skipped, source);
+  const std::string bf16_products = state_.bf16_products;
   state_ = saved;
+  state_.bf16_products = bf16_products;
   has_checkpoint_ = true;
   log_info(cat("resuming from '", source, "' at step ", state_.step));
   for (const std::string& difference : differences) log_info(cat("changed since: ", difference));

@@ -13,7 +13,7 @@
 namespace ttt {
 namespace {
 
-constexpr std::chrono::seconds kLong{60};
+constexpr std::chrono::seconds kPatience{60};
 
 struct Parameters {
   // Sizes that no number of ranks divides, in several buckets of 1 KiB.
@@ -43,7 +43,7 @@ ReducerOptions in_small_buckets() {
 TEST(GradientReducer, SumsMicroBatchesAndRanks) {
   for (const int size : {2, 3, 4}) {
     expect_all_ok(run_ranks(size, [&](const World& world) {
-      Communicator ranks(world, at::kCPU, kLong);
+      Communicator ranks(world, at::kCPU, kPatience);
       Parameters parameters;
       GradientReducer reducer(ranks, parameters.named, in_small_buckets());
       for (int step = 0; step < 3; ++step) {
@@ -71,7 +71,7 @@ TEST(GradientReducer, SumsMicroBatchesAndRanks) {
 TEST(GradientReducer, EachElementIsOwnedOnceAndGathered) {
   for (const int size : {2, 3, 5}) {
     expect_all_ok(run_ranks(size, [&](const World& world) {
-      Communicator ranks(world, at::kCPU, kLong);
+      Communicator ranks(world, at::kCPU, kPatience);
       Parameters parameters;
       GradientReducer reducer(ranks, parameters.named, in_small_buckets());
       const at::Tensor first = at::arange(555, at::kFloat);  // of each parameter: what it is to become
@@ -100,7 +100,7 @@ TEST(GradientReducer, EachElementIsOwnedOnceAndGathered) {
 
 TEST(GradientReducer, TheOwnShareHasTheBitsOfTheWholeSum) {
   expect_all_ok(run_ranks(3, [](const World& world) {
-    Communicator ranks(world, at::kCPU, kLong);
+    Communicator ranks(world, at::kCPU, kPatience);
     Parameters whole, shared;
     ReducerOptions options = in_small_buckets();
     GradientReducer all(ranks, whole.named, options);
@@ -119,7 +119,7 @@ TEST(GradientReducer, TheOwnShareHasTheBitsOfTheWholeSum) {
 
 TEST(GradientReducer, Bf16SumsAreRoundedOnes) {
   expect_all_ok(run_ranks(2, [](const World& world) {
-    Communicator ranks(world, at::kCPU, kLong);
+    Communicator ranks(world, at::kCPU, kPatience);
     Parameters parameters;
     ReducerOptions options = in_small_buckets();
     options.bf16 = true;
@@ -135,7 +135,7 @@ TEST(GradientReducer, Bf16SumsAreRoundedOnes) {
 
 TEST(GradientReducer, ARankThatIsKilledInTheBackwardPassIsNamed) {
   const auto ends = run_ranks(3, [](const World& world) {
-    Communicator ranks(world, at::kCPU, kLong);
+    Communicator ranks(world, at::kCPU, kPatience);
     Parameters parameters;
     GradientReducer reducer(ranks, parameters.named, in_small_buckets());
     for (int step = 1;; ++step) {
@@ -155,7 +155,7 @@ TEST(GradientReducer, ARankThatIsKilledInTheBackwardPassIsNamed) {
 
 TEST(GradientReducer, AnErrorOfTheBackwardPassItselfStaysWhatItIs) {
   const auto ends = run_ranks(1, [](const World& world) {
-    Communicator ranks(world, at::kCPU, kLong);
+    Communicator ranks(world, at::kCPU, kPatience);
     Parameters parameters;
     GradientReducer reducer(ranks, parameters.named, in_small_buckets());
     reducer.backward(parameters.named[0].second, true);  // not a scalar

@@ -16,16 +16,16 @@
 namespace ttt {
 namespace {
 
-constexpr std::int64_t kTime = 37, kVocab = 29;
+constexpr std::int64_t kTokens = 37, kVocabulary = 29;
 
-struct Case {
+struct GpuCase {
   std::string name;
   MixerPattern mixer;
   Backbone backbone;
   std::int64_t hidden_size = 128;
 };
 
-class EmulatedGpuModel : public ::testing::TestWithParam<Case> {
+class EmulatedGpuModel : public ::testing::TestWithParam<GpuCase> {
  protected:
   void SetUp() override {
     at::set_num_threads(1);  // tiny tensors
@@ -33,7 +33,7 @@ class EmulatedGpuModel : public ::testing::TestWithParam<Case> {
     ModelConfig config;
     config.mixer = GetParam().mixer;
     config.backbone = GetParam().backbone;
-    config.vocab_size = kVocab;
+    config.vocab_size = kVocabulary;
     config.hidden_size = GetParam().hidden_size;
     config.num_heads = 2;
     config.num_layers = static_cast<std::int64_t>(config.mixer.kinds().size());
@@ -43,10 +43,10 @@ class EmulatedGpuModel : public ::testing::TestWithParam<Case> {
     model_ = std::make_unique<LanguageModel>(config, 3);
     const torch::NoGradGuard no_grad;
     for (auto& parameter : model_->parameters()) parameter.add_(0.02 * torch::randn_like(parameter));
-    tokens_ = torch::randint(kVocab, {1, kTime + 1}, torch::kLong);
+    tokens_ = torch::randint(kVocabulary, {1, kTokens + 1}, torch::kLong);
   }
 
-  torch::Tensor inputs() const { return tokens_.narrow(1, 0, kTime); }
+  torch::Tensor inputs() const { return tokens_.narrow(1, 0, kTokens); }
   torch::Tensor logits() {
     const torch::NoGradGuard no_grad;
     return model_->logits(model_->hidden(inputs(), {})).to(torch::kFloat);
@@ -64,7 +64,7 @@ class EmulatedGpuModel : public ::testing::TestWithParam<Case> {
   }
   torch::Tensor gradients() {
     model_->zero_grad();
-    model_->token_loss(inputs(), tokens_.narrow(1, 1, kTime), {}).sum().backward();
+    model_->token_loss(inputs(), tokens_.narrow(1, 1, kTokens), {}).sum().backward();
     std::vector<torch::Tensor> all;
     for (const auto& parameter : model_->parameters()) all.push_back(parameter.grad().flatten());
     return torch::cat(all);
@@ -94,13 +94,13 @@ TEST_P(EmulatedGpuModel, IsTheSameModel) {
 
 INSTANTIATE_TEST_SUITE_P(
     Mixers, EmulatedGpuModel,
-    ::testing::Values(Case{"ttt_linear_transformer", MixerPattern({MixerKind::kTttLinear}), Backbone::kTransformer},
-                      Case{"ttt_linear_mamba", MixerPattern({MixerKind::kTttLinear}), Backbone::kMamba},
-                      Case{"ttt_mlp_mamba", MixerPattern({MixerKind::kTttMlp}), Backbone::kMamba},
-                      Case{"mamba_attention", MixerPattern({MixerKind::kMamba, MixerKind::kAttention}),
-                           Backbone::kTransformer},
+    ::testing::Values(GpuCase{"ttt_linear_transformer", MixerPattern({MixerKind::kTttLinear}), Backbone::kTransformer},
+                      GpuCase{"ttt_linear_mamba", MixerPattern({MixerKind::kTttLinear}), Backbone::kMamba},
+                      GpuCase{"ttt_mlp_mamba", MixerPattern({MixerKind::kTttMlp}), Backbone::kMamba},
+                      GpuCase{"mamba_attention", MixerPattern({MixerKind::kMamba, MixerKind::kAttention}),
+                              Backbone::kTransformer},
                       // Parts of a row of the projection to dt, B and C begin between addresses of 16 bytes.
-                      Case{"mamba_96", MixerPattern({MixerKind::kMamba}), Backbone::kTransformer, 96}),
+                      GpuCase{"mamba_96", MixerPattern({MixerKind::kMamba}), Backbone::kTransformer, 96}),
     [](const auto& instance) { return instance.param.name; });
 
 }  // namespace

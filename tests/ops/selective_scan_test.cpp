@@ -27,7 +27,7 @@ ScanInputs scan_inputs(const std::vector<at::Tensor>& in) {
 }
 
 // Relative to the largest value, which is 0 for the gradient of A where there is but one token.
-double error(const at::Tensor& actual, const at::Tensor& expected) {
+double scan_error(const at::Tensor& actual, const at::Tensor& expected) {
   const double largest = expected.abs().max().item<double>();
   return (actual.to(at::kDouble) - expected).abs().max().item<double>() / (largest > 0 ? largest : 1.0);
 }
@@ -42,12 +42,12 @@ TEST(SelectiveScan, LoopsEqualTheRecurrence) {
         std::vector<at::Tensor> exact;
         for (const at::Tensor& tensor : in) exact.push_back(tensor.detach().to(at::kDouble).requires_grad_(true));
         const at::Tensor y = selective_scan(scan_inputs(in)), expected = selective_scan_composed(scan_inputs(exact));
-        EXPECT_LT(error(y, expected), tolerance) << "E " << E << " T " << T;
+        EXPECT_LT(scan_error(y, expected), tolerance) << "E " << E << " T " << T;
         const at::Tensor dy = at::randn_like(y);
         const auto grads = torch::autograd::grad({y}, in, {dy});
         const auto expected_grads = torch::autograd::grad({expected}, exact, {dy.to(at::kDouble)});
         for (std::size_t i = 0; i < grads.size(); ++i)
-          EXPECT_LT(error(grads[i], expected_grads[i]), tolerance) << "E " << E << " T " << T << " gradient " << i;
+          EXPECT_LT(scan_error(grads[i], expected_grads[i]), tolerance) << "E " << E << " T " << T << " gradient " << i;
       }
     }
   }
@@ -67,7 +67,7 @@ TEST(SelectiveScan, ContinuesFromItsState) {
         {part(all.x_BTE), part(all.dt_BTE), all.A_EN, part(all.B_BTN), part(all.C_BTN), all.D_E}, h));
     begin += length;
   }
-  EXPECT_LT(error(at::cat(parts, 1), expected), 1e-13);
+  EXPECT_LT(scan_error(at::cat(parts, 1), expected), 1e-13);
 }
 
 TEST(SelectiveScan, ThreadsChangeNoBit) {

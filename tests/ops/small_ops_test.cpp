@@ -25,7 +25,7 @@
 namespace ttt {
 namespace {
 
-using Op = std::function<at::Tensor(const std::vector<at::Tensor>&)>;
+using TensorFunction = std::function<at::Tensor(const std::vector<at::Tensor>&)>;
 
 at::Tensor leaf(at::IntArrayRef shape, at::ScalarType dtype) {
   return at::randn(shape, at::dtype(dtype)).requires_grad_(true);
@@ -39,8 +39,8 @@ double error(const at::Tensor& actual, const at::Tensor& expected) {
 }
 
 // Outputs and the gradient of every input, of `fused` against `composed` evaluated in fp64 on the same numbers.
-void expect_same(const Op& fused, const Op& composed, const std::vector<at::Tensor>& inputs, double tolerance,
-                 const std::string& what) {
+void expect_same(const TensorFunction& fused, const TensorFunction& composed, const std::vector<at::Tensor>& inputs,
+                 double tolerance, const std::string& what) {
   std::vector<at::Tensor> exact;
   for (const at::Tensor& input : inputs) exact.push_back(input.detach().to(at::kDouble).requires_grad_(true));
   const at::Tensor y = fused(inputs), expected = composed(exact);

@@ -95,6 +95,29 @@ TEST_F(TrainerTest, Bf16KeepsFp32MastersFollowsFp32AndResumesBitExactly) {
   }
 }
 
+// A run that began with products through fp32 panels keeps them on a machine that would choose others, and the other
+// way.
+TEST_F(TrainerTest, ResumingKeepsTheBf16ProductsThatTheRunBeganWith) {
+  for (const ProductsKind products : {ProductsKind::kNative, ProductsKind::kFp32Panels}) {
+    const std::string name = products == ProductsKind::kNative ? "native" : "fp32_panels";
+    SCOPED_TRACE(name);
+    RunConfig straight = config(MixerKind::kTttLinear, name + "_straight"),
+              resumed = config(MixerKind::kTttLinear, name + "_resumed");
+    straight.train.dtype = resumed.train.dtype = DType::kBf16;
+    straight.train.bf16_products = resumed.train.bf16_products = products;
+    run(straight);
+    resumed.train.steps = 5;
+    run(resumed);
+    resumed.train.steps = 12;
+    resumed.train.bf16_products = ProductsKind::kAuto;
+    run(resumed);
+    expect_same_end(straight, resumed);
+    EXPECT_EQ(Json::parse(read_file(newest(resumed) / "state.json")).at("bf16_products"), name);
+  }
+  EXPECT_NE(read_file(newest(config(MixerKind::kTttLinear, "native_straight")) / "model.safetensors"),
+            read_file(newest(config(MixerKind::kTttLinear, "fp32_panels_straight")) / "model.safetensors"));
+}
+
 TEST_F(TrainerTest, AMixtureResumesBitExactlyAndHasALossForEachDomain) {
   std::vector<std::int32_t> constant(24 * 5 + 1, 3);  // 5 samples, learnt at once
   write_npy(scratch_ / "stream.npy", constant);

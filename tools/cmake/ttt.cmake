@@ -45,6 +45,15 @@ target_link_libraries(ttt_torch_pch PRIVATE ttt_options ttt_torch)
 target_precompile_headers(ttt_torch_pch PRIVATE <ATen/ATen.h> <torch/csrc/autograd/custom_function.h> <torch/nn/module.h>
                            <torch/types.h> <torch/utils.h>)
 
+# Files of a library or test are compiled together, eight at a time: at the end of a file g++ instantiates what LibTorch's headers use,
+# four seconds for a file that uses nothing. So no two of them may have the same name in their unnamed namespaces.
+option(TTT_UNITY "compile several files at once; OFF: one by one, faster where single files change" ON)
+set(CMAKE_UNITY_BUILD ${TTT_UNITY})
+set(CMAKE_UNITY_BUILD_BATCH_SIZE 8)
+if(TTT_UNITY)
+  add_compile_options(-Wno-subobject-linkage)  # a .cpp file's own classes, which g++ takes for a header's
+endif()
+
 # ttt_library(NAME [TORCH] [EXCLUDE pattern] LINK libs...): the static library ttt_NAME from every .cpp under src/NAME.
 # TORCH: its files may include torch, through the precompiled header. EXCLUDE: leaves out files whose path matches.
 function(ttt_library name)

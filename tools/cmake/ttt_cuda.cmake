@@ -1,10 +1,13 @@
 # The .cu files under src/kernels/cuda, compiled twice.
 #
 # ttt_cuda_emulated: by the C++ compiler, for tests: kernels run by emulated lanes.
-# ttt_cuda_gpu: by nvcc where there is one, warnings as errors, for A100 (sm_80), Hopper (sm_90a) and, as PTX, what comes after. The assembler's
+# ttt_cuda_gpu: by nvcc where there is one, warnings as errors, for TTT_CUDA_ARCHS: machine code for each, and PTX of the first, which is
+# what later GPUs compile. By default A100 (80) and Hopper (90a); kernels use nothing that came after sm_80. The assembler's
 # registers and spills go to build/ptxas/NAME.log and from there into the program, and tools/check_ptxas.sh fails the build where a hot kernel
 # spills. nvcc is called by itself: CMake's CUDA language wants a working toolkit before it configures. The program links this library where it
 # links LibTorch's CUDA half.
+set(TTT_CUDA_ARCHS 80 90a CACHE STRING "GPU architectures with machine code of their own, such as 80;90a;100;120; the first as PTX, too")
+
 function(ttt_cuda_kernels)
   file(GLOB kernels CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/kernels/cuda/*.cu)
   if(TTT_TESTS)
@@ -15,8 +18,16 @@ function(ttt_cuda_kernels)
   if(NOT TTT_NVCC OR TTT_SANITIZE)
     return()
   endif()
-  set(flags -std=c++20 -O3 -Xptxas -v -Xcompiler=-Wall,-Wextra
-      -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a -gencode arch=compute_90,code=compute_90)
+  # -O1 is for the host's code, which only launches; the GPU's is at -O3 unless told otherwise.
+  set(flags -std=c++20 -O1 -Xptxas -v -Xcompiler=-Wall,-Wextra)
+  list(GET TTT_CUDA_ARCHS 0 oldest)
+  foreach(arch ${TTT_CUDA_ARCHS})
+    if(arch STREQUAL oldest)
+      list(APPEND flags -gencode arch=compute_${arch},code=[sm_${arch},compute_${arch}])
+    else()
+      list(APPEND flags -gencode arch=compute_${arch},code=sm_${arch})
+    endif()
+  endforeach()
   if(TTT_WERROR)
     list(APPEND flags -Werror all-warnings)
   endif()
