@@ -12,7 +12,7 @@ tools/build.sh >&2
 tools/check_format.sh
 tools/check_layers.sh
 if ! $quick; then
-  tools/sanitize.sh base checkpoint config data kernels model ops optim tokenizer
+  tools/sanitize.sh base checkpoint config data kernels ops optim tokenizer
   tools/fuzz.sh 15
 fi
 # Two tests at a time share the cores; more threads a test would only slow both.

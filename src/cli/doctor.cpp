@@ -257,8 +257,8 @@ void print(const Json& report) {
   const Json& bf16 = report["bf16_products"];
   if (bf16["taken"] != "native") {
     row("") << "bf16 is multiplied through fp32 here (train.bf16_products: auto): " << std::setprecision(1)
-            << bf16["fp32_panels_gflops"].get<double>() << " GFLOP/s instead of " << bf16["native_gflops"].get<double>()
-            << " at a small layer's size\n";
+            << bf16["fp32_panels_gflops"].get<double>() << " GFLOP/s a core instead of "
+            << bf16["native_gflops"].get<double>() << " at a small layer's size\n";
   }
   row("copies") << std::setprecision(1) << report["copy_gb_per_second"]["median"].get<double>()
                 << " GB/s, read and written together\n";

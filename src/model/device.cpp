@@ -79,7 +79,7 @@ Bf16Products select_bf16_products(ProductsKind kind, torch::Device device, const
   if (device.is_cpu()) {
     const Bf16ProductSpeed speed = measure_bf16_products();
     const std::string measured = cat("a bf16 product of LibTorch does ", two_digits(speed.native),
-                                     " GFLOP/s here, through fp32 ", two_digits(speed.fp32_panels));
+                                     " GFLOP/s a core here, through fp32 ", two_digits(speed.fp32_panels));
     chosen = kind == ProductsKind::kNative       ? Bf16Products::kNative
              : kind == ProductsKind::kFp32Panels ? Bf16Products::kFp32Panels
              : stored.empty()                    ? speed.faster()

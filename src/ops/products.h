@@ -25,8 +25,8 @@ Bf16Products bf16_products_of(const std::string& name);
 void set_bf16_products(Bf16Products products);
 Bf16Products bf16_products();
 
-// Times both on products of one size in the three orientations of a linear layer, a quarter of a second at most.
-// GFLOP/s of the slowest orientation, and the faster of the two.
+// Times both on products of one size in the three orientations of a linear layer, on one thread and by its processor
+// time, so that a busy machine decides as an idle one. Half a second at most. GFLOP/s of the slowest orientation.
 struct Bf16ProductSpeed {
   double native = 0, fp32_panels = 0;
   // kNative unless panels are clearly faster, so that near a tie every start decides the same.

@@ -45,10 +45,28 @@ says errors.txt "there is no folder 'place'"
 [ ! -e place ] || die "doctor made the folder that it was to measure"
 mkdir place
 expect 0 "$TTT" doctor --folder place --disk-mb 8
-for word in "cores" "memory" "is taken" "GFLOP/s in fp32" "GB/s" "free in 'place'"; do says out.txt "$word"; done
+for word in "cores" "memory" "is taken" "in fp32 (" "in bf16 (" "GB/s" "free in 'place'"; do says out.txt "$word"; done
 [ -z "$(ls -A place)" ] || die "doctor left its test file"
 for word in "2, all on this machine, over Gloo" "all-reduce" "reduce-scatter" "all-gather" "GB/s sent by each rank"; do says out.txt "$word"; done
 expect 0 "$TTT" launch -n 3 -- doctor --folder place --disk-mb 0 --json
 says out.txt '"gemm_gflops":{"fp32":{"median":'
 says out.txt '"ranks":3,"ranks_here":3'
+
+# --- without bf16 instructions, which libraries can be told to leave out ---
+slow=(env ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2)
+bf16=(train run.yaml train.dtype=bf16 output_dir=bf16 checkpoint.every=2)
+if [ "$(uname -m)" = x86_64 ]; then
+  expect 0 "${slow[@]}" "$TTT" doctor --folder place --disk-mb 0 --ranks 1
+  says out.txt "bf16 is multiplied through fp32 here"
+  expect 0 "${slow[@]}" "$TTT" "${bf16[@]}" train.steps=2
+  says bf16/train.log "train.bf16_products: fp32_panels (auto)"
+  expect 0 "$TTT" "${bf16[@]}"  # perhaps on another machine
+  says bf16/train.log "fp32_panels (as the run began)"
+  grep -q fp32_panels bf16/checkpoints/step_*/state.json || die "the run did not keep its products"
+  expect 0 "${slow[@]}" "$TTT" train run.yaml train.dtype=bf16 output_dir=native train.bf16_products=native
+  says errors.txt "times slower on this machine than fp32_panels"
+  expect 0 "${slow[@]}" "$TTT" eval --checkpoint bf16 --data data --dtype bf16 --context 32 --json
+fi
+expect 2 "$TTT" "${bf16[@]}" train.bf16_products=nativ
+says errors.txt "native"
 echo "ok"
