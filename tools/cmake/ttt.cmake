@@ -50,7 +50,7 @@ target_precompile_headers(ttt_torch_pch PRIVATE <ATen/ATen.h> <torch/csrc/autogr
 option(TTT_UNITY "compile several files at once; OFF: one by one, faster where single files change" ON)
 set(CMAKE_UNITY_BUILD ${TTT_UNITY})
 set(CMAKE_UNITY_BUILD_BATCH_SIZE 8)
-if(TTT_UNITY)
+if(TTT_UNITY AND CMAKE_CXX_COMPILER_ID STREQUAL GNU)
   add_compile_options(-Wno-subobject-linkage)  # a .cpp file's own classes, which g++ takes for a header's
 endif()
 
