@@ -20,6 +20,9 @@ namespace {
 constexpr std::size_t kBlockBytes = 4096;        // a block ends at the first newline behind so many bytes
 constexpr std::size_t kMaxTrainingLine = 16384;  // a longer line is cut
 
+// <unk>, <s>, </s>, four runs of tabs, the bytes, and one character of the text.
+constexpr std::int64_t kFewestPieces = 3 + 4 + 256 + 1;
+
 // The end of the block that begins at `begin`.
 std::size_t block_end(std::string_view text, std::size_t begin) {
   if (text.size() - begin <= kBlockBytes) return text.size();
@@ -124,8 +127,9 @@ std::int64_t number_behind(const std::string& text, const std::string& words) {
 }  // namespace
 
 void train_tokenizer(const TokenizerTraining& options) {
-  if (options.vocab_size < 300 || options.vocab_size > 1'000'000) {
-    user_error("a vocabulary of ", options.vocab_size, " pieces is not possible; --vocab-size takes 300 to 1000000");
+  if (options.vocab_size < kFewestPieces || options.vocab_size > 1'000'000) {
+    user_error("a vocabulary of ", options.vocab_size, " pieces is not possible; --vocab-size takes ", kFewestPieces,
+               " to 1000000");
   }
   if (options.max_bytes <= 0) user_error("--max-bytes must be positive, not ", options.max_bytes);
   const std::vector<fs::path> files = list_text_files(options.inputs, options.extensions);

@@ -239,6 +239,38 @@ TEST(TokenizerTraining, TextThatCannotBeUsedIsNamed) {
   EXPECT_FALSE(fs::exists(folder / "out.model"));
 }
 
+// What the message advises is taken: text of few characters, whose digits are pieces of their own, fills only few ids.
+TEST(TokenizerTraining, AdviceOnTheVocabularyCanBeFollowed) {
+  const ScratchFolder folder;
+  CounterRng rng(3);
+  std::string numbers, letters = "ab ba\n";
+  for (int i = 0; i < 5000; ++i) numbers += cat(rng.next() % 1'000'000'000, " ");
+  folder.write("numbers.txt", numbers);
+  folder.write("letters.txt", letters);
+  folder.write("one.txt", "a");
+  for (const char* name : {"numbers.txt", "letters.txt", "one.txt"}) {
+    const auto train = [&](std::int64_t vocab_size) {
+      return user_error_of([&] {
+        train_tokenizer(
+            {.inputs = {folder / name}, .extensions = {}, .output = folder / "m", .vocab_size = vocab_size});
+      });
+    };
+    const std::string message = train(350), advice = "give --vocab-size ";
+    ASSERT_TRUE(mentions(message, {"350", "too large", advice})) << name;
+    const std::int64_t size = std::stoll(message.substr(message.find(advice) + advice.size()));
+    EXPECT_FALSE(fs::exists(folder / "m")) << name;
+    train_tokenizer({.inputs = {folder / name}, .extensions = {}, .output = folder / "m", .vocab_size = size});
+    const Tokenizer tokenizer(folder / "m");
+    EXPECT_EQ(tokenizer.vocab_size(), size) << name;
+    EXPECT_EQ(tokenizer.decode(tokenizer.encode("12 ab\n\t\xff")), "12 ab\n\t\xff") << name;
+    fs::remove(folder / "m");
+  }
+  EXPECT_TRUE(mentions(user_error_of([&] {
+                         train_tokenizer({.inputs = {folder / "one.txt"}, .output = folder / "m", .vocab_size = 263});
+                       }),
+                       {"263 pieces is not possible", "264 to 1000000"}));
+}
+
 TEST(TokenizerTraining, TooSmallAVocabularyIsExplained) {
   const ScratchFolder folder;
   std::string text;  // 100 different characters
