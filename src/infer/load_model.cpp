@@ -44,12 +44,17 @@ LoadedModel load_model(const fs::path& path, torch::Device device) {
   loaded.model->eval();
   if (!checkpoint.tokenizer.empty()) {
     loaded.tokenizer = Tokenizer::from_bytes(checkpoint.tokenizer, (loaded.directory / "tokenizer.model").string());
-    if (loaded.tokenizer->vocab_size() != config.vocab_size) {
+    if (loaded.tokenizer->vocab_size() > config.vocab_size) {  // fewer: the model's vocabulary is padded
       user_error(loaded.directory.string(), ": the tokenizer has ", loaded.tokenizer->vocab_size(),
                  " pieces, the model ", config.vocab_size, " (model.vocab_size); they do not belong together");
     }
   }
   return loaded;
+}
+
+GenerationKeys generation_keys(const Tokenizer& tokenizer) {
+  const auto id_or_null = [](std::int32_t id) { return id >= 0 ? Json(id) : Json(); };
+  return {0, id_or_null(tokenizer.bos_id()), id_or_null(tokenizer.eos_id()), id_or_null(tokenizer.pad_id())};
 }
 
 }  // namespace ttt

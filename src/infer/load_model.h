@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "model/language_model.h"
+#include "model/layout.h"
 #include "tokenizer/tokenizer.h"
 
 namespace ttt {
@@ -27,5 +28,8 @@ std::filesystem::path find_checkpoint(const std::filesystem::path& path);
 // config.yaml when the checkpoint has one, else from Hugging Face's config.json. Throws UserError naming the file and
 // what is wrong with it.
 LoadedModel load_model(const std::filesystem::path& path, torch::Device device);
+
+// The ids that config.json has of a tokenizer.
+GenerationKeys generation_keys(const Tokenizer& tokenizer);
 
 }  // namespace ttt
