@@ -6,9 +6,11 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <filesystem>
 #include <iostream>
 #include <new>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "base/error.h"
@@ -36,6 +38,20 @@ int report(const char* message, ttt::ExitCode code) {
   return static_cast<int>(code);
 }
 
+// A path that cannot be looked at. That is the path's fault, unless the disk fails.
+int report_path(const std::filesystem::filesystem_error& error) {
+  const std::error_code code = error.code();
+  std::string message = "cannot use '" + error.path1().string() + "'";
+  if (!error.path2().empty()) message += " and '" + error.path2().string() + "'";
+  message += ": " + code.message();
+  for (const std::errc of_the_path :
+       {std::errc::filename_too_long, std::errc::permission_denied, std::errc::too_many_symbolic_link_levels,
+        std::errc::not_a_directory, std::errc::no_such_file_or_directory, std::errc::operation_not_permitted}) {
+    if (code == of_the_path) return report((message + "; check the path").c_str(), ttt::ExitCode::kUsage);
+  }
+  return report(message.c_str(), ttt::ExitCode::kFailed);
+}
+
 int run(int argc, char** argv) {
   try {
     return static_cast<int>(ttt::run_command_line({argv + 1, argv + argc}));
@@ -45,6 +61,8 @@ int run(int argc, char** argv) {
     return report(error.what(), ttt::ExitCode::kFailed);
   } catch (const std::bad_alloc&) {
     return report("out of memory; take a smaller batch or model", ttt::ExitCode::kFailed);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return report_path(error);
   } catch (const std::exception& error) {
     return report(first_line(error.what()).c_str(), ttt::ExitCode::kFailed);
   }

@@ -11,10 +11,21 @@ namespace ttt {
 
 namespace fs = std::filesystem;
 
+void check_no_hugging_face_folder(const fs::path& path) {
+  const auto has = [&](const char* name) { return fs::exists(path / name); };
+  if (!has("config.json") || has("config.yaml") || has("manifest.json") || has("COMPLETE")) return;
+  if (!has("model.safetensors") && !has("model.safetensors.index.json") && !has("pytorch_model.bin")) return;
+  user_error("'", path.string(),
+             "' is a Hugging Face folder and no checkpoint; make one of it with `ttt convert --from "
+             "huggingface --input ",
+             path.string(), " --output DIR`");
+}
+
 fs::path find_checkpoint(const fs::path& path) {
   if (!fs::exists(path)) user_error("there is no checkpoint '", path.string(), "'; check the path");
   if (!fs::is_directory(path))
     user_error("'", path.string(), "' is a file; a checkpoint is a folder, name the one that holds it");
+  check_no_hugging_face_folder(path);
   if (fs::exists(path / "COMPLETE") || fs::exists(path / "model.safetensors")) return path;
   for (const fs::path& root : {path / "checkpoints", path}) {
     if (!fs::is_directory(root)) continue;

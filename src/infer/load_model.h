@@ -20,6 +20,9 @@ struct LoadedModel {
   std::filesystem::path directory;              // the checkpoint folder that was read
 };
 
+// Throws UserError, with what to do, where `path` is a model folder of Hugging Face's programs.
+void check_no_hugging_face_folder(const std::filesystem::path& path);
+
 // The checkpoint that `path` means: itself when it is one, or the newest complete one of a run folder
 // (PATH/checkpoints/step_*) or of a folder of checkpoints. Throws UserError when there is none.
 std::filesystem::path find_checkpoint(const std::filesystem::path& path);

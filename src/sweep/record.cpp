@@ -148,9 +148,9 @@ Json run_line(const SweepRun& run, const RunRecord& record) {
                {"tokens_done", results.tokens},
                {"train_loss", or_null(results.train_loss)},
                {"valid_loss", or_null(results.valid_loss)},
-               {"valid_tokens", results.valid_tokens > 0 ? Json(results.valid_tokens) : Json()},
                {"perplexity", or_null(results.perplexity)},
                {"bits_per_byte", or_null(results.bits_per_byte)}};
+  line["valid_tokens"] = results.valid_tokens > 0 ? Json(results.valid_tokens) : Json();
   line["domains"] = results.domains;
   line["tokens_per_second"] = results.speed ? Json(results.speed->tokens_per_second) : Json();
   line["peak_memory_bytes"] = record.peak_memory_bytes > 0 ? Json(record.peak_memory_bytes) : Json();

@@ -40,7 +40,7 @@ using Names = std::map<std::string, std::string>;  // axis -> name of the value 
 std::string fill_in(const std::string& text, const Names& names, const std::string& place) {
   std::string out;
   for (std::size_t at = 0; at < text.size();) {
-    const auto open = text.find('{', at), close = text.find('}', at);
+    const auto open = text.find('{', at), close = text.find('}', open == text.npos ? at : open);
     // Flow maps ("[{path: a}]") are values, "${VAR}" is the environment's: neither is a place to fill in.
     const bool is_word = open != text.npos && close != text.npos && open < close &&
                          text.find_first_of(" :,{[", open + 1) > close && (open == 0 || text[open - 1] != '$');

@@ -20,8 +20,8 @@ namespace {
 constexpr std::size_t kBlockBytes = 4096;        // a block ends at the first newline behind so many bytes
 constexpr std::size_t kMaxTrainingLine = 16384;  // a longer line is cut
 
-// <unk>, <s>, </s>, four runs of tabs, the bytes, and one character of the text.
-constexpr std::int64_t kFewestPieces = 3 + 4 + 256 + 1;
+// <unk>, <s>, </s>, four runs of tabs, the bytes, the space and a character of the text.
+constexpr std::int64_t kFewestPieces = 3 + 4 + 256 + 2;
 
 // The end of the block that begins at `begin`.
 std::size_t block_end(std::string_view text, std::size_t begin) {
@@ -110,9 +110,19 @@ std::int64_t number_behind(const std::string& text, const std::string& words) {
   return value;
 }
 
+constexpr const char* kTooLarge = "set it to a value <= ";  // in SentencePiece's words
+constexpr const char* kSpacePiece = "\xe2\x96\x81";
+
+bool has_space_piece(const std::string& model) {
+  const Tokenizer tokenizer = Tokenizer::from_bytes(model, "the model");
+  for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id)
+    if (tokenizer.piece(id) == kSpacePiece) return true;
+  return false;
+}
+
 // SentencePiece's reasons, as sentences with a remedy.
 [[noreturn]] void explain(const std::string& reason, std::int64_t vocab_size) {
-  if (const std::int64_t most = number_behind(reason, "set it to a value <= "); most > 0) {
+  if (const std::int64_t most = number_behind(reason, kTooLarge); most > 0) {
     user_error("a vocabulary of ", vocab_size, " pieces is too large for this text, which yields ", most,
                "; give --vocab-size ", most, " or less, or more text");
   }
@@ -143,10 +153,10 @@ void train_tokenizer(const TokenizerTraining& options) {
   if (fs::is_directory(options.output))
     user_error("'", options.output.string(), "' is a folder; give a file name for the model");
 
-  BlockIterator blocks(files, options.format,
-                       std::min(1.0, static_cast<double>(options.max_bytes) / static_cast<double>(total)));
-  if (blocks.done()) user_error("the text is empty: '", files[0].string(), "' holds no text; give files with text");
-  const std::unordered_map<std::string, std::string> settings = {
+  const double fraction = std::min(1.0, static_cast<double>(options.max_bytes) / static_cast<double>(total));
+  if (BlockIterator(files, options.format, fraction).done())
+    user_error("the text is empty: '", files[0].string(), "' holds no text; give files with text");
+  std::unordered_map<std::string, std::string> settings = {
       {"model_type", "bpe"},
       {"vocab_size", std::to_string(options.vocab_size)},
       {"normalization_rule_name", "identity"},
@@ -163,7 +173,17 @@ void train_tokenizer(const TokenizerTraining& options) {
       {"minloglevel", "3"},
   };
   std::string model;
-  const auto status = sentencepiece::SentencePieceTrainer::Train(settings, &blocks, &model);
+  const auto train = [&] {
+    BlockIterator blocks(files, options.format, fraction);
+    return sentencepiece::SentencePieceTrainer::Train(settings, &blocks, &model);
+  };
+  auto status = train();
+  // A text without a space gives no piece for one, without which not every text has an encoding: it is asked for then
+  // (always would change the models of other texts, in which the setting is kept).
+  if (status.ok() ? !has_space_piece(model) : number_behind(status.ToString(), kTooLarge) > 0) {
+    settings["required_chars"] = kSpacePiece;
+    status = train();
+  }
   if (!status.ok()) explain(status.ToString(), options.vocab_size);
   write_file_atomically(options.output, model);
 }

@@ -100,4 +100,19 @@ cmp out.txt listed.txt || die "a list of ids in brackets is not what it holds"
 expect 2 "$TTT" prepare --tokenizer t.model --input '[none, there]' --output other
 says errors.txt "'[none, there]'"
 
+# --- names that no file can have ---
+long=$(printf 'x%.0s' $(seq 300))
+refused() { expect 2 "$@"; says errors.txt "File name too long"; ! grep -q 'filesystem error' errors.txt || die "a raw message: $*"; }
+refused "$TTT" train run.yaml output_dir="$long"
+refused "$TTT" prepare --tokenizer t.model --input text.cpp --output "$long"
+refused "$TTT" tokenizer train --input text.cpp --output "$long" --vocab-size 400
+refused "$TTT" tokenizer encode --model "$long" x
+refused "$TTT" convert --from huggingface --input run/checkpoints/step_00000004 --output "$long"
+refused "$TTT" eval --checkpoint "$long" --data data
+refused "$TTT" eval --checkpoint run --data "$long"
+refused "$TTT" eval --checkpoint run --data data --token-loss "$long"
+refused "$TTT" inspect "$long"
+refused "$TTT" sweep sweep.yaml output_dir="$long"
+refused "$TTT" plan "$long"
+
 echo ok

@@ -265,10 +265,25 @@ TEST(TokenizerTraining, AdviceOnTheVocabularyCanBeFollowed) {
     EXPECT_EQ(tokenizer.decode(tokenizer.encode("12 ab\n\t\xff")), "12 ab\n\t\xff") << name;
     fs::remove(folder / "m");
   }
-  EXPECT_TRUE(mentions(user_error_of([&] {
-                         train_tokenizer({.inputs = {folder / "one.txt"}, .output = folder / "m", .vocab_size = 263});
-                       }),
-                       {"263 pieces is not possible", "264 to 1000000"}));
+  EXPECT_TRUE(mentions(
+      user_error_of([&] {
+        train_tokenizer({.inputs = {folder / "one.txt"}, .extensions = {}, .output = folder / "m", .vocab_size = 264});
+      }),
+      {"264 pieces is not possible", "265 to 1000000"}));
+}
+
+// A model of a text without any space still gives every text back.
+TEST(TokenizerTraining, TextWithoutSpaces) {
+  const ScratchFolder folder;
+  CounterRng rng(5);
+  std::string bases;
+  for (int i = 0; i < 20000; ++i) bases += "ACGT"[rng.next() % 4];
+  folder.write("dna.txt", bases);
+  train_tokenizer({.inputs = {folder / "dna.txt"}, .extensions = {}, .output = folder / "m", .vocab_size = 300});
+  const Tokenizer tokenizer(folder / "m");
+  for (const std::string text : {"ACGTTGCA", "A C  G\n T", "\xff\t x \xe2\x96\x81"})
+    EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text);
+  EXPECT_LT(tokenizer.encode(bases).size(), bases.size() / 2);
 }
 
 TEST(TokenizerTraining, TooSmallAVocabularyIsExplained) {
