@@ -39,8 +39,8 @@ std::size_t block_end(std::string_view text, std::size_t begin) {
 // become spaces.
 class BlockIterator : public sentencepiece::SentenceIterator {
  public:
-  BlockIterator(const std::vector<fs::path>& files, const DocumentFormat& format, double fraction)
-      : files_(files), format_(format), fraction_(fraction) {
+  BlockIterator(const std::vector<fs::path>& files, const DocumentFormat& format, double fraction, bool with_space)
+      : files_(files), format_(format), fraction_(fraction), with_space_(with_space) {
     advance();
   }
 
@@ -68,7 +68,9 @@ class BlockIterator : public sentencepiece::SentenceIterator {
     while (true) {
       if (at_ == text_.size() || (!ended_ && text_.size() - at_ < kBlockBytes + kMaxTrainingLine)) {
         if (read_part()) continue;
-        done_ = true;
+        done_ = !with_space_;
+        with_space_ = false;
+        block_ = " ";
         return;
       }
       const std::size_t begin = at_;
@@ -89,6 +91,7 @@ class BlockIterator : public sentencepiece::SentenceIterator {
   const std::vector<fs::path>& files_;
   const DocumentFormat& format_;
   double fraction_;      // of the text to take; credit_ carries what is owed, so that the blocks lie evenly
+  bool with_space_;      // a block that holds a space comes last
   double credit_ = 0.5;  // against rounding when everything is taken
   std::size_t next_file_ = 0;
   std::unique_ptr<DocumentReader> reader_;
@@ -154,8 +157,8 @@ void train_tokenizer(const TokenizerTraining& options) {
     user_error("'", options.output.string(), "' is a folder; give a file name for the model");
 
   const double fraction = std::min(1.0, static_cast<double>(options.max_bytes) / static_cast<double>(total));
-  if (BlockIterator(files, options.format, fraction).done())
-    user_error("the text is empty: '", files[0].string(), "' holds no text; give files with text");
+  BlockIterator blocks(files, options.format, fraction, /*with_space=*/false);
+  if (blocks.done()) user_error("the text is empty: '", files[0].string(), "' holds no text; give files with text");
   std::unordered_map<std::string, std::string> settings = {
       {"model_type", "bpe"},
       {"vocab_size", std::to_string(options.vocab_size)},
@@ -173,16 +176,13 @@ void train_tokenizer(const TokenizerTraining& options) {
       {"minloglevel", "3"},
   };
   std::string model;
-  const auto train = [&] {
-    BlockIterator blocks(files, options.format, fraction);
-    return sentencepiece::SentencePieceTrainer::Train(settings, &blocks, &model);
-  };
-  auto status = train();
+  auto status = sentencepiece::SentencePieceTrainer::Train(settings, &blocks, &model);
   // A text without a space gives no piece for one, without which not every text has an encoding: it is asked for then
   // (always would change the models of other texts, in which the setting is kept).
   if (status.ok() ? !has_space_piece(model) : number_behind(status.ToString(), kTooLarge) > 0) {
     settings["required_chars"] = kSpacePiece;
-    status = train();
+    BlockIterator again(files, options.format, fraction, /*with_space=*/true);
+    status = sentencepiece::SentencePieceTrainer::Train(settings, &again, &model);
   }
   if (!status.ok()) explain(status.ToString(), options.vocab_size);
   write_file_atomically(options.output, model);
