@@ -1,8 +1,16 @@
-// ttt: looks up the subcommand, runs it, turns exceptions into exit codes.
+// ttt: looks up the subcommand, runs it, turns exceptions into exit codes, sees that what it printed was written.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <exception>
+#include <filesystem>
+#include <iostream>
 #include <new>
 #include <string>
+#include <system_error>
 #include <vector>
 
 #include "base/error.h"
@@ -16,15 +24,35 @@ std::string first_line(const std::string& text) {
   return text.substr(0, text.find('\n'));
 }
 
+// A standard stream that is closed would be the next file that is opened, and what is printed would go into it.
+void hold_standard_streams() {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; ++fd) {
+    // Opened the wrong way round: reading or writing still fails.
+    if (fcntl(fd, F_GETFD) == -1 && errno == EBADF) open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+  }
+}
+
 int report(const char* message, ttt::ExitCode code) {
   std::fflush(stdout);
   ttt::print_error(message);
   return static_cast<int>(code);
 }
 
-}  // namespace
+// A path that cannot be looked at. That is the path's fault, unless the disk fails.
+int report_path(const std::filesystem::filesystem_error& error) {
+  const std::error_code code = error.code();
+  std::string message = "cannot use '" + error.path1().string() + "'";
+  if (!error.path2().empty()) message += " and '" + error.path2().string() + "'";
+  message += ": " + code.message();
+  for (const std::errc of_the_path :
+       {std::errc::filename_too_long, std::errc::permission_denied, std::errc::too_many_symbolic_link_levels,
+        std::errc::not_a_directory, std::errc::no_such_file_or_directory, std::errc::operation_not_permitted}) {
+    if (code == of_the_path) return report((message + "; check the path").c_str(), ttt::ExitCode::kUsage);
+  }
+  return report(message.c_str(), ttt::ExitCode::kFailed);
+}
 
-int main(int argc, char** argv) {
+int run(int argc, char** argv) {
   try {
     return static_cast<int>(ttt::run_command_line({argv + 1, argv + argc}));
   } catch (const ttt::UserError& error) {
@@ -33,7 +61,29 @@ int main(int argc, char** argv) {
     return report(error.what(), ttt::ExitCode::kFailed);
   } catch (const std::bad_alloc&) {
     return report("out of memory; take a smaller batch or model", ttt::ExitCode::kFailed);
+  } catch (const std::filesystem::filesystem_error& error) {
+    return report_path(error);
   } catch (const std::exception& error) {
     return report(first_line(error.what()).c_str(), ttt::ExitCode::kFailed);
   }
+}
+
+// A command that could not print its result has failed, whatever else it did. (After SIGTERM, 75 stays 75: run it
+// again.)
+int check_output(int code) {
+  errno = 0;
+  std::cout.flush();
+  std::fflush(stdout);
+  if (std::cout.good() && std::ferror(stdout) == 0) return code;
+  const std::string reason = errno != 0 ? std::strerror(errno) : "an earlier write failed";  // its reason is gone
+  ttt::print_error("cannot write to standard output: " + reason +
+                   "; see that what it goes to can take it (is a disk full?)");
+  return code == static_cast<int>(ttt::ExitCode::kOk) ? static_cast<int>(ttt::ExitCode::kFailed) : code;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  hold_standard_streams();
+  return check_output(run(argc, argv));
 }

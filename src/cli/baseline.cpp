@@ -48,7 +48,7 @@ ExitCode run_baseline(const std::vector<std::string>& args) {
           {"discount", score.discount}};
     }
     object["seconds"] = timer.seconds();
-    std::cout << object.dump() << "\n";
+    std::cout << to_line(object);
     return ExitCode::kOk;
   }
   std::printf("%-8s  %14s  %13s\n", "model", "nats per token", "bits per byte");

@@ -82,7 +82,7 @@ void print(const OpChecks& all);
 template <class Bench>
 ExitCode report(const Bench& bench, bool json) {
   if (json) {
-    std::cout << to_json(bench).dump() << "\n";
+    std::cout << to_line(to_json(bench));
   } else {
     print(bench);
   }
@@ -328,7 +328,7 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
   if (plan) {
     const std::vector<PlannedKernel> kernels = kernel_plan(name);
     if (json) {
-      std::cout << Json{{"op", name}, {"kernels", to_json(kernels)}}.dump() << "\n";
+      std::cout << to_line({{"op", name}, {"kernels", to_json(kernels)}});
     } else {
       print(name, kernels);
     }

@@ -58,7 +58,7 @@ ExitCode run_command_line(const std::vector<std::string>& arguments) {
   if (name == "--version") {
     const bool json = arguments.size() > 1 && arguments[1] == "--json";
     if (arguments.size() > (json ? 2 : 1)) user_error("--version takes nothing behind it but --json");
-    std::cout << (json ? version_json().dump() + "\n" : version_text());
+    std::cout << (json ? to_line(version_json()) : version_text());
     return ExitCode::kOk;
   }
   std::vector<std::string> names = {"--help", "--version"};

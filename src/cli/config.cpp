@@ -46,7 +46,7 @@ ExitCode run_config(const std::vector<std::string>& args) {
   }
   Json object = Json::object();
   for (const ResolvedKey& key : keys) object[key.key] = {{"value", key.value}, {"origin", key.origin}};
-  std::cout << object.dump() << "\n";
+  std::cout << to_line(object);
   return ExitCode::kOk;
 }
 

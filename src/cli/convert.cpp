@@ -5,12 +5,14 @@
 
 #include "base/files.h"
 #include "base/json.h"
+#include "base/log.h"
 #include "checkpoint/checkpoint.h"
 #include "cli/command.h"
 #include "cli/parse.h"
 #include "config/load.h"
 #include "convert/huggingface.h"
 #include "convert/jax.h"
+#include "infer/load_model.h"
 #include "model/language_model.h"
 #include "model/layout.h"
 #include "plan/parameters.h"
@@ -53,7 +55,7 @@ void check_output(const fs::path& output, bool force) {
   }
 }
 
-std::shared_ptr<LanguageModel> load_input(const ConvertArguments& options) {
+HuggingFaceModel load_input(const ConvertArguments& options) {
   if (!fs::exists(options.input)) user_error("there is no '", options.input, "'; check --input");
   if (options.from == "huggingface") {
     if (!options.config.empty())
@@ -62,9 +64,9 @@ std::shared_ptr<LanguageModel> load_input(const ConvertArguments& options) {
     return load_hugging_face(fs::is_directory(input) ? input : input.parent_path());
   }
   if (options.config.empty()) user_error("--from ttt-lm-jax needs --config FILE.yaml with the section model:");
-  auto model = std::make_shared<LanguageModel>(load_model_config(options.config), 0);
+  auto model = std::make_unique<LanguageModel>(load_model_config(options.config), 0);
   load_jax_parameters(*model, options.input);
-  return model;
+  return {std::move(model), {}};
 }
 
 }  // namespace
@@ -73,19 +75,27 @@ ExitCode run_convert(const std::vector<std::string>& args) {
   ConvertArguments options;
   if (!parse(args, options)) return ExitCode::kOk;
   check_output(options.output, options.force);
-  const std::shared_ptr<LanguageModel> model = load_input(options);
+  auto [model, generation] = load_input(options);
   Checkpoint checkpoint;
   checkpoint.model = export_parameters(*model);
-  checkpoint.hf_config = hugging_face_config(model->config());
   checkpoint.config_yaml = to_yaml(model->config());
   if (!options.tokenizer.empty()) {
     const Tokenizer tokenizer(options.tokenizer);
-    if (tokenizer.vocab_size() != model->config().vocab_size) {
+    if (tokenizer.vocab_size() > model->config().vocab_size) {  // fewer: the model's vocabulary is padded
       user_error("tokenizer '", options.tokenizer, "' has ", tokenizer.vocab_size(), " pieces, the model ",
                  model->config().vocab_size, "; give the one that it was trained with");
     }
     checkpoint.tokenizer = tokenizer.bytes();
+    const GenerationKeys of_tokenizer = generation_keys(tokenizer);
+    if (generation.bos_token_id.is_null()) generation.bos_token_id = of_tokenizer.bos_token_id;
+    if (generation.eos_token_id.is_null()) generation.eos_token_id = of_tokenizer.eos_token_id;
+    if (generation.pad_token_id.is_null()) generation.pad_token_id = of_tokenizer.pad_token_id;
+    if (tokenizer.vocab_size() < model->config().vocab_size) {
+      log_info(cat("the model's vocabulary has ", model->config().vocab_size - tokenizer.vocab_size(),
+                   " ids more than '", options.tokenizer, "' has pieces: taken for padding, never generated"));
+    }
   }
+  checkpoint.hf_config = hugging_face_config(model->config(), generation);
   fs::path output = fs::absolute(options.output).lexically_normal();
   if (!output.has_filename()) output = output.parent_path();  // "out/"
   make_writable_directory(output.parent_path());
@@ -95,7 +105,7 @@ ExitCode run_convert(const std::vector<std::string>& args) {
                          {"mixer", to_string(model->config().mixer)},
                          {"parameters", count_parameters(model->config()).total},
                          {"tokenizer", !checkpoint.tokenizer.empty()}};
-    std::cout << object.dump() << "\n";
+    std::cout << to_line(object);
     return ExitCode::kOk;
   }
   std::cout << "wrote " << options.output << ": " << to_string(model->config().mixer) << ", "

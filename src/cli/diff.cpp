@@ -21,7 +21,7 @@ ExitCode run_diff(const std::vector<std::string>& args) {
   app.add_flag("--json", json, "print one JSON object");
   if (!parse_arguments(app, args)) return ExitCode::kOk;
   const RunDiff diff = diff_runs(a, b);
-  std::cout << (json ? to_json(diff).dump() + "\n" : to_text(diff));
+  std::cout << (json ? to_line(to_json(diff)) : to_text(diff));
   return diff.equal() ? ExitCode::kOk : ExitCode::kFailed;
 }
 

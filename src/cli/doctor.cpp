@@ -308,7 +308,7 @@ ExitCode run_doctor(const std::vector<std::string>& args) {
   const World world = world_from_environment();
   if (collectives_alone || world.rank > 0) {
     const Json result = collectives(world);
-    if (world.rank == 0) std::cout << kCollectivesMark << result.dump() << "\n";
+    if (world.rank == 0) std::cout << kCollectivesMark << to_line(result);
     return ExitCode::kOk;
   }
   const Machine machine = this_machine();
@@ -333,7 +333,7 @@ ExitCode run_doctor(const std::vector<std::string>& args) {
                  {"disk", disk(folder, mebibytes)}};
   if (!between.is_null()) report["collectives"] = between;
   if (json) {
-    std::cout << report.dump() << "\n";
+    std::cout << to_line(report);
   } else {
     print(report);
   }

@@ -31,9 +31,11 @@ bool parse(const std::vector<std::string>& args, EvalArguments& options) {
   app.add_option("--context", options.context, "tokens in a sequence; default: as in training")
       ->check(positive_number());
   app.add_option("--batch", options.batch, "sequences at once; default: 8192 tokens")->check(positive_number());
-  app.add_option("--max-samples", options.max_samples, "only the first so many sequences")->check(positive_number());
+  app.add_option("--max-samples", options.max_samples,
+                 "only the first so many sequences; default: all, the last one shorter")
+      ->check(positive_number());
   app.add_option("--token-loss", options.token_loss,
-                 "write every token's loss to this .npy, fp32 [samples, context], in data order");
+                 "write every token's loss to this .npy, fp32 [samples, context], in data order; 0: not scored");
   app.add_flag("--reset-at-documents", options.reset_at_documents,
                "a document sees nothing of the one before it, as with train.reset_at_documents");
   app.add_flag("--json", options.json, "print one JSON object");
@@ -48,7 +50,8 @@ void check_tokenizers(const LoadedModel& loaded, const Dataset& data) {
              "'; prepare it with ", (loaded.directory / "tokenizer.model").string());
 }
 
-void print(const EvalResult& result, const EvalArguments& options, const std::string& checkpoint, double seconds) {
+void print(const EvalResult& result, const EvalArguments& options, const std::string& checkpoint,
+           std::int64_t last_window, double seconds) {
   const double perplexity = std::exp(result.loss);
   if (options.json) {
     const Json json = {{"checkpoint", checkpoint},
@@ -60,14 +63,14 @@ void print(const EvalResult& result, const EvalArguments& options, const std::st
                        {"tokens", result.tokens},
                        {"samples", result.samples},
                        {"seconds", seconds}};
-    std::cout << json.dump() << "\n";
+    std::cout << to_line(json);
     return;
   }
   std::cout << std::fixed << std::setprecision(6) << "loss           " << result.loss << " nats per token\n"
             << "perplexity     " << perplexity << "\n";
   if (!std::isnan(result.bits_per_byte)) std::cout << "bits per byte  " << result.bits_per_byte << "\n";
   std::cout << "tokens         " << result.tokens << " in " << result.samples << " sequences of " << options.context
-            << "\n";
+            << (last_window < options.context ? cat(", the last of ", last_window) : "") << "\n";
 }
 
 }  // namespace
@@ -86,7 +89,7 @@ ExitCode run_eval(const std::vector<std::string>& args) {
   }
   if (options.batch == 0) options.batch = std::max<std::int64_t>(1, 8192 / options.context);
 
-  std::int64_t samples = data.num_samples(options.context);
+  std::int64_t samples = num_windows(data, options.context);
   if (options.max_samples > 0) samples = std::min(samples, options.max_samples);
   std::optional<NpyWriter> writer;
   std::int64_t done = 0;
@@ -103,11 +106,14 @@ ExitCode run_eval(const std::vector<std::string>& args) {
   };
   if (options.reset_at_documents && !data.bos_id())
     user_error("the data set '", options.data, "' declares no BOS id, by which --reset-at-documents finds documents");
-  const EvalOptions eval{options.context, options.batch, options.max_samples, device, options.reset_at_documents};
+  EvalOptions eval{options.context, options.batch, options.max_samples, device};
+  eval.padded_vocabulary = loaded.tokenizer && data.tokenizer_hash() == hex64(loaded.tokenizer->hash());
+  eval.reset_at_documents = options.reset_at_documents;
   const EvalResult result = evaluate(*loaded.model, data, eval, on_batch);
   if (writer) writer->finish();
   show_progress("");
-  print(result, options, loaded.directory.string(), timer.seconds());
+  const std::int64_t last_window = std::min(options.context, data.num_tokens() - 1 - (samples - 1) * options.context);
+  print(result, options, loaded.directory.string(), last_window, timer.seconds());
   return ExitCode::kOk;
 }
 

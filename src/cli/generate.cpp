@@ -70,7 +70,8 @@ Tokenizer take_tokenizer(LoadedModel& loaded, const std::string& file) {
     return std::move(*loaded.tokenizer);
   }
   Tokenizer tokenizer(file);
-  if (tokenizer.vocab_size() != loaded.model->config().vocab_size) {
+  const std::int64_t ids = loaded.model->config().vocab_size;  // more than pieces: the model's vocabulary is padded
+  if (tokenizer.vocab_size() > ids || (loaded.tokenizer && tokenizer.vocab_size() != loaded.tokenizer->vocab_size())) {
     user_error("tokenizer '", file, "' has ", tokenizer.vocab_size(), " pieces, the model ",
                loaded.model->config().vocab_size, "; give the one that it was trained with");
   }
@@ -102,6 +103,7 @@ ExitCode run_generate(const std::vector<std::string>& args) {
   generation.sampling = options.sampling;
   generation.seed = options.seed;
   generation.device = device;
+  generation.vocab_size = tokenizer.vocab_size();
   generation.max_context = loaded.trained_context;
   if (tokenizer.eos_id() >= 0) generation.eos_id = tokenizer.eos_id();
 
@@ -129,7 +131,7 @@ ExitCode run_generate(const std::vector<std::string>& args) {
                        {"prompt_seconds", result.prompt_seconds},
                        {"tokens_per_second", speed},
                        {"state_bytes", result.state_bytes}};
-    std::cout << json.dump() << std::endl;
+    std::cout << to_line(json) << std::flush;
     return ExitCode::kOk;
   }
   std::cout << (stream ? "" : text) << std::endl;

@@ -30,7 +30,7 @@ Json newest_metrics(const fs::path& path) {
 
 void print_run(const Json& report) {
   std::cout << "run " << plain(report["path"]) << "\n";
-  if (!report["metrics"].is_null()) std::cout << "  newest metrics  " << report["metrics"].dump() << "\n";
+  if (!report["metrics"].is_null()) std::cout << "  newest metrics  " << to_line(report["metrics"]);
   for (const Json& checkpoint : report["checkpoints"])
     std::cout << "  step " << checkpoint["step"] << "  " << plain(checkpoint["path"]) << "\n";
   if (report["checkpoints"].empty()) std::cout << "  no complete checkpoint\n";
@@ -106,7 +106,7 @@ ExitCode run_inspect(const std::vector<std::string>& args) {
   }
   const Json report = inspect(kind, words.back(), windows);
   if (json) {  // a window may begin or end inside a character
-    std::cout << report.dump(-1, ' ', false, Json::error_handler_t::replace) << "\n";
+    std::cout << to_line(report);
   } else if (report["kind"] == "run") {
     print_run(report);
   } else if (report["kind"] == "checkpoint") {

@@ -9,6 +9,7 @@
 #include "base/files.h"
 #include "checkpoint/checkpoint.h"
 #include "cli/inspect.h"
+#include "infer/load_model.h"
 #include "model/layout.h"
 
 namespace ttt {
@@ -82,6 +83,7 @@ Json inspect_checkpoint(const fs::path& given) {
     user_error("'", path.string(),
                "' is not a checkpoint; name a folder such as RUN/checkpoints/step_00001000, or a run");
   }
+  check_no_hugging_face_folder(path);
   const CheckpointReport check = verify_checkpoint(path);
   Json report = {{"kind", "checkpoint"}, {"path", path.string()}, {"step", nullptr},      {"tokens", nullptr},
                  {"samples", nullptr},   {"model", nullptr},      {"optimizer", nullptr}, {"files", Json::array()}};

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <iostream>
+#include <iterator>
 
 #include "config/load.h"
 
@@ -22,6 +23,21 @@ std::string suggest_option(const CLI::App& app, const std::vector<std::string>& 
       return cat(": '", word, "' is unknown; did you mean '", near, "'?");
   }
   return "";
+}
+
+// CLI11 takes a value in brackets, "[draft] notes, [2024]", for a list and splits it. Behind this mark it leaves it
+// alone.
+constexpr char kMark = '\x01';
+
+std::string marked(const std::string& arg) {
+  const std::size_t equals = arg.starts_with("--") ? arg.find('=') : std::string::npos;
+  const std::size_t begin = equals == std::string::npos ? 0 : equals + 1;
+  if (begin == arg.size() || arg[begin] != '[' || arg.back() != ']') return arg;
+  return arg.substr(0, begin) + kMark + arg.substr(begin);
+}
+
+std::string unmarked(std::string value) {
+  return value.starts_with(kMark) ? value.substr(1) : value;
 }
 
 CLI::Validator number_check(const char* name, const char* words, bool (*fits)(double)) {
@@ -46,8 +62,13 @@ CLI::Validator non_negative_number() {
 bool parse_arguments(CLI::App& app, const std::vector<std::string>& args) {
   if (app.get_name().empty()) app.name("ttt");
   app.get_formatter()->column_width(34);
+  for (CLI::Option* option : app.get_options()) {
+    if (option->get_items_expected_max() > 0) option->transform(unmarked, "");
+  }
   try {
-    app.parse(std::vector<std::string>(args.rbegin(), args.rend()));  // CLI11 takes them from the back
+    std::vector<std::string> from_the_back;  // as CLI11 takes them
+    std::transform(args.rbegin(), args.rend(), std::back_inserter(from_the_back), marked);
+    app.parse(std::move(from_the_back));
     return true;
   } catch (const CLI::Success& request) {  // --help and the like
     app.exit(request, std::cout, std::cerr);
@@ -55,6 +76,7 @@ bool parse_arguments(CLI::App& app, const std::vector<std::string>& args) {
   } catch (const CLI::ParseError& error) {
     std::string message = error.what();
     std::replace(message.begin(), message.end(), '\n', ' ');
+    std::erase(message, kMark);
     user_error(message, suggest_option(app, args), "; `", app.get_name(), " --help` explains the arguments");
   }
 }

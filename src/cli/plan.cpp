@@ -109,7 +109,7 @@ ExitCode run_plan(const std::vector<std::string>& args) {
   }
   const Plan plan = make_plan(config, speed, processes);
   if (json) {
-    std::cout << to_json(plan).dump() << "\n";
+    std::cout << to_line(to_json(plan));
   } else {
     print(plan);
   }

@@ -152,7 +152,7 @@ ExitCode run_prepare(const std::vector<std::string>& args) {
     sets.push_back(summary(options.output));
   }
   if (options.json) {
-    std::cout << Json{{"sets", sets}, {"seconds", timer.seconds()}}.dump() << "\n";
+    std::cout << to_line({{"sets", sets}, {"seconds", timer.seconds()}});
     return ExitCode::kOk;
   }
   for (const Json& set : sets) {

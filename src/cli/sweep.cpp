@@ -108,7 +108,7 @@ void print_results(const std::vector<const SweepRun*>& runs, bool json) {
   }
   Json list = Json::array();
   for (const SweepRun* run : runs) list.push_back(run_line(*run, read_record(*run)));
-  std::cout << list.dump() << "\n";
+  std::cout << to_line(list);
 }
 
 }  // namespace
@@ -119,7 +119,7 @@ ExitCode run_sweep_command(const std::vector<std::string>& args) {
   const Sweep sweep = read_sweep(options.file, options.overrides);
   const std::vector<const SweepRun*> runs = select(sweep, options);
   if (options.dry_run) {
-    std::cout << (options.json ? cost_json(runs, options.speed).dump() + "\n" : cost_table(runs, options.speed));
+    std::cout << (options.json ? to_line(cost_json(runs, options.speed)) : cost_table(runs, options.speed));
     return ExitCode::kOk;
   }
   if (options.slurm) {

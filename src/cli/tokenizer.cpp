@@ -55,7 +55,7 @@ ExitCode train(const std::vector<std::string>& args) {
                          {"vocab_size", tokenizer.vocab_size()},
                          {"xxh3", hex64(tokenizer.hash())},
                          {"seconds", timer.seconds()}};
-    std::cout << object.dump() << "\n";
+    std::cout << to_line(object);
     return ExitCode::kOk;
   }
   std::cout << "wrote " << output << ": " << tokenizer.vocab_size() << " pieces, in "
@@ -83,13 +83,13 @@ ExitCode encode(const std::vector<std::string>& args) {
   if (json) {
     Json object = {{"ids", ids}, {"pieces", Json::array()}, {"bytes", text.size()}};
     for (const std::int32_t id : ids) object["pieces"].push_back(tokenizer.piece(id));
-    std::cout << object.dump() << "\n";
+    std::cout << to_line(object);
     return ExitCode::kOk;
   }
   const char* separator = "";
   for (const std::int32_t id : ids) {
     if (pieces) {
-      std::cout << Json(tokenizer.piece(id)).dump() << "\n";
+      std::cout << to_line(tokenizer.piece(id));
     } else {
       std::cout << std::exchange(separator, " ") << id;
     }
@@ -98,10 +98,10 @@ ExitCode encode(const std::vector<std::string>& args) {
   return ExitCode::kOk;
 }
 
-// Whole numbers parted by white space or commas.
+// Whole numbers parted by white space or commas, in brackets or not: "[1, 2]" is what other programs print.
 std::vector<std::int32_t> parse_ids(const std::string& text) {
   std::vector<std::int32_t> ids;
-  constexpr const char* kSeparators = " \t\r\n,";
+  constexpr const char* kSeparators = " \t\r\n,[]";
   for (std::size_t at = text.find_first_not_of(kSeparators); at != std::string::npos;
        at = text.find_first_not_of(kSeparators, at)) {
     const std::size_t end = std::min(text.find_first_of(kSeparators, at), text.size());

@@ -32,7 +32,7 @@ ExitCode run_train(const std::vector<std::string>& args) {
   app.add_flag("--json", json, "print one JSON object at the end (with --help-config: the keys as JSON)");
   if (std::find(args.begin(), args.end(), "--help-config") != args.end()) {  // needs no config
     if (std::find(args.begin(), args.end(), "--json") != args.end()) {
-      std::cout << config_keys_json().dump() << "\n";
+      std::cout << to_line(config_keys_json());
     } else {
       std::cout << config_keys_text();
     }
@@ -46,7 +46,7 @@ ExitCode run_train(const std::vector<std::string>& args) {
     const std::int64_t first_step = trainer.state().step + 1;
     const ExitCode code = trainer.run();
     const bool writes = options.ranks == nullptr || options.ranks->is_first();
-    if (json && writes) std::cout << run_summary(config, code, first_step, timer.seconds()).dump() << std::endl;
+    if (json && writes) std::cout << to_line(run_summary(config, code, first_step, timer.seconds())) << std::flush;
     return code;
   };
   const std::unique_ptr<Communicator> ranks = connect_ranks(config, world_from_environment());

@@ -38,7 +38,7 @@ ExitCode run_verify_resume(const std::vector<std::string>& args) {
   options.work = work.empty() ? config.output_dir + "-verify-resume" : work;
   if (app.count("--seed") == 0) options.seed = std::random_device()();
   const VerifyResumeReport report = verify_resume(options);
-  std::cout << (json ? to_json(report).dump() + "\n" : to_text(report));
+  std::cout << (json ? to_line(to_json(report)) : to_text(report));
   if (report.passed() && !keep) {
     fs::remove_all(options.work);
   } else if (!json) {

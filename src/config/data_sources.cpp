@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "config/expand_path.h"
 #include "config/flow.h"
 
 namespace ttt {
@@ -43,8 +44,8 @@ std::string DataSources::text() const {
 
 DataSources parse_data_sources(const std::string& key, const std::string& text, bool weighted) {
   if (text.empty()) return {};
-  if (text.front() == '"') return DataSources(parse_flow_list(key, text).front());
-  if (text.front() != '[') return DataSources(text);
+  if (text.front() == '"') return DataSources(expand_path(key, parse_flow_list(key, text).front()));
+  if (text.front() != '[') return DataSources(expand_path(key, text));
   const std::vector<std::string> columns =
       weighted ? std::vector<std::string>{"path", "weight", "name"} : std::vector<std::string>{"path", "name"};
   std::vector<DataSource> sources;
@@ -52,7 +53,7 @@ DataSources parse_data_sources(const std::string& key, const std::string& text, 
   std::size_t weights = 0;
   for (const FlowRecord& record : parse_flow_records(key, text, columns)) {
     DataSource source;
-    if (record.contains("path")) source.path = record.at("path");
+    if (record.contains("path")) source.path = expand_path(key, record.at("path"));
     if (source.path.empty()) user_error("entry ", sources.size() + 1, " of '", key, "' has no path; give its folder");
     if (record.contains("name")) source.name = record.at("name");
     if (record.contains("weight")) {

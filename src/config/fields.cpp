@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "config/expand_path.h"
 #include "config/flow.h"
 #include "config/load.h"
 
@@ -90,7 +91,8 @@ class Declarations {
   }
 
   void path(const char* key, std::string& at, const char* help) {
-    fields_.push_back({key, "path", "", help, [&at](const std::string& text) { at = text; }, [&at] { return at; }});
+    auto set = [key, &at](const std::string& text) { at = expand_path(key, text); };
+    fields_.push_back({key, "path", "", help, set, [&at] { return at; }});
   }
 
   void word(const char* key, std::string& at, const char* help) {
@@ -275,8 +277,8 @@ void declare(Declarations& d, TrainConfig& t) {
       "a document sees nothing of the one before it in the same sample: states, windows and positions start anew");
   d.integer("train.log_every", t.log_every, {1}, "steps", "between two progress lines");
   d.integer("train.eval_every", t.eval_every, {0}, "steps", "between two validations; 0: only at the end");
-  d.integer("train.eval_batches", t.eval_batches, {0}, "micro-batches",
-            "in a validation, always the same; 0: the whole set");
+  d.integer("train.eval_samples", t.eval_samples, {0}, "sequences",
+            "of each validation set, always its first; 0: all of it; where not given: as many as have 131072 tokens");
   d.integer("train.stats_every", t.stats_every, {0}, "steps", "between two records of inner-loop statistics; 0: never");
   d.integer("train.digest_every", t.digest_every, {0}, "steps",
             "between two hashes of all parameters in ledger.jsonl, by which `ttt diff` compares runs; 0: never");

@@ -8,12 +8,14 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <set>
 
 #include "base/error.h"
 #include "base/files.h"
 #include "base/utf8.h"
+#include "config/expand_path.h"
 #include "config/fields.h"
 #include "config/flow.h"
 #include "config/yaml_file.h"
@@ -27,6 +29,18 @@ struct Given {
 };
 
 using GivenKeys = std::map<std::string, Given>;
+
+// What train.eval_samples was called when it counted batches, each of 8192 tokens but at least one sequence.
+constexpr const char* kEvalBatches = "train.eval_batches";
+constexpr const char* kEvalSamples = "train.eval_samples";
+constexpr std::int64_t kEvalBatchTokens = 8192;
+
+// Replaces what was given before, under either name.
+void replace(GivenKeys& given, const std::string& key, Given value) {
+  if (key == kEvalBatches) given.erase(kEvalSamples);
+  if (key == kEvalSamples) given.erase(kEvalBatches);
+  given[key] = std::move(value);
+}
 
 std::string section_of(const std::string& key) {
   const auto dot = key.find('.');
@@ -50,7 +64,9 @@ class KnownKeys {
     }
   }
 
-  bool is_key(const std::string& key) const { return std::find(keys_.begin(), keys_.end(), key) != keys_.end(); }
+  bool is_key(const std::string& key) const {
+    return key == kEvalBatches || std::find(keys_.begin(), keys_.end(), key) != keys_.end();
+  }
   bool is_list(const std::string& key) const { return lists_.count(key) != 0; }
   bool is_section(const std::string& name) const { return sections_.count(name) != 0; }
 
@@ -122,13 +138,25 @@ class FileReader {
     GivenKeys own;
     sections_seen_.clear();
     for (const auto& item : root) read_top_level(file, item.first, item.second, own);
-    for (auto& [key, value] : own) given[key] = std::move(value);
+    if (own.count(kEvalBatches) != 0 && own.count(kEvalSamples) != 0) {
+      user_error(own.at(kEvalBatches).place, ": '", kEvalBatches, "' is the old name of '", kEvalSamples,
+                 "', which is given too; remove it");
+    }
+    for (auto& [key, value] : own) replace(given, key, std::move(value));
     chain_.pop_back();
   }
 
  private:
   static std::string place(const fs::path& file, const YAML::Node& node) {
     return cat(file.string(), ":", node.Mark().line + 1);
+  }
+
+  static std::string expand(const std::string& at, const std::string& base) {
+    try {
+      return expand_path("extends", base);
+    } catch (const UserError& error) {
+      user_error(at, ": ", error.what());
+    }
   }
 
   void read_extends(const fs::path& file, const YAML::Node& root, GivenKeys& given) {
@@ -147,7 +175,7 @@ class FileReader {
       for (const YAML::Node& base : bases) {
         if (!base.IsScalar() || base.Scalar().empty())
           user_error(at, ": 'extends' must be the path of a file, or a list of paths");
-        read((file.parent_path() / base.Scalar()).lexically_normal(), at + ": ", given);
+        read((file.parent_path() / expand(at, base.Scalar())).lexically_normal(), at + ": ", given);
       }
     }
   }
@@ -220,7 +248,7 @@ GivenKeys read_keys(const std::vector<fs::path>& files, const std::vector<Overri
       user_error(place, ": '", key, "' is a section; name one of its keys, '", key, ".KEY=VALUE'");
     if (!known.is_key(key)) known.unknown(place, key);
     if (find_invalid_utf8(value)) user_error(place, ": the value of '", key, "' is not UTF-8 text");
-    given[key] = {value, place};
+    replace(given, key, {value, place});
   }
   return given;
 }
@@ -260,6 +288,7 @@ const std::map<std::string, std::string> kDerived = {
     {"model.ttt_base_lr", "the paper's for model.mixer"},
     {"model.ttt_base_lr_init", "the paper's for model.mixer"},
     {"train.micro_batch", "the largest divisor of a step's sequences with at most 8192 tokens"},
+    {kEvalSamples, "131072 tokens in samples of train.context"},
     {"optim.warmup_steps", "a tenth of the decay"},
     {"optim.end_lr", "at most optim.lr"},
 };
@@ -281,6 +310,20 @@ void resolve_optim(RunConfig& config, const GivenKeys& given) {
   if (!given.count("optim.end_lr")) optim.end_lr = std::min(optim.end_lr, optim.lr);
 }
 
+void resolve_eval_samples(RunConfig& config, const GivenKeys& given) {
+  TrainConfig& train = config.train;
+  const std::int64_t samples = std::max<std::int64_t>(1, kEvalBatchTokens / train.context);
+  if (const auto batches = given.find(kEvalBatches); batches != given.end()) {
+    const auto& [text, place] = batches->second;
+    std::int64_t count = 0;
+    if (!parse_integer(text, count) || count < 0 || count > std::numeric_limits<std::int64_t>::max() / samples)
+      user_error(place, ": '", kEvalBatches, "' must be an integer of at least 0, not '", text, "'");
+    train.eval_samples = count * samples;
+  } else if (!given.count(kEvalSamples)) {
+    train.eval_samples = std::max<std::int64_t>(1, 16 * kEvalBatchTokens / train.context);
+  }
+}
+
 RunConfig assemble(const GivenKeys& given) {
   RunConfig config;
   const std::vector<Field> fields = fields_of(config);
@@ -295,6 +338,7 @@ RunConfig assemble(const GivenKeys& given) {
   }
   resolve_model(config.model, given);
   resolve_optim(config, given);
+  resolve_eval_samples(config, given);
   return config;
 }
 
@@ -353,10 +397,14 @@ std::vector<ResolvedKey> explain_config(const fs::path& file, const std::vector<
   for (std::size_t i = 0; i < fields.size(); ++i) {
     const std::string value = fields[i].get(), by_parity = parity_fields[i].get(), by_default = default_fields[i].get();
     const auto found = given.find(fields[i].key);
+    const auto batches = given.find(kEvalBatches);
     const auto derived = kDerived.find(fields[i].key);
     const std::string rule = derived == kDerived.end() ? "" : cat("derived: ", derived->second);
     std::string origin = "default";
-    if (found != given.end()) {
+    if (fields[i].key == kEvalSamples && batches != given.end()) {
+      origin =
+          cat(batches->second.place, " (eval_batches ", batches->second.value, ", of ", kEvalBatchTokens, " tokens)");
+    } else if (found != given.end()) {
       default_fields[i].set(found->second.value);
       const bool as_given = value == default_fields[i].get();
       origin = as_given ? found->second.place : cat(rule, " (", found->second.place, " leaves it open)");

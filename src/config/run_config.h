@@ -44,7 +44,7 @@ struct TrainConfig {
   bool reset_at_documents = false;     // a document sees nothing of the one before it in the same sample
   std::int64_t log_every = 1;          // steps between two progress lines
   std::int64_t eval_every = 0;         // steps between two validations; 0: only at the end
-  std::int64_t eval_batches = 16;      // micro-batches in a validation, always the same ones; 0: the whole set
+  std::int64_t eval_samples = 64;      // of each set in a validation, always its first; 0: the whole set
   std::int64_t stats_every = 100;      // steps between two records of inner-loop statistics; 0: never
   std::int64_t digest_every = 50;      // steps between two hashes of all parameters in the ledger; 0: never
   bool tensorboard = true;             // write event files

@@ -33,6 +33,17 @@ bool holds_several_documents(const std::string& text) {
   return parser.HandleNextDocument(document) && parser.HandleNextDocument(document);
 }
 
+// The first line, from 1, with a tab among the white space that it begins with; 0: none.
+std::size_t line_indented_with_tab(const std::string& text) {
+  std::istringstream lines(text);
+  std::string line;
+  for (std::size_t number = 1; std::getline(lines, line); ++number) {
+    const std::size_t begin = line.find_first_not_of(" \t\r");
+    if (begin != std::string::npos && line.find('\t') < begin) return number;
+  }
+  return 0;
+}
+
 }  // namespace
 
 YAML::Node read_yaml(const fs::path& file) {
@@ -48,6 +59,8 @@ YAML::Node read_yaml(const fs::path& file) {
     }
     return YAML::Load(text);
   } catch (const YAML::Exception& error) {
+    if (const std::size_t line = line_indented_with_tab(text); line > 0)
+      user_error(file.string(), ":", line, ": the line is indented with a tab, which YAML does not take; use spaces");
     user_error(file.string(), ":", error.mark.line + 1, ": not valid YAML: ", error.msg);
   }
 }

@@ -8,7 +8,7 @@
 
 namespace ttt {
 
-std::unique_ptr<LanguageModel> load_hugging_face(const std::filesystem::path& directory) {
+HuggingFaceModel load_hugging_face(const std::filesystem::path& directory) {
   const auto config_path = directory / "config.json", weights_path = directory / "model.safetensors";
   if (!fs::exists(weights_path) && fs::exists(directory / "model.safetensors.index.json"))
     user_error(directory.string(),
@@ -18,7 +18,7 @@ std::unique_ptr<LanguageModel> load_hugging_face(const std::filesystem::path& di
   auto model = std::make_unique<LanguageModel>(model_config_from_hugging_face(json, config_path.string()), 0);
   const SafetensorsFile file = read_safetensors(weights_path);
   import_parameters(*model, {file.tensors.begin(), file.tensors.end()}, weights_path.string());
-  return model;
+  return {std::move(model), generation_keys(json)};
 }
 
 }  // namespace ttt

@@ -6,10 +6,16 @@
 #include <memory>
 
 #include "model/language_model.h"
+#include "model/layout.h"
 
 namespace ttt {
 
+struct HuggingFaceModel {
+  std::unique_ptr<LanguageModel> model;
+  GenerationKeys generation;
+};
+
 // Builds the model that config.json describes and loads its weights. Throws UserError naming file and tensor or key.
-std::unique_ptr<LanguageModel> load_hugging_face(const std::filesystem::path& directory);
+HuggingFaceModel load_hugging_face(const std::filesystem::path& directory);
 
 }  // namespace ttt

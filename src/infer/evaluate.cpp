@@ -2,6 +2,7 @@
 #include "infer/evaluate.h"
 
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/constant_pad_nd.h>
 #include <ATen/ops/where.h>
 
 #include <algorithm>
@@ -32,28 +33,50 @@ std::int64_t bytes_of(const torch::Tensor& targets_BT, const torch::Tensor& scor
   return bytes;
 }
 
+// The last window, where it is shorter than the context: inputs and targets [1, T'].
+Batch last_window(const Dataset& data, std::int64_t context) {
+  const std::int64_t begin = data.num_samples(context) * context, count = data.num_tokens() - begin;
+  const std::vector<std::int32_t> ids = data.tokens(begin, count);
+  const torch::Tensor tokens_BT =
+      torch::tensor(std::vector<std::int64_t>(ids.begin(), ids.end()), torch::kInt64).unsqueeze(0);
+  return {tokens_BT.narrow(1, 0, count - 1), tokens_BT.narrow(1, 1, count - 1)};
+}
+
 }  // namespace
+
+std::int64_t num_windows(const Dataset& data, std::int64_t context) {
+  return (std::max<std::int64_t>(data.num_tokens() - 1, 0) + context - 1) / context;
+}
 
 EvalResult evaluate(LanguageModel& model, const Dataset& data, const EvalOptions& options,
                     const std::function<void(const torch::Tensor& token_loss_BT)>& on_batch) {
-  if (data.vocab_size() != model.config().vocab_size) {
+  const std::int64_t ids = model.config().vocab_size;
+  if (data.vocab_size() > ids || (data.vocab_size() < ids && !options.padded_vocabulary)) {
     user_error("the data set '", data.directory().string(), "' has a vocabulary of ", data.vocab_size(),
-               ", the model one of ", model.config().vocab_size, "; prepare the data with the model's tokenizer");
+               ", the model one of ", ids, "; prepare the data with the model's tokenizer");
   }
-  std::int64_t samples = data.num_samples(options.context);
-  if (samples == 0) {
+  std::int64_t windows = num_windows(data, options.context);
+  if (windows == 0) {
     user_error("the data set '", data.directory().string(), "' has ", data.num_tokens(),
-               " tokens, too few for one sample of ", options.context, " and its last target; take a shorter context");
+               " tokens, too few for an input and its target; prepare it from more text");
   }
-  if (options.max_samples > 0) samples = std::min(samples, options.max_samples);
+  if (options.max_samples > 0) windows = std::min(windows, options.max_samples);
+  const std::int64_t whole = std::min(windows, data.num_samples(options.context));
+  const std::int64_t whole_batches = (whole + options.batch - 1) / options.batch;
+  const std::int64_t batches = whole_batches + (windows - whole);  // a shorter window is a batch of its own
   std::optional<Tokenizer> tokenizer;
   if (!data.tokenizer_path().empty()) tokenizer.emplace(data.tokenizer_path());
 
   const at::NoGradGuard no_grad;
-  const auto evaluate_batch = [&](std::int64_t first) {
-    std::vector<std::int64_t> indices(static_cast<std::size_t>(std::min(options.batch, samples - first)));
+  const auto read_batch = [&](std::int64_t index) {
+    if (index == whole_batches) return last_window(data, options.context);
+    const std::int64_t first = index * options.batch;
+    std::vector<std::int64_t> indices(static_cast<std::size_t>(std::min(options.batch, whole - first)));
     std::iota(indices.begin(), indices.end(), first);
-    const Batch batch = data.batch(indices, options.context);
+    return data.batch(indices, options.context);
+  };
+  const auto evaluate_batch = [&](std::int64_t index) {
+    const Batch batch = read_batch(index);
     const torch::Tensor scored_BT = batch.targets_BT != (data.bos_id() ? *data.bos_id() : -1);
     ForwardContext context;
     std::vector<Segment> documents;
@@ -69,9 +92,9 @@ EvalResult evaluate(LanguageModel& model, const Dataset& data, const EvalOptions
     EvalSums sums;
     sums.nats = loss_BT.sum(torch::kFloat64).item<double>();
     sums.tokens = scored_BT.sum().item<std::int64_t>();
-    sums.samples = static_cast<std::int64_t>(indices.size());
+    sums.samples = batch.inputs_BT.size(0);
     if (tokenizer) sums.bytes = bytes_of(batch.targets_BT, scored_BT, tokenizer->token_bytes());
-    if (on_batch) on_batch(loss_BT);
+    if (on_batch) on_batch(at::constant_pad_nd(loss_BT, {0, options.context - loss_BT.size(1)}, 0));
     return sums;
   };
 
@@ -79,9 +102,9 @@ EvalResult evaluate(LanguageModel& model, const Dataset& data, const EvalOptions
   double total = 0;
   std::int64_t bytes = 0;
   const EvalShare& share = options.share;
-  for (std::int64_t round = 0; round < samples; round += share.size * options.batch) {
-    const std::int64_t first = round + share.rank * options.batch;
-    const EvalSums own = first < samples ? evaluate_batch(first) : EvalSums{};
+  for (std::int64_t round = 0; round < batches; round += share.size) {
+    const std::int64_t index = round + share.rank;
+    const EvalSums own = index < batches ? evaluate_batch(index) : EvalSums{};
     for (const EvalSums& sums : share.exchange ? share.exchange(own) : std::vector<EvalSums>{own}) {
       total += sums.nats;
       result.tokens += sums.tokens;

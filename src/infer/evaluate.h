@@ -29,8 +29,9 @@ struct EvalShare {
 struct EvalOptions {
   std::int64_t context = 2048;
   std::int64_t batch = 1;        // sequences at once; the last batch may be smaller
-  std::int64_t max_samples = 0;  // the first so many samples; 0: all
+  std::int64_t max_samples = 0;  // the first so many windows; 0: all
   torch::Device device = torch::kCPU;
+  bool padded_vocabulary = false;   // the model may have more ids than the data: both have the same tokenizer
   bool reset_at_documents = false;  // a document sees nothing of the one before; the data declare a BOS id
   EvalShare share{};
 };
@@ -39,13 +40,17 @@ struct EvalResult {
   double loss = 0;  // mean -log p over scored tokens, natural log
   double bits_per_byte =
       0;  // total -log2 p over the bytes of text that the scored targets stand for; NaN without a tokenizer
-  std::int64_t tokens = 0;  // scored targets (a target equal to a declared BOS is not scored)
-  std::int64_t samples = 0;
+  std::int64_t tokens = 0;   // scored targets (a target equal to a declared BOS is not scored)
+  std::int64_t samples = 0;  // windows
 };
 
-// Samples in data order, no gradients, inner learning rate multiplier 1. `on_batch` gets each batch's -log p [b,T] fp32
-// on the CPU (0 where a target is not scored). Throws UserError when the set has no sample of that length or another
-// vocabulary.
+// Windows that hold a set's targets, each `context` of them, the last one what is left: ceil((num_tokens - 1) /
+// context).
+std::int64_t num_windows(const Dataset& data, std::int64_t context);
+
+// Windows in data order, no gradients, inner learning rate multiplier 1. `on_batch` gets each batch's -log p [b,T] fp32
+// on the CPU (0 where a target is not scored, as is what the last window lacks). Throws UserError when the set has no
+// target or another vocabulary.
 EvalResult evaluate(LanguageModel& model, const Dataset& data, const EvalOptions& options,
                     const std::function<void(const torch::Tensor& token_loss_BT)>& on_batch = {});
 

@@ -31,11 +31,11 @@ void check_fits(const LanguageModel& model, std::int64_t prompt, const GenerateO
   }
 }
 
-// logits [1,V] on any device -> fp32 on the CPU [V].
-std::vector<float> to_host(const torch::Tensor& logits_BV) {
+// The first `count` of logits [1,V] on any device -> fp32 on the CPU [count]; 0: all.
+std::vector<float> to_host(const torch::Tensor& logits_BV, std::int64_t count) {
   const torch::Tensor logits = logits_BV.to(torch::kCPU, torch::kFloat32).contiguous();
   const float* data = logits.const_data_ptr<float>();
-  return {data, data + logits.numel()};
+  return {data, data + (count > 0 ? std::min(count, logits.numel()) : logits.numel())};
 }
 
 const std::string kReplacement = "\xEF\xBF\xBD";  // U+FFFD
@@ -74,7 +74,7 @@ GenerateResult generate(LanguageModel& model, const std::vector<std::int32_t>& p
   for (const torch::Tensor& chunk_BT : prompt_BT.split(kPromptChunk, 1)) logits_BV = model.advance(chunk_BT, state);
 
   GenerateResult result;
-  std::vector<float> logits_V = to_host(logits_BV);
+  std::vector<float> logits_V = to_host(logits_BV, options.vocab_size);
   result.prompt_seconds = timer.seconds();
   timer.restart();
   for (std::int64_t n = 0; n < options.max_tokens; ++n) {
@@ -86,7 +86,8 @@ GenerateResult generate(LanguageModel& model, const std::vector<std::int32_t>& p
     result.tokens.push_back(token);
     if (on_token) on_token(token);
     if (n + 1 == options.max_tokens) break;
-    logits_V = to_host(model.advance(torch::full({1, 1}, token, torch::kInt64).to(options.device), state));
+    logits_V =
+        to_host(model.advance(torch::full({1, 1}, token, torch::kInt64).to(options.device), state), options.vocab_size);
   }
   result.decode_seconds = timer.seconds();
   result.state_bytes = state.bytes();

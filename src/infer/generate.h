@@ -20,6 +20,7 @@ struct GenerateOptions {
   SamplingOptions sampling = {};
   std::uint64_t seed = 0;
   std::optional<std::int32_t> eos_id = {};       // generation ends before it
+  std::int64_t vocab_size = 0;                   // of the tokenizer: ids from here on are padding; 0: the model's
   std::optional<std::int64_t> max_context = {};  // full attention only: prompt and new tokens must fit
   torch::Device device = torch::kCPU;            // where the model is
 };

@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "model/language_model.h"
+#include "model/layout.h"
 #include "tokenizer/tokenizer.h"
 
 namespace ttt {
@@ -19,6 +20,9 @@ struct LoadedModel {
   std::filesystem::path directory;              // the checkpoint folder that was read
 };
 
+// Throws UserError, with what to do, where `path` is a model folder of Hugging Face's programs.
+void check_no_hugging_face_folder(const std::filesystem::path& path);
+
 // The checkpoint that `path` means: itself when it is one, or the newest complete one of a run folder
 // (PATH/checkpoints/step_*) or of a folder of checkpoints. Throws UserError when there is none.
 std::filesystem::path find_checkpoint(const std::filesystem::path& path);
@@ -27,5 +31,8 @@ std::filesystem::path find_checkpoint(const std::filesystem::path& path);
 // config.yaml when the checkpoint has one, else from Hugging Face's config.json. Throws UserError naming the file and
 // what is wrong with it.
 LoadedModel load_model(const std::filesystem::path& path, torch::Device device);
+
+// The ids that config.json has of a tokenizer.
+GenerationKeys generation_keys(const Tokenizer& tokenizer);
 
 }  // namespace ttt

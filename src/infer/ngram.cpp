@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "infer/evaluate.h"
 #include "tokenizer/tokenizer.h"
 
 namespace ttt {
@@ -105,14 +106,14 @@ NgramBaseline ngram_baseline(const Dataset& train, const Dataset& valid, int max
                "' were not made with the same tokenizer; prepare both with one");
   }
   const std::int64_t window = context > 0 ? context : 1;
-  std::int64_t samples = valid.num_samples(window);
-  if (max_samples > 0) samples = std::min(samples, max_samples);
-  if (samples == 0) {
+  std::int64_t last_target = valid.num_tokens() - 1;  // its place
+  if (max_samples > 0 && max_samples < num_windows(valid, window)) last_target = max_samples * window;
+  if (last_target < 1) {
     user_error("the data set '", valid.directory().string(), "' has ", valid.num_tokens(),
-               " tokens, too few for one sample of ", window, " and its last target; take a shorter context");
+               " tokens, too few for an input and its target; prepare it from more text");
   }
   const NgramModel model(train.tokens(0, train.num_tokens()), train.vocab_size(), max_order, train.bos_id());
-  const std::vector<std::int32_t> tokens = valid.tokens(0, samples * window + 1);
+  const std::vector<std::int32_t> tokens = valid.tokens(0, last_target + 1);
   std::vector<std::int32_t> token_bytes(static_cast<std::size_t>(valid.vocab_size()), 0);
   if (!valid.tokenizer_path().empty()) {
     const std::vector<std::int32_t> sizes = Tokenizer(valid.tokenizer_path()).token_bytes();
@@ -122,7 +123,7 @@ NgramBaseline ngram_baseline(const Dataset& train, const Dataset& valid, int max
   NgramBaseline result;
   result.train_tokens = train.num_tokens();
   std::vector<double> log_prob(static_cast<std::size_t>(max_order)), total(static_cast<std::size_t>(max_order), 0.0);
-  for (std::int64_t at = 1; at <= samples * window; ++at) {
+  for (std::int64_t at = 1; at <= last_target; ++at) {
     const std::int32_t target = tokens[static_cast<std::size_t>(at)];
     if (valid.bos_id() && target == *valid.bos_id()) continue;
     model.log_probs(tokens, at, log_prob.data());

@@ -21,6 +21,7 @@ TextSample sample_text(LanguageModel& model, const Dataset& data, const std::str
   options.max_tokens = tokens;
   options.seed = seed;
   options.device = device;
+  options.vocab_size = tokenizer.vocab_size();
   if (tokenizer.eos_id() >= 0) options.eos_id = tokenizer.eos_id();
   TextSample sample;
   TextStream shown(tokenizer, {}), text(tokenizer, prompt);

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <iostream>
 
 #include "base/log.h"
 
@@ -16,7 +17,12 @@ void write_all(int fd, std::string_view text) {
   while (!text.empty()) {
     const ssize_t count = ::write(fd, text.data(), text.size());
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0) return;  // nobody reads it any more; the ranks go on
+    if (count < 0) {  // the ranks go on
+      // Where nobody reads any more nothing is missed. Else it is as if this program had lost it, which its end
+      // reports.
+      if (fd == STDOUT_FILENO && errno != EPIPE) std::cout.setstate(std::ios::badbit);
+      return;
+    }
     text.remove_prefix(static_cast<std::size_t>(count));
   }
 }

@@ -1,8 +1,10 @@
 // config.json: Hugging Face's LlamaConfig for attention, its MambaConfig for Mamba, the official PyTorch model's
 // TTTConfig for TTT; what none of them has (hybrids, attention windows, pre_conv elsewhere) is model_type ttt_cpp, with
 // the keys of all and `mixer`, the list of layers.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <set>
 #include <string>
 
 #include "base/error.h"
@@ -13,14 +15,41 @@
 namespace ttt {
 namespace {
 
-// Typed access to the keys of a config.json, with messages that name file and key.
+// Keys that change nothing of what a trained model computes: how it was initialised, how a program generates with it or
+// runs it, who wrote the file. Any value will do, as for names that begin with '_'.
+const std::set<std::string> kHarmless = {
+    // initialisation and training elsewhere
+    "initializer_range", "attention_dropout", "gradient_checkpointing", "rescale_prenorm_residual", "time_step_floor",
+    "time_step_init_scheme", "time_step_max", "time_step_min", "time_step_scale",
+    // how it is run; residual_in_fp32 and dtypes are a matter of rounding
+    "attn_implementation", "chunk_size_feed_forward", "dtype", "fused_add_norm", "output_attentions",
+    "output_hidden_states", "pretraining_tp", "residual_in_fp32", "return_dict", "scan_checkpoint_group_size",
+    "torch_dtype", "torchscript", "use_associative_scan", "use_bfloat16", "use_cache", "use_mambapy",
+    // generation
+    "bad_words_ids", "begin_suppress_tokens", "bos_token_id", "decoder_start_token_id", "diversity_penalty",
+    "do_sample", "early_stopping", "encoder_no_repeat_ngram_size", "eos_token_id", "exponential_decay_length_penalty",
+    "forced_bos_token_id", "forced_eos_token_id", "is_decoder", "length_penalty", "max_length",
+    "max_position_embeddings", "min_length", "no_repeat_ngram_size", "num_beam_groups", "num_beams",
+    "num_return_sequences", "output_scores", "pad_token_id", "prefix", "remove_invalid_values", "repetition_penalty",
+    "return_dict_in_generate", "sep_token_id", "suppress_tokens", "temperature", "top_k", "top_p", "typical_p",
+    // who wrote it, and for which task
+    "architectures", "auto_map", "finetuning_task", "id2label", "label2id", "model_max_length",
+    "pad_vocab_size_multiple", "problem_type", "task_specific_params", "tf_legacy_loss", "tie_encoder_decoder",
+    "tokenizer_class", "transformers.js_config", "transformers_version", "unsloth_fixed", "unsloth_version"};
+
+// Typed access to the keys of a config.json, with messages that name file and key. Null is as good as absent.
 class Reader {
  public:
   Reader(const Json& json, const std::string& source) : json_(json), source_(source) {
     if (!json.is_object()) user_error(source, ": not a JSON object; expected a Hugging Face config.json");
   }
 
-  bool has(const char* key) const { return json_.contains(key) && !json_[key].is_null(); }
+  bool has(const char* key) const {
+    asked_.insert(key);
+    return json_.contains(key) && !json_[key].is_null();
+  }
+  // Of a key that there is.
+  const Json& value(const char* key) const { return json_[key]; }
 
   std::int64_t integer(const char* key) const {
     require(key, has(key) && json_[key].is_number_integer(), "a whole number");
@@ -51,7 +80,24 @@ class Reader {
 
   // This program has one value for the key; files with another cannot be loaded.
   void only(const char* key, bool equal, const std::string& supported) const {
-    if (!equal) user_error(source_, ": '", key, "' is ", json_[key].dump(), " but only ", supported, " is supported");
+    if (equal) return;
+    user_error(source_, ": '", key, "' is ", json_.contains(key) ? json_[key].dump() : "not given", " but only ",
+               supported, " is supported");
+  }
+  // The same for a key that need not be there.
+  void only_value(const char* key, const Json& supported) const {
+    if (has(key)) only(key, json_[key] == supported, supported.dump());
+  }
+
+  // After all reading: what is left would be passed over, and might change the model.
+  void check_nothing_is_left() const {
+    for (const auto& [key, value] : json_.items()) {
+      if (value.is_null() || asked_.count(key) != 0 || kHarmless.count(key) != 0 || key.starts_with('_')) continue;
+      user_error(
+          source_, ": the key '", key, "' (", value.dump(),
+          ") is not known for this model_type and may change what the model computes; take it out of the file if "
+          "it does not");
+    }
   }
 
  private:
@@ -61,6 +107,7 @@ class Reader {
 
   const Json& json_;
   const std::string& source_;
+  mutable std::set<std::string> asked_;
 };
 
 const char* to_hugging_face(MixerKind kind) {
@@ -115,7 +162,39 @@ void read_attention_keys(const Reader& in, const ModelConfig& config) {
     in.only("head_dim", in.integer("head_dim") * config.num_heads == config.hidden_size, "hidden_size / heads");
   in.only("attention_bias", !in.boolean("attention_bias", false), "false");
   in.only("mlp_bias", !in.boolean("mlp_bias", false), "false");
-  in.only("rope_scaling", !in.has("rope_scaling"), "null");
+  in.only("sliding_window", !in.has("sliding_window"), "null");
+  in.only_value("use_sliding_window", false);
+  if (!in.has("layer_types")) return;
+  const Json& types = in.value("layer_types");
+  in.only("layer_types", std::all_of(types.begin(), types.end(), [](const Json& t) { return t == "full_attention"; }),
+          "full_attention for every layer");
+}
+
+// RoPE's base: a key of its own, or inside of rope_parameters, where transformers 5 has it with the scaling.
+double read_rope_theta(const Reader& in, const std::string& source) {
+  double theta = in.number("rope_theta", 10000.0);
+  for (const char* key : {"rope_parameters", "rope_scaling"}) {
+    if (!in.has(key)) continue;
+    const Json& rope = in.value(key);
+    const char* supported = "RoPE without scaling (rope_type default)";
+    in.only(key, rope.is_object(), supported);
+    for (const auto& [name, value] : rope.items()) {
+      if (name == "rope_theta" && value.is_number()) {
+        if (in.has("rope_theta") && value.get<double>() != theta)
+          user_error(source, ": 'rope_theta' is ", theta, ", and ", value.dump(), " in '", key,
+                     "'; take one of them out");
+        theta = value.get<double>();
+      } else if (name == "rope_type" || name == "type") {
+        in.only(key, value == "default", supported);
+      } else if (name == "factor" || name == "partial_rotary_factor") {
+        in.only(key, value.is_null() || value == 1.0, supported);
+      } else {
+        in.only(key, value.is_null() || name == "original_max_position_embeddings", supported);
+      }
+    }
+  }
+  in.only_value("partial_rotary_factor", 1.0);
+  return theta;
 }
 
 void read_ttt_keys(const Reader& in, const std::string& source, ModelConfig& config) {
@@ -138,6 +217,14 @@ void read_mamba_keys(const Reader& in, const ModelConfig& config) {
           config.is_pure_mamba() ? "1e-05" : "1e-06 (in a hybrid)");
   if (in.has("state_size")) in.only("state_size", in.integer("state_size") == kMambaStates, "16");
   if (in.has("expand")) in.only("expand", in.integer("expand") == 2, "2");
+  if (config.is_pure_mamba()) {  // the width of its channels, which follows from others, and old names of three keys
+    for (const char* key : {"intermediate_size", "d_inner"}) in.only_value(key, config.mamba_channels());
+    in.only_value("d_model", config.hidden_size);
+    in.only_value("n_layer", config.num_layers);
+  }
+  in.only_value("rms_norm", true);
+  for (const char* key : {"ssm_cfg", "attn_cfg"}) in.only_value(key, Json::object());
+  in.only_value("attn_layer_idx", Json::array());
   if (in.has("conv_kernel")) in.only("conv_kernel", in.integer("conv_kernel") == kConvWidth, "4");
   if (in.has("time_step_rank") && !in.is_text("time_step_rank"))
     in.only("time_step_rank", in.integer("time_step_rank") == config.mamba_dt_rank(), "hidden_size / 16, rounded up");
@@ -164,7 +251,18 @@ MixerPattern read_pattern(const Reader& in, const Json& json, const std::string&
 
 }  // namespace
 
-Json hugging_face_config(const ModelConfig& config) {
+GenerationKeys generation_keys(const Json& json) {
+  GenerationKeys keys;
+  if (!json.is_object()) return keys;
+  if (const auto found = json.find("max_position_embeddings"); found != json.end() && found->is_number_integer())
+    keys.max_position_embeddings = std::max<std::int64_t>(found->get<std::int64_t>(), 0);
+  keys.bos_token_id = json.value("bos_token_id", Json());
+  keys.eos_token_id = json.value("eos_token_id", Json());
+  keys.pad_token_id = json.value("pad_token_id", Json());
+  return keys;
+}
+
+Json hugging_face_config(const ModelConfig& config, const GenerationKeys& generation) {
   const bool llama = is_llama(config), ttt = is_ttt(config), mamba = is_mamba(config);
   Json json;
   json["model_type"] = llama ? "llama" : ttt ? "ttt" : mamba ? "mamba" : "ttt_cpp";
@@ -187,6 +285,11 @@ Json hugging_face_config(const ModelConfig& config) {
   json["tie_word_embeddings"] = config.tie_embeddings;
   json["initializer_range"] = 0.02;
   json["torch_dtype"] = "float32";
+  if (generation.max_position_embeddings > 0) json["max_position_embeddings"] = generation.max_position_embeddings;
+  json["bos_token_id"] =
+      generation.bos_token_id;  // null, too: what is not given, each architecture takes for another id
+  json["eos_token_id"] = generation.eos_token_id;
+  json["pad_token_id"] = generation.pad_token_id;
   if (ttt) json["ttt_layer_type"] = to_hugging_face(config.mixer.kinds().front());
   if (config.has_ttt()) write_ttt_keys(config, json);
   if (config.mixer.contains(MixerKind::kAttention)) write_attention_keys(config, json);
@@ -222,7 +325,7 @@ ModelConfig model_config_from_hugging_face(const Json& json, const std::string& 
   if (!config.is_pure_mamba()) {
     config.intermediate_size = in.positive("intermediate_size");
     config.num_heads = in.positive("num_attention_heads");
-    config.rope_theta = in.number("rope_theta", 10000.0);
+    config.rope_theta = read_rope_theta(in, source);
     in.only("rms_norm_eps", std::abs(in.number("rms_norm_eps", 1e-6) - config.rms_norm_eps()) < 1e-12, "1e-06");
   }
   if (!config.has_ttt()) config.backbone = Backbone::kTransformer;
@@ -233,6 +336,11 @@ ModelConfig model_config_from_hugging_face(const Json& json, const std::string& 
   if (config.has_ttt()) read_ttt_keys(in, source, config);
   if (config.mixer.contains(MixerKind::kAttention)) read_attention_keys(in, config);
   if (config.mixer.contains(MixerKind::kMamba)) read_mamba_keys(in, config);
+  in.only_value("is_encoder_decoder", false);
+  in.only_value("add_cross_attention", false);
+  in.only_value("pruned_heads", Json::object());
+  in.only("quantization_config", !in.has("quantization_config"), "a model that is not quantized");
+  in.check_nothing_is_left();
   try {
     for (const Field& field : fields_of(config)) field.set(field.get());  // checks the bounds that a YAML config has
   } catch (const UserError& error) {

@@ -157,6 +157,8 @@ void import_parameters(LanguageModel& model, const NamedTensorList& file_tensors
     copies.emplace_back(parameter, entry.rope_heads > 0 ? to_interleaved(weight, entry.rope_heads) : weight);
     in_file.erase(found);
   }
+  // Old versions of transformers wrote RoPE's frequencies, which follow from the config, beside the weights.
+  std::erase_if(in_file, [](const auto& tensor) { return tensor.first.ends_with("rotary_emb.inv_freq"); });
   // Tools write a tied head twice or once; twice is fine when it is the same.
   if (model.config().tie_embeddings && in_file.count("lm_head.weight") != 0 &&
       in_file["lm_head.weight"].sizes() == copies.front().second.sizes() &&

@@ -89,7 +89,7 @@ void write_record(const SweepRun& run, const RunRecord& record) {
                      {"error", record.error},
                      {"starts", record.starts},
                      {"peak_memory_bytes", record.peak_memory_bytes}};
-  write_file_atomically(record_path(run), json.dump() + "\n");
+  write_file_atomically(record_path(run), to_line(json));
 }
 
 RunResults read_results(const SweepRun& run) {
@@ -107,6 +107,7 @@ RunResults read_results(const SweepRun& run) {
       results.train_loss = number_in(json, "loss");
     } else if (kind == "valid") {
       results.valid_loss = number_in(json, "loss");
+      results.valid_tokens = json.value("tokens", std::int64_t{0});
       results.perplexity = number_in(json, "perplexity");
       results.bits_per_byte = number_in(json, "bits_per_byte");
       results.domains = json.value("domains", Json());
@@ -149,6 +150,7 @@ Json run_line(const SweepRun& run, const RunRecord& record) {
                {"valid_loss", or_null(results.valid_loss)},
                {"perplexity", or_null(results.perplexity)},
                {"bits_per_byte", or_null(results.bits_per_byte)}};
+  line["valid_tokens"] = results.valid_tokens > 0 ? Json(results.valid_tokens) : Json();
   line["domains"] = results.domains;
   line["tokens_per_second"] = results.speed ? Json(results.speed->tokens_per_second) : Json();
   line["peak_memory_bytes"] = record.peak_memory_bytes > 0 ? Json(record.peak_memory_bytes) : Json();
@@ -160,7 +162,7 @@ void write_runs_file(const Sweep& sweep) {
   make_writable_directory(sweep.output_dir);
   const auto lock = wait_for_lock(sweep.output_dir / ".runs.lock");
   std::string lines;
-  for (const SweepRun& run : sweep.runs) lines += run_line(run, read_record(run)).dump() + "\n";
+  for (const SweepRun& run : sweep.runs) lines += to_line(run_line(run, read_record(run)));
   write_file_atomically(sweep.output_dir / "runs.jsonl", lines);
 }
 

@@ -38,6 +38,7 @@ void write_record(const SweepRun& run, const RunRecord& record);
 struct RunResults {
   std::int64_t step = 0, tokens = 0;
   std::optional<double> train_loss, valid_loss, perplexity, bits_per_byte;
+  std::int64_t valid_tokens = 0;  // targets of that validation
   Json domains;  // of the validation, where data.valid names several sets: NAME -> loss, bits_per_byte, tokens
   std::optional<Speed> speed;
 };

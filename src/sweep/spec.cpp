@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/hash.h"
+#include "config/expand_path.h"
 #include "config/fields.h"
 #include "config/load.h"
 #include "config/yaml_file.h"
@@ -18,7 +19,7 @@ namespace {
 
 // What one place of the file adds to a run.
 struct Bundle {
-  std::vector<fs::path> base;
+  std::vector<std::string> base;
   std::vector<Override> values;
 };
 
@@ -39,10 +40,10 @@ using Names = std::map<std::string, std::string>;  // axis -> name of the value 
 std::string fill_in(const std::string& text, const Names& names, const std::string& place) {
   std::string out;
   for (std::size_t at = 0; at < text.size();) {
-    const auto open = text.find('{', at), close = text.find('}', at);
-    // Flow maps ("[{path: a}]") are values, not places to fill in.
-    const bool is_word =
-        open != text.npos && close != text.npos && open < close && text.find_first_of(" :,{[", open + 1) > close;
+    const auto open = text.find('{', at), close = text.find('}', open == text.npos ? at : open);
+    // Flow maps ("[{path: a}]") are values, "${VAR}" is the environment's: neither is a place to fill in.
+    const bool is_word = open != text.npos && close != text.npos && open < close &&
+                         text.find_first_of(" :,{[", open + 1) > close && (open == 0 || text[open - 1] != '$');
     if (!is_word) {
       const auto end = open == text.npos ? text.size() : open + 1;
       out += text.substr(at, end - at);
@@ -63,6 +64,8 @@ std::string fill_in(const std::string& text, const Names& names, const std::stri
   }
   return out;
 }
+
+constexpr std::size_t kLongestName = 255;  // in bytes, of a folder
 
 std::string safe_name(std::string text) {
   for (char& c : text)
@@ -87,7 +90,7 @@ class SweepReader {
         user_error("command line: '", text, "' is not an override; write key=value, such as train.steps=1000");
       const Override value{text.substr(0, equals), text.substr(equals + 1), "command line"};
       if (value.key == "output_dir") {
-        output_dir_ = value.value;
+        output_dir_ = expand_path("output_dir", value.value);
       } else {
         overrides_.push_back(value);
       }
@@ -127,7 +130,7 @@ class SweepReader {
     if (key == "base") {
       common_.base = read_base(value);
     } else if (key == "output_dir") {
-      if (output_dir_.empty()) output_dir_ = word(value);
+      if (output_dir_.empty()) output_dir_ = path(value, key);
     } else if (key == "set") {
       read_values(map(key_node, value), "", common_.values);
     } else if (key == "axes") {
@@ -162,14 +165,23 @@ class SweepReader {
     return node;
   }
 
-  std::vector<fs::path> read_base(const YAML::Node& node) const {
-    std::vector<fs::path> files;
+  std::vector<std::string> read_base(const YAML::Node& node) const {
+    std::vector<std::string> files;
     if (node.IsSequence()) {
-      for (const auto& file : node) files.emplace_back(word(file));
+      for (const auto& file : node) files.push_back(path(file, "base"));
     } else {
-      files.emplace_back(word(node));
+      files.push_back(path(node, "base"));
     }
     return files;
+  }
+
+  std::string path(const YAML::Node& node, const std::string& key) const {
+    try {
+      return expand_path(key, word(node));
+    } catch (const UserError& error) {
+      const std::string message = error.what();
+      user_error(message.starts_with(file_.string()) ? "" : place(node) + ": ", message);
+    }
   }
 
   // Keys may be dotted, or sections with keys below them.
@@ -229,7 +241,37 @@ class SweepReader {
       }
     }
     if (axis.values.empty()) user_error(place(key), ": the axis '", axis.name, "' has no values");
+    if (node.IsSequence()) check_different(axis, node);
     axes_.push_back(std::move(axis));
+  }
+
+  // Values that a key takes for one, 1e-3 and 0.001, would train the same run twice.
+  void check_different(const Axis& axis, const YAML::Node& node) const {
+    std::map<std::string, std::string> as_written;
+    for (std::size_t i = 0; i < axis.values.size(); ++i) {
+      const std::string& text = axis.values[i].name;
+      const auto [first, fresh] = as_written.emplace(as_stored(axis.name, text), text);
+      if (!fresh) {
+        user_error(place(node[i]), ": the axis '", axis.name, "' has '", text, "'",
+                   text == first->second ? " twice" : cat(" and '", first->second, "', which are the same"),
+                   "; remove one");
+      }
+    }
+  }
+
+  // A key's value as a config holds it; as written where it is none, which is an error of the run.
+  static std::string as_stored(const std::string& key, const std::string& text) {
+    RunConfig config;
+    for (const Field& field : fields_of(config)) {
+      if (field.key != key) continue;
+      try {
+        field.set(text);
+        return field.get();
+      } catch (const UserError&) {
+        return text;
+      }
+    }
+    return text;
   }
 
   // Every combination, the last axis fastest.
@@ -252,11 +294,16 @@ class SweepReader {
     const auto same = [&](const SweepRun& run) { return run.name == name; };
     if (std::any_of(sweep_.runs.begin(), sweep_.runs.end(), same))
       user_error(file_.string(), ": two runs have the name '", name, "'; rename one");
+    if (name.size() > kLongestName) {
+      user_error(file_.string(), ": the run '", name.substr(0, 60), "...' has a name of ", name.size(),
+                 " bytes, and a folder's has at most ", kLongestName,
+                 "; give the axis' values names, as in 'AXIS: {NAME: {KEY: VALUE}}'");
+    }
     std::vector<fs::path> files;
     std::vector<Override> values;
     const auto add = [&](const Bundle& bundle, bool with_base) {
-      for (const fs::path& file : bundle.base)
-        if (with_base) files.push_back((folder_ / fill_in(file.string(), names, file_.string())).lexically_normal());
+      for (const std::string& file : bundle.base)
+        if (with_base) files.push_back((folder_ / fill_in(file, names, file_.string())).lexically_normal());
       for (const Override& value : bundle.values)
         values.push_back({value.key, fill_in(value.value, names, value.place), value.place});
     };

@@ -54,6 +54,42 @@ double operations_per_token(const RunConfig& config) {
          recompute_flops(config.model, config.train.context, config.train.recompute);
 }
 
+// The targets that a run validates on, in words. Of two runs with the same data.valid they are the same where as many
+// tokens were scored, or will be.
+std::string validation_targets(const SweepRun& run, std::int64_t scored) {
+  const RunConfig& config = run.config;
+  const double asked = static_cast<double>(config.train.eval_samples) * static_cast<double>(config.train.context);
+  return cat(scored > 0  ? cat(scored, " targets")
+             : asked > 0 ? cat("the first ", short_number(asked), " tokens")
+                         : "all",
+             " of ", config.data.valid.text());
+}
+
+// A warning where the runs' validation losses are over different targets, else nothing. `measured`: by what was scored,
+// among runs that have validated.
+std::string targets_note(const std::vector<const SweepRun*>& runs, bool measured) {
+  std::vector<std::pair<std::string, std::vector<std::string>>> groups;  // targets, names of runs
+  for (const SweepRun* run : runs) {
+    if (run->config.data.valid.empty()) continue;
+    const std::int64_t scored = measured ? read_results(*run).valid_tokens : 0;
+    if (measured && scored == 0) continue;
+    const std::string targets = validation_targets(*run, scored);
+    const auto group = std::find_if(groups.begin(), groups.end(), [&](const auto& g) { return g.first == targets; });
+    if (group == groups.end())
+      groups.push_back({targets, {run->name}});
+    else
+      group->second.push_back(run->name);
+  }
+  if (groups.size() < 2) return "";
+  std::string text = "validation losses of these groups are over different targets and do not compare:\n";
+  for (const auto& [targets, names] : groups) {
+    text += cat("  ", targets, ": ", names.front());
+    if (names.size() > 1) text += cat(" and ", names.size() - 1, " more");
+    text += "\n";
+  }
+  return text;
+}
+
 }  // namespace
 
 std::vector<std::optional<Speed>> speeds_of(const std::vector<const SweepRun*>& runs, const SpeedOptions& options) {
@@ -109,6 +145,7 @@ std::string cost_table(const std::vector<const SweepRun*>& runs, const SpeedOpti
   std::string text =
       table.text() +
       "FLOPs: exact products of training, 3 x forward. Disk: at most, with a checkpoint being written.\n";
+  text += targets_note(runs, /*measured=*/false);
   for (const std::string& source : sources) text += "speed: " + source + "\n";
   if (!all_known) text += "speed: unknown; give --tokens-per-second (measured) or --tflops (an estimate)\n";
   return text;
@@ -149,7 +186,7 @@ std::string results_table(const std::vector<const SweepRun*>& runs) {
     if (line["error"].is_string())
       errors += cat(line["name"].get<std::string>(), ": ", line["error"].get<std::string>(), "\n");
   }
-  return table.text() + errors;
+  return table.text() + targets_note(runs, /*measured=*/true) + errors;
 }
 
 }  // namespace ttt

@@ -233,6 +233,9 @@ std::int32_t Tokenizer::bos_id() const {
 std::int32_t Tokenizer::eos_id() const {
   return impl_->processor.eos_id();
 }
+std::int32_t Tokenizer::pad_id() const {
+  return impl_->processor.pad_id();
+}
 const std::vector<std::int32_t>& Tokenizer::token_bytes() const {
   return impl_->bytes_of;
 }

@@ -37,6 +37,7 @@ class Tokenizer {
   std::int64_t vocab_size() const;
   std::int32_t bos_id() const;  // -1: none
   std::int32_t eos_id() const;  // -1: none
+  std::int32_t pad_id() const;  // -1: none
   // Bytes of text that each id stands for (0 for control pieces), [vocab_size]. Sums to the text's size over an
   // encoding.
   const std::vector<std::int32_t>& token_bytes() const;

@@ -20,6 +20,9 @@ namespace {
 constexpr std::size_t kBlockBytes = 4096;        // a block ends at the first newline behind so many bytes
 constexpr std::size_t kMaxTrainingLine = 16384;  // a longer line is cut
 
+// <unk>, <s>, </s>, four runs of tabs, the bytes, the space and a character of the text.
+constexpr std::int64_t kFewestPieces = 3 + 4 + 256 + 2;
+
 // The end of the block that begins at `begin`.
 std::size_t block_end(std::string_view text, std::size_t begin) {
   if (text.size() - begin <= kBlockBytes) return text.size();
@@ -36,8 +39,8 @@ std::size_t block_end(std::string_view text, std::size_t begin) {
 // become spaces.
 class BlockIterator : public sentencepiece::SentenceIterator {
  public:
-  BlockIterator(const std::vector<fs::path>& files, const DocumentFormat& format, double fraction)
-      : files_(files), format_(format), fraction_(fraction) {
+  BlockIterator(const std::vector<fs::path>& files, const DocumentFormat& format, double fraction, bool with_space)
+      : files_(files), format_(format), fraction_(fraction), with_space_(with_space) {
     advance();
   }
 
@@ -65,7 +68,9 @@ class BlockIterator : public sentencepiece::SentenceIterator {
     while (true) {
       if (at_ == text_.size() || (!ended_ && text_.size() - at_ < kBlockBytes + kMaxTrainingLine)) {
         if (read_part()) continue;
-        done_ = true;
+        done_ = !with_space_;
+        with_space_ = false;
+        block_ = " ";
         return;
       }
       const std::size_t begin = at_;
@@ -86,6 +91,7 @@ class BlockIterator : public sentencepiece::SentenceIterator {
   const std::vector<fs::path>& files_;
   const DocumentFormat& format_;
   double fraction_;      // of the text to take; credit_ carries what is owed, so that the blocks lie evenly
+  bool with_space_;      // a block that holds a space comes last
   double credit_ = 0.5;  // against rounding when everything is taken
   std::size_t next_file_ = 0;
   std::unique_ptr<DocumentReader> reader_;
@@ -107,9 +113,19 @@ std::int64_t number_behind(const std::string& text, const std::string& words) {
   return value;
 }
 
+constexpr const char* kTooLarge = "set it to a value <= ";  // in SentencePiece's words
+constexpr const char* kSpacePiece = "\xe2\x96\x81";
+
+bool has_space_piece(const std::string& model) {
+  const Tokenizer tokenizer = Tokenizer::from_bytes(model, "the model");
+  for (std::int32_t id = 0; id < tokenizer.vocab_size(); ++id)
+    if (tokenizer.piece(id) == kSpacePiece) return true;
+  return false;
+}
+
 // SentencePiece's reasons, as sentences with a remedy.
 [[noreturn]] void explain(const std::string& reason, std::int64_t vocab_size) {
-  if (const std::int64_t most = number_behind(reason, "set it to a value <= "); most > 0) {
+  if (const std::int64_t most = number_behind(reason, kTooLarge); most > 0) {
     user_error("a vocabulary of ", vocab_size, " pieces is too large for this text, which yields ", most,
                "; give --vocab-size ", most, " or less, or more text");
   }
@@ -124,8 +140,9 @@ std::int64_t number_behind(const std::string& text, const std::string& words) {
 }  // namespace
 
 void train_tokenizer(const TokenizerTraining& options) {
-  if (options.vocab_size < 300 || options.vocab_size > 1'000'000) {
-    user_error("a vocabulary of ", options.vocab_size, " pieces is not possible; --vocab-size takes 300 to 1000000");
+  if (options.vocab_size < kFewestPieces || options.vocab_size > 1'000'000) {
+    user_error("a vocabulary of ", options.vocab_size, " pieces is not possible; --vocab-size takes ", kFewestPieces,
+               " to 1000000");
   }
   if (options.max_bytes <= 0) user_error("--max-bytes must be positive, not ", options.max_bytes);
   const std::vector<fs::path> files = list_text_files(options.inputs, options.extensions);
@@ -139,10 +156,10 @@ void train_tokenizer(const TokenizerTraining& options) {
   if (fs::is_directory(options.output))
     user_error("'", options.output.string(), "' is a folder; give a file name for the model");
 
-  BlockIterator blocks(files, options.format,
-                       std::min(1.0, static_cast<double>(options.max_bytes) / static_cast<double>(total)));
+  const double fraction = std::min(1.0, static_cast<double>(options.max_bytes) / static_cast<double>(total));
+  BlockIterator blocks(files, options.format, fraction, /*with_space=*/false);
   if (blocks.done()) user_error("the text is empty: '", files[0].string(), "' holds no text; give files with text");
-  const std::unordered_map<std::string, std::string> settings = {
+  std::unordered_map<std::string, std::string> settings = {
       {"model_type", "bpe"},
       {"vocab_size", std::to_string(options.vocab_size)},
       {"normalization_rule_name", "identity"},
@@ -159,7 +176,14 @@ void train_tokenizer(const TokenizerTraining& options) {
       {"minloglevel", "3"},
   };
   std::string model;
-  const auto status = sentencepiece::SentencePieceTrainer::Train(settings, &blocks, &model);
+  auto status = sentencepiece::SentencePieceTrainer::Train(settings, &blocks, &model);
+  // A text without a space gives no piece for one, without which not every text has an encoding: it is asked for then
+  // (always would change the models of other texts, in which the setting is kept).
+  if (status.ok() ? !has_space_piece(model) : number_behind(status.ToString(), kTooLarge) > 0) {
+    settings["required_chars"] = kSpacePiece;
+    BlockIterator again(files, options.format, fraction, /*with_space=*/true);
+    status = sentencepiece::SentencePieceTrainer::Train(settings, &again, &model);
+  }
   if (!status.ok()) explain(status.ToString(), options.vocab_size);
   write_file_atomically(options.output, model);
 }

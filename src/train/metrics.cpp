@@ -64,7 +64,7 @@ MetricsWriter::~MetricsWriter() {
 }
 
 void MetricsWriter::write(const Json& line) {
-  const std::string text = line.dump() + "\n";
+  const std::string text = to_line(line);
   if (std::fwrite(text.data(), 1, text.size(), file_) != text.size() || std::fflush(file_) != 0) {
     fail("cannot write '", path_.string(), "': ", std::strerror(errno));
   }

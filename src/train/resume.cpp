@@ -36,7 +36,7 @@ constexpr Change kMayChange[] = {
     {"train.reset_at_documents", "documents are told apart, or not, from here on"},
     {"train.log_every", kLogging},
     {"train.eval_every", kLogging},
-    {"train.eval_batches", "validation losses compare only with those from here on"},
+    {"train.eval_samples", "validation losses compare only with those from here on"},
     {"train.stats_every", kLogging},
     {"train.digest_every", kLogging},
     {"train.tensorboard", kLogging},

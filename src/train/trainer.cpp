@@ -253,8 +253,9 @@ bool Trainer::validate_model(const std::function<bool()>& wants_stop) {
   EvalOptions options;
   options.context = config_.train.context;
   options.batch = config_.micro_batch();
-  options.max_samples = eval_samples_;
+  options.max_samples = config_.train.eval_samples;
   options.device = device_;
+  options.padded_vocabulary = true;  // check_fit() has seen to it
   options.reset_at_documents = config_.train.reset_at_documents;
   options.share = share_evaluation(options_.ranks, wants_stop);
   try {
@@ -314,7 +315,7 @@ void Trainer::save() {
     metrics_->sync();
     ledger_->sync();
     checkpoint.model = export_parameters(*model_);
-    checkpoint.hf_config = hugging_face_config(config_.model);
+    checkpoint.hf_config = hugging_face_config(config_.model, generation_keys_);
     checkpoint.state = to_json(state_);
     checkpoint.config_yaml = to_yaml(config_);
     checkpoint.tokenizer = tokenizer_;

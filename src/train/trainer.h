@@ -25,6 +25,7 @@
 #include "dist/communicator.h"
 #include "dist/gradient_reducer.h"
 #include "model/language_model.h"
+#include "model/layout.h"
 #include "optim/adamw.h"
 #include "optim/schedule.h"
 #include "train/batch_prefetch.h"
@@ -126,10 +127,10 @@ class Trainer {
   fs::path checkpoints_;
   std::unique_ptr<FileLock> lock_;
   std::vector<MixtureSource> train_data_, valid_data_;
-  std::int64_t eval_samples_;  // of each validation set, however many ranks share them
   std::optional<MixtureOrder> order_;
   std::unique_ptr<BatchPrefetch> batches_;
   std::string tokenizer_;  // bytes of tokenizer.model
+  GenerationKeys generation_keys_;
   std::shared_ptr<LanguageModel> model_;
   NamedParameters parameters_;
   std::unique_ptr<GradientReducer> reducer_;  // null for a process alone

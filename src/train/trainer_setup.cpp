@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "config/fields.h"
 #include "config/load.h"
 #include "infer/load_model.h"
 #include "model/device.h"
@@ -53,6 +54,15 @@ RunConfig resolved(RunConfig config, std::int64_t ranks = 1) {
   return config;
 }
 
+// A checkpoint's config. Where it has train.eval_batches, it is of a program that validated on so many micro-batches.
+RunConfig saved_config(const fs::path& file) {
+  RunConfig config = load_run_config(file);
+  std::int64_t batches = 0;
+  if (const auto text = config_value(file, "train.eval_batches"); text && parse_integer(*text, batches))
+    config.train.eval_samples = batches * config.micro_batch();
+  return config;
+}
+
 // Two decimals.
 std::string rounded(double value) {
   char text[48];
@@ -74,7 +84,6 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
     : config_(resolved(config, options.ranks != nullptr ? options.ranks->size() : 1)),
       options_(options),
       device_(torch::kCPU),
-      eval_samples_(config.train.eval_batches * config.micro_batch()),
       schedule_(schedule_of(config_)),
       watchdog_(static_cast<double>(config.train.watchdog_seconds),
                 options.ranks != nullptr ? options.ranks->rank() : 0) {
@@ -177,7 +186,9 @@ void Trainer::open_data() {
 
 void Trainer::check_fit(const Dataset& data, const char* key) const {
   const std::string place = cat(key, " '", data.directory().string(), "'");
-  if (data.vocab_size() != config_.model.vocab_size) {
+  // A model that is trained on may have its vocabulary padded; a new one gets its data's.
+  const bool padded = !config_.init_from.empty() && data.vocab_size() < config_.model.vocab_size;
+  if (data.vocab_size() != config_.model.vocab_size && !padded) {
     user_error(place, " has a vocabulary of ", data.vocab_size(), " and model.vocab_size is ", config_.model.vocab_size,
                "; set model.vocab_size to ", data.vocab_size(), ", or prepare the data with the model's tokenizer");
   }
@@ -204,6 +215,14 @@ void Trainer::read_tokenizer() {
     user_error("data.train '", config_.data.train.text(), "' was prepared with another tokenizer than '",
                config_.tokenizer, "'; leave out the key tokenizer, or prepare the data with that one");
   }
+  const Dataset& data = train_data_.front().data;
+  if (!tokenizer_.empty()) {
+    generation_keys_ = generation_keys(Tokenizer::from_bytes(tokenizer_, "tokenizer.model"));
+  } else {
+    if (data.bos_id()) generation_keys_.bos_token_id = *data.bos_id();
+    if (data.eos_id()) generation_keys_.eos_token_id = *data.eos_id();
+  }
+  generation_keys_.max_position_embeddings = config_.train.context;
   if (config_.train.sample_tokens > 0 && (tokenizer_.empty() || valid_data_.empty())) {
     user_error("train.sample_tokens needs data.valid and a tokenizer, and this run has no ",
                tokenizer_.empty() ? "tokenizer" : "data.valid", "; set it to 0");
@@ -241,7 +260,7 @@ void Trainer::resume(const ResumePoint& point) {
   const auto& [directory, checkpoint, damaged] = point;
   const std::string source = directory.string();
   const TrainState saved = train_state_from_json(checkpoint.state, source);
-  const auto differences = check_resumed_config(load_run_config(directory / "config.yaml"), config_);
+  const auto differences = check_resumed_config(saved_config(directory / "config.yaml"), config_);
   if (saved.data != state_.data) {
     user_error("data.train '", config_.data.train.text(), "' holds other data, or other weights, than the run in '",
                config_.output_dir, "' was trained on; give that data set, or choose another output_dir for a new run");

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <map>
 
 #include "base/error.h"
@@ -191,7 +192,6 @@ TEST_F(LoadTest, WrongShapesOfTheFile) {
   EXPECT_EQ(error_of("data:\n  train: caf\xe9\n"),
             "run.yaml:2: not UTF-8 text (byte 18 of the file); convert the file to UTF-8");
   EXPECT_EQ(error_of("output_dir: o\ntrain: {steps: 1\n").substr(0, 29), "run.yaml:3: not valid YAML: e");
-  EXPECT_EQ(error_of("output_dir: o\nmodel:\n\tmixer: attention\n").substr(0, 27), "run.yaml:3: not valid YAML:");
   EXPECT_EQ(message([&] { load_run_config(folder_ / "none.yaml"); }),
             "there is no config file 'none.yaml'; check the path");
 }
@@ -410,6 +410,85 @@ TEST_F(LoadTest, ExplainSaysWhereEachValueComesFrom) {
                  "open)"));
 }
 
+// How much is validated does not depend on how the steps are cut up.
+TEST_F(LoadTest, EvalSamplesAndItsOldName) {
+  const auto samples = [&](const std::string& train, const std::vector<std::string>& overrides = {}) {
+    return load_run_config(write_run("train: {" + train + "}\n"), overrides).train.eval_samples;
+  };
+  EXPECT_EQ(samples("context: 2048, batch_tokens: 8Ki"), 64);
+  EXPECT_EQ(samples("context: 64, batch_tokens: 256"), 2048);
+  EXPECT_EQ(samples("context: 64, batch_tokens: 512, micro_batch: 1"), 2048);
+  EXPECT_EQ(samples("context: 32Ki, batch_tokens: 32Ki"), 4);
+  EXPECT_EQ(samples("context: 256Ki, batch_tokens: 256Ki"), 1);
+  EXPECT_EQ(samples("context: 64, batch_tokens: 256, eval_samples: 7"), 7);
+  EXPECT_EQ(samples("context: 64, batch_tokens: 256, eval_samples: 0"), 0);
+  // The old name counted batches of 8192 tokens, at least one sequence each.
+  for (const char* micro_batch : {"0", "1", "4"})
+    EXPECT_EQ(samples(cat("context: 64, batch_tokens: 256, eval_batches: 5, micro_batch: ", micro_batch)), 640);
+  EXPECT_EQ(samples("context: 32Ki, batch_tokens: 32Ki, eval_batches: 5"), 5);
+  EXPECT_EQ(samples("context: 64, batch_tokens: 256, eval_batches: 0"), 0);
+  // The later of the two names holds.
+  EXPECT_EQ(samples("context: 64, batch_tokens: 256, eval_batches: 5", {"train.eval_samples=9"}), 9);
+  EXPECT_EQ(samples("context: 64, batch_tokens: 256, eval_samples: 9", {"train.eval_batches=2"}), 256);
+  write("base.yaml", "train: {eval_samples: 3, context: 64, batch_tokens: 256}\n");
+  EXPECT_EQ(load_run_config(write_run("extends: base.yaml\ntrain: {eval_batches: 1}\n")).train.eval_samples, 128);
+  EXPECT_EQ(error_of("data: {train: d}\noutput_dir: o\ntrain: {eval_samples: 3,\n        eval_batches: 4}\n"),
+            "run.yaml:4: 'train.eval_batches' is the old name of 'train.eval_samples', which is given too; remove it");
+  for (const char* bad : {"-1", "many", "4e18", "1.5"}) {
+    EXPECT_EQ(error_of("data: {train: d}\noutput_dir: o\n", {cat("train.eval_batches=", bad)}),
+              cat("command line: 'train.eval_batches' must be an integer of at least 0, not '", bad, "'"));
+  }
+  const RunConfig config = load_run_config(write_run("train: {context: 64, batch_tokens: 256, eval_batches: 5}\n"));
+  EXPECT_EQ(to_yaml(config).find("eval_batches"), std::string::npos);
+  std::string origin;
+  for (const ResolvedKey& key : explain_config(write_run("train:\n  eval_batches: 5\n")))
+    if (key.key == "train.eval_samples") origin = key.value + " " + key.origin;
+  EXPECT_EQ(origin.substr(0, 4), "20 /");
+  EXPECT_TRUE(origin.ends_with("run.yaml:4 (eval_batches 5, of 8192 tokens)")) << origin;
+}
+
+// "~" and "${VAR}", which users know from their shells, in every path of a config.
+TEST_F(LoadTest, PathsOfTheEnvironment) {
+  const std::string home = std::getenv("HOME") != nullptr ? std::getenv("HOME") : "";
+  setenv("HOME", "/home/me", 1);
+  setenv("TTT_TEST_FOLDER", folder_.c_str(), 1);
+  write("model.yaml", "model: {hidden_size: 48, num_heads: 3}\n");
+  const RunConfig config = load_run_config(
+      write("run.yaml",
+            "extends: ${TTT_TEST_FOLDER}/model.yaml\n"
+            "data:\n  train: [{path: ~/a, weight: 1}, {path: \"${TTT_TEST_FOLDER}/b\", weight: 1}]\n  valid: ~/v/~/w\n"
+            "output_dir: ${TTT_TEST_FOLDER}/o-${TTT_TEST_FOLDER}\ninit_from: '~'\ntokenizer: x~\n"),
+      {"data.valid=~/c$d"});
+  EXPECT_EQ(config.model.hidden_size, 48);
+  EXPECT_EQ(config.data.train.list()[0].path, "/home/me/a");
+  EXPECT_EQ(config.data.train.list()[1].path, (folder_ / "b").string());
+  EXPECT_EQ(config.data.valid.text(), DataSources("/home/me/c$d").text());
+  EXPECT_EQ(config.output_dir, cat(folder_.string(), "/o-", folder_.string()));
+  EXPECT_EQ(config.init_from, "/home/me");
+  EXPECT_EQ(config.tokenizer, "x~");
+  EXPECT_TRUE(diff(config, load_run_config(write("again.yaml", to_yaml(config)))).empty());
+  unsetenv("TTT_TEST_FOLDER");
+  EXPECT_EQ(error_of("data: {train: d}\noutput_dir: ${TTT_TEST_FOLDER}/o\n"),
+            "run.yaml:2: 'output_dir' is '${TTT_TEST_FOLDER}/o', but the environment has no TTT_TEST_FOLDER; set it "
+            "(export TTT_TEST_FOLDER=...), or write the path out");
+  EXPECT_EQ(error_of("data: {train: \"${HOME\"}\noutput_dir: o\n"),
+            "run.yaml:1: 'data.train' has a ${ without its }, '${HOME'; close it");
+  EXPECT_EQ(error_of("extends: ${TTT_TEST_FOLDER}/x.yaml\n").substr(0, 24), "run.yaml:1: 'extends' is");
+  // Without HOME the user's entry in the system's list says where it is.
+  unsetenv("HOME");
+  EXPECT_EQ(load_run_config(write("run.yaml", "data: {train: d}\noutput_dir: ~/o\n")).output_dir.front(), '/');
+  if (!home.empty()) setenv("HOME", home.c_str(), 1);
+}
+
+TEST_F(LoadTest, ATabIsExplained) {
+  EXPECT_EQ(error_of("train:\n  steps: 3\n\tcontext: 64\n"),
+            "run.yaml:3: the line is indented with a tab, which YAML does not take; use spaces");
+  EXPECT_EQ(error_of("train:\n\tsteps: 3\n"),
+            "run.yaml:2: the line is indented with a tab, which YAML does not take; use spaces");
+  // Elsewhere a tab is white space.
+  EXPECT_EQ(load_run_config(write("run.yaml", "data:\t{train: d}\noutput_dir: o\t# here\n")).output_dir, "o");
+}
+
 TEST_F(LoadTest, ConfigValueFollowsTheChain) {
   write("base.yaml", "train: {context: 64}\n");
   const fs::path file = write("run.yaml", "extends: base.yaml\ntrain: {steps: 3}\n");
@@ -422,7 +501,7 @@ TEST_F(LoadTest, YamlRoundTrip) {
       write_run("parity: ttt-lm-jax\nmodel: {mixer: ttt_mlp, rope_theta: 12345.678901234567}\noptim: {lr: 1e-3}\n"));
   config.output_dir = "a dir: with \"quotes\" # and a hash\\";
   config.data.valid = "null";
-  config.init_from = "~";
+  config.init_from = "~x";
   config.tokenizer = "ünï/t.model";
   const RunConfig again = load_run_config(write("again.yaml", to_yaml(config)));
   for (const FieldDifference& difference : diff(config, again)) {

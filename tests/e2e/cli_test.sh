@@ -116,6 +116,19 @@ expect 0 '"bits_per_byte":' "$TTT" eval --checkpoint run --data data --context 5
 [ "$(stat -c %s loss.npy)" = $((128 + 3 * 50 * 4)) ] || fail "loss.npy is not fp32 [3, 50]"
 expect 0 "perplexity" "$TTT" eval --checkpoint run/checkpoints/step_00000002 --data data --max-samples 2
 
+# Every target is scored at every context: what does not fill a window is the shorter last one, in the .npy with zeros behind it.
+scored() { "$TTT" eval --checkpoint run --data data --json "$@" 2>/dev/null | grep -o '"tokens":[0-9]*' | cut -d: -f2; }
+all=$(scored)
+[ "$all" -gt 100 ] || fail "eval scored $all tokens"
+for context in 50 64 100 $((all / 2 + 9)); do
+  [ "$(scored --context $context)" = "$all" ] || fail "--context $context scores $(scored --context $context) targets of $all"
+done
+expect 0 "sequences of $((all / 2 + 9)), the last of " "$TTT" eval --checkpoint run --data data --context $((all / 2 + 9))
+"$TTT" eval --checkpoint run --data data --context 100 --token-loss loss.npy --json >output.txt 2>/dev/null
+windows=$(grep -o '"samples":[0-9]*' output.txt | cut -d: -f2)
+[ "$(stat -c %s loss.npy)" = $((128 + windows * 100 * 4)) ] || fail "loss.npy is not fp32 [$windows, 100]"
+[ "$(tail -c 4 loss.npy | od -An -tx4 | tr -d ' ')" = 00000000 ] || fail "the end of the last window is not 0"
+
 loss() { "$TTT" eval --checkpoint run --data data --context 50 --max-samples 3 --json "$@" 2>/dev/null | grep -o '"loss":[0-9.]*' | cut -d: -f2; }
 awk -v a="$(loss)" -v b="$(loss --dtype bf16)" 'BEGIN { exit !(a > 0 && b > 0 && a != b && (a - b) ^ 2 < (0.01 * a) ^ 2) }' ||
   fail "the loss in bf16, $(loss --dtype bf16), is not that of fp32, $(loss), but for rounding"
@@ -167,6 +180,15 @@ refused "not empty" "${convert[@]}" --output converted
 expect 0 '"mixer":"ttt_linear"' "${convert[@]}" --output converted --tokenizer t.model --force --json
 "$TTT" generate --checkpoint converted --max-tokens 12 --threads 1 "the value" --seed 3 >e.txt 2>/dev/null || fail "generate from a converted model"
 cmp -s a.txt e.txt || fail "a converted model gives another text"
+# A model whose vocabulary is padded beyond its tokenizer's pieces: what is padding is never generated.
+expect 0 "has 112 ids more than" "${convert[@]}" --output padded --tokenizer other.model
+expect 0 '"finish":' "$TTT" generate --checkpoint padded --max-tokens 60 --json --temperature 5 "the value"
+grep -o '"tokens":\[[^]]*' output.txt | tr -c '0-9\n' '\n' | awk '$1 >= 400 {bad = 1} END {exit bad}' || { fail "ids beyond the tokenizer"; cat output.txt; }
+expect 0 "perplexity" "$TTT" eval --checkpoint padded --data other --context 32 --max-samples 2
+refused "another tokenizer" "$TTT" eval --checkpoint padded --data data --context 32
+grep -q '"eos_token_id": 2' padded/config.json && grep -q '"bos_token_id": 1' padded/config.json || { fail "no ids in config.json"; cat padded/config.json; }
+expect 0 "" "$TTT" "${run[@]}" data.train=other init_from=padded output_dir=tuned train.steps=2 checkpoint.every=0 model.vocab_size=512
+expect 0 "tokens/s" "$TTT" generate --checkpoint tuned --max-tokens 3 "the"
 refused "needs --config" "$TTT" convert --from ttt-lm-jax --input prompt.txt --output x
 
 [ $failures = 0 ] || { echo "$failures failures"; exit 1; }

@@ -1,5 +1,5 @@
-// evaluate() against a direct computation from the logits: order of samples, masking of BOS, the short last batch,
-// bytes.
+// evaluate() against a direct computation from the logits: order of samples, masking of BOS, the short last batch and
+// window, bytes.
 #include "infer/evaluate.h"
 
 #include <gtest/gtest.h>
@@ -36,21 +36,22 @@ class EvaluateTest : public InferTest {
 TEST_F(EvaluateTest, EqualsTheDirectComputation) {
   constexpr std::int32_t kBos = 3;
   constexpr std::size_t kContext = 10;
-  const std::vector<std::int32_t> tokens = random_tokens(58, 37, 1);  // 5 samples, 7 tokens left over
+  const std::vector<std::int32_t> tokens = random_tokens(58, 37, 1);  // 57 targets: 5 windows and one of 7
   const Dataset data(prepare(tokens, 37, kBos));
   LanguageModel model(tiny(MixerKind::kTttLinear), 5);
 
   double total = 0;
   std::int64_t scored = 0;
   std::vector<double> expected;
-  for (std::size_t i = 0; i < 5; ++i) {
-    for (const double loss : direct(model, tokens, i * kContext, kContext)) {
+  for (std::size_t i = 0; i < 6; ++i) {
+    for (const double loss : direct(model, tokens, i * kContext, i < 5 ? kContext : 7)) {
       const bool counts = tokens[expected.size() + 1] != kBos;
       expected.push_back(counts ? loss : 0.0);
       if (counts) total += loss, ++scored;
     }
   }
-  ASSERT_LT(scored, 50);  // the case has a BOS among its targets
+  expected.resize(60, 0.0);  // what the last window lacks
+  ASSERT_LT(scored, 57);     // the case has a BOS among its targets
 
   std::vector<float> got;
   const auto collect = [&](const torch::Tensor& loss_BT) {
@@ -59,7 +60,7 @@ TEST_F(EvaluateTest, EqualsTheDirectComputation) {
     got.insert(got.end(), flat.const_data_ptr<float>(), flat.const_data_ptr<float>() + flat.numel());
   };
   const EvalResult result = evaluate(model, data, {.context = kContext, .batch = 2}, collect);
-  EXPECT_EQ(result.samples, 5);
+  EXPECT_EQ(result.samples, 6);
   EXPECT_EQ(result.tokens, scored);
   EXPECT_NEAR(result.loss, total / static_cast<double>(scored), 1e-5);
   EXPECT_TRUE(std::isnan(result.bits_per_byte));  // no tokenizer, no bytes
@@ -79,6 +80,56 @@ TEST_F(EvaluateTest, MaxSamplesTakesTheFirst) {
   EXPECT_EQ(result.samples, 3);
   EXPECT_EQ(result.tokens, 36);
   EXPECT_NEAR(result.loss, total / 36, 1e-5);
+}
+
+// Every target is scored once whatever the context, also where the set is shorter than one.
+TEST_F(EvaluateTest, ScoresTheTailOfASet) {
+  const std::vector<std::int32_t> tokens = random_tokens(30, 37, 4);
+  const Dataset data(prepare(tokens, 37));
+  LanguageModel model(tiny(MixerKind::kTttMlp), 5);
+  for (const std::int64_t context : {1, 7, 10, 28, 29, 30, 1000}) {
+    const EvalResult result = evaluate(model, data, {.context = context, .batch = 2});
+    EXPECT_EQ(result.tokens, 29) << context;
+    EXPECT_EQ(result.samples, num_windows(data, context)) << context;
+  }
+  EXPECT_EQ(num_windows(data, 29), 1);
+  EXPECT_EQ(num_windows(data, 28), 2);
+  double total = 0;
+  for (const double loss : direct(model, tokens, 0, 29)) total += loss;
+  EXPECT_NEAR(evaluate(model, data, {.context = 1000}).loss, total / 29, 1e-5);
+  EXPECT_EQ(evaluate(model, data, {.context = 10, .max_samples = 2}).tokens, 20);
+  EXPECT_EQ(evaluate(model, data, {.context = 10, .max_samples = 3}).tokens, 29);
+}
+
+// Several processes take the batches in turn, the shorter last one included.
+TEST_F(EvaluateTest, SharesAddUpToTheWhole) {
+  const Dataset data(prepare(random_tokens(48, 37, 6), 37));  // 47 targets: 4 windows of 10 and one of 7
+  LanguageModel model(tiny(MixerKind::kTttLinear), 5);
+  const EvalResult whole = evaluate(model, data, {.context = 10, .batch = 1});
+  std::vector<std::vector<EvalSums>> rounds(2);  // by rank
+  for (std::int64_t rank : {0, 1}) {
+    EvalOptions options{.context = 10, .batch = 1};
+    auto& own_rounds = rounds[static_cast<std::size_t>(rank)];
+    options.share = {rank, 2, [&](const EvalSums& own) {
+                       own_rounds.push_back(own);
+                       return std::vector<EvalSums>{own};
+                     }};
+    evaluate(model, data, options);
+  }
+  ASSERT_EQ(rounds[0].size(), 3u);
+  ASSERT_EQ(rounds[1].size(), 3u);
+  double nats = 0;
+  std::int64_t tokens = 0, samples = 0;
+  for (std::size_t round = 0; round < 3; ++round) {
+    for (const auto& own : rounds) {
+      nats += own[round].nats;
+      tokens += own[round].tokens;
+      samples += own[round].samples;
+    }
+  }
+  EXPECT_EQ(tokens, 47);
+  EXPECT_EQ(samples, 5);
+  EXPECT_EQ(nats / 47, whole.loss);
 }
 
 TEST_F(EvaluateTest, BitsPerByteCountsTheBytesOfTheTargets) {
@@ -101,8 +152,8 @@ TEST_F(EvaluateTest, BitsPerByteCountsTheBytesOfTheTargets) {
 TEST_F(EvaluateTest, RefusesWhatDoesNotFit) {
   const Dataset data(prepare(random_tokens(20, 37, 3), 37));
   LanguageModel fitting(tiny(MixerKind::kAttention), 5);
-  EXPECT_THROW(evaluate(fitting, data, {.context = 20}), UserError);  // 20 inputs and their targets are 21 tokens
-  EXPECT_EQ(evaluate(fitting, data, {.context = 19}).samples, 1);
+  const Dataset single(prepare({5}, 37));
+  EXPECT_THROW(evaluate(fitting, single, {.context = 20}), UserError);  // an input without a target
   LanguageModel other(tiny(MixerKind::kAttention, 41), 5);
   EXPECT_THROW(evaluate(other, data, {.context = 10}), UserError);
 }

@@ -8,6 +8,7 @@
 #include "base/utf8.h"
 #include "checkpoint/checkpoint.h"
 #include "config/load.h"
+#include "infer/evaluate.h"
 #include "infer/fixture.h"
 #include "infer/load_model.h"
 #include "model/layout.h"
@@ -196,6 +197,60 @@ TEST_F(LoadModelTest, RefusesWhatIsNoCheckpoint) {
   EXPECT_THROW(load_model(folder_, torch::kCPU), UserError);  // an empty folder
   write_file_atomically(folder_ / "file", "x");
   EXPECT_THROW(load_model(folder_ / "file", torch::kCPU), UserError);
+}
+
+TEST_F(LoadModelTest, AHuggingFaceFolderIsToBeConverted) {
+  for (const char* weights : {"model.safetensors", "model.safetensors.index.json", "pytorch_model.bin"}) {
+    const fs::path folder = folder_ / weights;
+    fs::create_directories(folder);
+    write_file_atomically(folder / "config.json", "{}");
+    write_file_atomically(folder / weights, "x");
+    try {
+      load_model(folder, torch::kCPU);
+      ADD_FAILURE() << weights << " was taken";
+    } catch (const UserError& error) {
+      EXPECT_EQ(std::string(error.what()),
+                cat("'", folder.string(),
+                    "' is a Hugging Face folder and no checkpoint; make one of it with `ttt convert "
+                    "--from huggingface --input ",
+                    folder.string(), " --output DIR`"));
+    }
+  }
+}
+
+// A vocabulary that is padded beyond the tokenizer's pieces: the rest is never generated, a larger tokenizer refused.
+TEST_F(LoadModelTest, APaddedVocabularyAndItsTokenizer) {
+  std::string text;
+  for (int i = 0; i < 300; ++i) text += cat("int value_", i, " = ", i * i, ";\n");
+  write_file_atomically(folder_ / "text.txt", text);
+  train_small_tokenizer(folder_ / "text.txt", folder_ / "t.model", 300);
+  for (const std::int64_t vocab_size : {320, 300, 299}) {
+    Checkpoint checkpoint = checkpoint_of(LanguageModel(tiny(MixerKind::kTttLinear, vocab_size), 1), "");
+    checkpoint.tokenizer = read_file(folder_ / "t.model");
+    const fs::path folder = folder_ / cat("padded", vocab_size);
+    write_checkpoint(folder, checkpoint);
+    if (vocab_size < 300) {
+      EXPECT_THROW(load_model(folder, torch::kCPU), UserError);
+      continue;
+    }
+    const LoadedModel loaded = load_model(folder, torch::kCPU);
+    GenerateOptions options;
+    options.max_tokens = 200;
+    options.sampling.temperature = 50;  // every id is as likely as any other
+    const auto largest = [&] {
+      const GenerateResult result = generate(*loaded.model, {5, 6}, options);
+      return *std::max_element(result.tokens.begin(), result.tokens.end());
+    };
+    EXPECT_EQ(largest() >= 300, vocab_size > 300);
+    options.vocab_size = loaded.tokenizer->vocab_size();
+    EXPECT_LT(largest(), 300);
+    // Data of that tokenizer are scored; data of another vocabulary only where it is said to be the same tokenizer's.
+    const Dataset data(prepare(random_tokens(40, 300, 7), 300));
+    EXPECT_EQ(evaluate(*loaded.model, data, {.context = 10, .padded_vocabulary = true}).tokens, 39);
+    if (vocab_size > 300) {
+      EXPECT_THROW(evaluate(*loaded.model, data, {.context = 10}), UserError);
+    }
+  }
 }
 
 }  // namespace

@@ -80,7 +80,10 @@ TEST(NgramBaseline, ScoresTheTargetsThatEvaluationScores) {
   write_set(folder / "valid", {3, kA, kB, 3, kA, kC, kA, kB}, 4, 3);
   const Dataset train(folder / "train"), valid(folder / "valid");
   EXPECT_EQ(ngram_baseline(train, valid, 2).tokens, 6);        // all but the first token and the second BOS
-  EXPECT_EQ(ngram_baseline(train, valid, 2, 3).tokens, 5);     // two samples of 3: targets 1..6
+  EXPECT_EQ(ngram_baseline(train, valid, 2, 3).tokens, 6);     // likewise, the last window is shorter
+  EXPECT_EQ(ngram_baseline(train, valid, 2, 3, 2).tokens, 5);  // two windows of 3: targets 1..6
+  EXPECT_EQ(ngram_baseline(train, valid, 2, 3, 3).tokens, 6);  // the third has one target
+  EXPECT_EQ(ngram_baseline(train, valid, 2, 90).tokens, 6);
   EXPECT_EQ(ngram_baseline(train, valid, 2, 3, 1).tokens, 2);  // targets 1..3, of which one is BOS
   // Sample 1 alone, by hand: unigrams without BOS: a 4, b 1, c 1, d = .75, N = 3:
   //   p1(a) = 3.25/6 + .75 * 3/6/4 = .635416..;  p1(b) = .25/6 + .09375 = .135416..
@@ -95,8 +98,10 @@ TEST(NgramBaseline, SetsThatDoNotFitAreNamed) {
   write_set(folder / "other", {0, 1, 2}, 5, std::nullopt);
   const Dataset train(folder / "train"), other(folder / "other");
   EXPECT_TRUE(mentions(user_error_of([&] { ngram_baseline(train, other, 2); }), {"train", "other", "same tokenizer"}));
+  write_set(folder / "single", {1}, 4, std::nullopt);
+  const Dataset single(folder / "single");
   EXPECT_TRUE(
-      mentions(user_error_of([&] { ngram_baseline(train, train, 2, 3); }), {"train", "too few", "shorter context"}));
+      mentions(user_error_of([&] { ngram_baseline(train, single, 2, 3); }), {"single", "too few", "more text"}));
 }
 
 }  // namespace

@@ -141,13 +141,87 @@ TEST_F(SweepTest, MistakesAreNamedWithTheirPlace) {
   EXPECT_EQ(error_of("base: base.yaml\nruns: {'a/b': }\n"),
             "sweep.yaml:3: 'a/b' is no name for a run; use letters, digits, '.', '-' and '_'");
   EXPECT_EQ(error_of("base: base.yaml\naxes: {train.seed: [1, 1]}\n"),
-            "sweep.yaml: two runs have the name 'seed1'; rename one");
+            "sweep.yaml:3: the axis 'train.seed' has '1' twice; remove one");
+  EXPECT_EQ(error_of("base: base.yaml\naxes: {width: [a-b, a b]}\n"),
+            "sweep.yaml: two runs have the name 'a-b'; rename one");
+  // Values that are the same to the key.
+  EXPECT_EQ(error_of("base: base.yaml\naxes:\n  optim.lr: [3e-3, 1e-3, 0.001]\n"),
+            "sweep.yaml:4: the axis 'optim.lr' has '0.001' and '1e-3', which are the same; remove one");
+  EXPECT_EQ(error_of("base: base.yaml\naxes: {train.steps: [10, 1e1]}\n"),
+            "sweep.yaml:3: the axis 'train.steps' has '1e1' and '10', which are the same; remove one");
   EXPECT_EQ(error_of("base: base.yaml\nset: {output_dir: x}\nruns: {a: }\n"),
             "sweep.yaml:3: a run's output_dir is the sweep's output_dir and the run's name");
   EXPECT_EQ(error_of("base: base.yaml\naxes: {train.seed: []}\n"), "sweep.yaml:3: the axis 'train.seed' has no values");
   EXPECT_EQ(error_of("axes: [1\n"), "sweep.yaml:3: not valid YAML: end of sequence flow not found");
   EXPECT_EQ(error_of("base: base.yaml\nruns: {a: }\n", {"steps"}),
             "command line: 'steps' is not an override; write key=value, such as train.steps=1000");
+}
+
+// A name is a folder's, and is refused before anything is trained.
+TEST_F(SweepTest, NamesThatAreTooLongForAFolder) {
+  const std::string axis = "base: base.yaml\naxes:\n  data.train: [short, ";
+  const auto runs = [&](std::size_t length) {
+    return axis + std::string(length - std::string("train").size(), 'x') + "]\n";
+  };
+  EXPECT_EQ(sweep(runs(255)).runs[1].name.size(), 255u);
+  EXPECT_EQ(error_of(runs(256)),
+            "sweep.yaml: the run 'train" + std::string(55, 'x') +
+                "...' has a name of 256 bytes, and a folder's has at most 255; give the axis' values "
+                "names, as in 'AXIS: {NAME: {KEY: VALUE}}'");
+}
+
+TEST_F(SweepTest, PathsOfTheEnvironment) {
+  setenv("TTT_TEST_FOLDER", folder_.c_str(), 1);
+  const Sweep s = read_sweep(write("paths.yaml",
+                                   "base: ['${TTT_TEST_FOLDER}/base.yaml', '${TTT_TEST_FOLDER}/{width}.yaml']\n"
+                                   "output_dir: ${TTT_TEST_FOLDER}/out\n"
+                                   "set: {data.valid: '${TTT_TEST_FOLDER}/{width}'}\n"
+                                   "axes: {width: [wide]}\n"));
+  unsetenv("TTT_TEST_FOLDER");
+  EXPECT_EQ(s.output_dir, folder_ / "out");
+  EXPECT_EQ(s.runs[0].config.model.hidden_size, 64);
+  EXPECT_EQ(s.runs[0].config.data.valid.text(), (folder_ / "wide").string());
+  EXPECT_EQ(
+      error_of("base: '${TTT_TEST_FOLDER}/base.yaml'\nruns: {a: }\n"),
+      "sweep.yaml:2: 'base' is '${TTT_TEST_FOLDER}/base.yaml', but the environment has no TTT_TEST_FOLDER; set it "
+      "(export TTT_TEST_FOLDER=...), or write the path out");
+}
+
+// Losses over different targets are not to be compared, and the tables say so.
+TEST_F(SweepTest, TablesSayWhichValidationsCompare) {
+  constexpr const char* kNote = "validation losses of these groups are over different targets and do not compare:\n";
+  const std::string axes = "base: base.yaml\nset: {data.valid: valid}\naxes: {train.context: [32, 64]}\n";
+  // Where it is not given, train.eval_samples has as many tokens at every context.
+  const Sweep equal = sweep(axes);
+  EXPECT_EQ(equal.runs[0].config.train.eval_samples, 4096);
+  EXPECT_EQ(equal.runs[1].config.train.eval_samples, 2048);
+  EXPECT_EQ(cost_table(all(equal), {}).find(kNote), std::string::npos);
+  const Sweep whole =
+      sweep("base: base.yaml\nset: {data.valid: valid, train.eval_samples: 0}\naxes: {train.context: [32, 64]}\n");
+  EXPECT_EQ(cost_table(all(whole), {}).find(kNote), std::string::npos);
+  const Sweep different =
+      sweep("base: base.yaml\nset: {data.valid: valid, train.eval_samples: 10}\naxes: {train.context: [32, 64]}\n");
+  const std::string table = cost_table(all(different), {});
+  EXPECT_NE(table.find(
+                cat(kNote, "  the first 320 tokens of valid: context32\n  the first 640 tokens of valid: context64\n")),
+            table.npos)
+      << table;
+  const Sweep sets = sweep("base: base.yaml\naxes: {data.valid: [valid, other], train.seed: [1, 2]}\n");
+  EXPECT_NE(cost_table(all(sets), {}).find("tokens of other: validother_seed1 and 1 more\n"), std::string::npos);
+
+  // What was measured decides: a small set is scored as a whole by both.
+  const auto finish = [&](std::int64_t first, std::int64_t second) {
+    const std::string body =
+        cat("t=", first, "; case $out in *64) t=", second,
+            ";; esac\necho \"{\\\"kind\\\":\\\"valid\\\",\\\"step\\\":10,\\\"loss\\\":2.5,\\\"tokens\\\":$t}\" "
+            ">\"$out/metrics.jsonl\"\n");
+    fs::remove_all(folder_ / "out");
+    EXPECT_EQ(run_sweep(different, all(different), {program(body), 1, false}), ExitCode::kOk);
+    EXPECT_EQ(runs_file(different)[1]["valid_tokens"], second);
+    return results_table(all(different));
+  };
+  EXPECT_EQ(finish(300, 300).find(kNote), std::string::npos);
+  EXPECT_NE(finish(300, 600).find(cat(kNote, "  300 targets of valid: context32\n")), std::string::npos);
 }
 
 TEST_F(SweepTest, HashIgnoresPathsAndThreads) {

@@ -239,6 +239,53 @@ TEST(TokenizerTraining, TextThatCannotBeUsedIsNamed) {
   EXPECT_FALSE(fs::exists(folder / "out.model"));
 }
 
+// What the message advises is taken: text of few characters, whose digits are pieces of their own, fills only few ids.
+TEST(TokenizerTraining, AdviceOnTheVocabularyCanBeFollowed) {
+  const ScratchFolder folder;
+  CounterRng rng(3);
+  std::string numbers, letters = "ab ba\n";
+  for (int i = 0; i < 5000; ++i) numbers += cat(rng.next() % 1'000'000'000, " ");
+  folder.write("numbers.txt", numbers);
+  folder.write("letters.txt", letters);
+  folder.write("one.txt", "a");
+  for (const char* name : {"numbers.txt", "letters.txt", "one.txt"}) {
+    const auto train = [&](std::int64_t vocab_size) {
+      return user_error_of([&] {
+        train_tokenizer(
+            {.inputs = {folder / name}, .extensions = {}, .output = folder / "m", .vocab_size = vocab_size});
+      });
+    };
+    const std::string message = train(350), advice = "give --vocab-size ";
+    ASSERT_TRUE(mentions(message, {"350", "too large", advice})) << name;
+    const std::int64_t size = std::stoll(message.substr(message.find(advice) + advice.size()));
+    EXPECT_FALSE(fs::exists(folder / "m")) << name;
+    train_tokenizer({.inputs = {folder / name}, .extensions = {}, .output = folder / "m", .vocab_size = size});
+    const Tokenizer tokenizer(folder / "m");
+    EXPECT_EQ(tokenizer.vocab_size(), size) << name;
+    EXPECT_EQ(tokenizer.decode(tokenizer.encode("12 ab\n\t\xff")), "12 ab\n\t\xff") << name;
+    fs::remove(folder / "m");
+  }
+  EXPECT_TRUE(mentions(
+      user_error_of([&] {
+        train_tokenizer({.inputs = {folder / "one.txt"}, .extensions = {}, .output = folder / "m", .vocab_size = 264});
+      }),
+      {"264 pieces is not possible", "265 to 1000000"}));
+}
+
+// A model of a text without any space still gives every text back.
+TEST(TokenizerTraining, TextWithoutSpaces) {
+  const ScratchFolder folder;
+  CounterRng rng(5);
+  std::string bases;
+  for (int i = 0; i < 20000; ++i) bases += "ACGT"[rng.next() % 4];
+  folder.write("dna.txt", bases);
+  train_tokenizer({.inputs = {folder / "dna.txt"}, .extensions = {}, .output = folder / "m", .vocab_size = 300});
+  const Tokenizer tokenizer(folder / "m");
+  for (const std::string text : {"ACGTTGCA", "A C  G\n T", "\xff\t x \xe2\x96\x81"})
+    EXPECT_EQ(tokenizer.decode(tokenizer.encode(text)), text);
+  EXPECT_LT(tokenizer.encode(bases).size(), bases.size() / 2);
+}
+
 TEST(TokenizerTraining, TooSmallAVocabularyIsExplained) {
   const ScratchFolder folder;
   std::string text;  // 100 different characters

@@ -195,6 +195,63 @@ TEST_F(TrainerTest, DocumentsAreToldApartByTheirBos) {
   EXPECT_NE(loss(c, "valid"), loss(together, "valid"));
 }
 
+// How steps are cut into micro-batches does not choose what is validated on.
+TEST_F(TrainerTest, ValidationIsOverTheSameTargets) {
+  const auto first_validation = [&](std::int64_t micro_batch, std::int64_t samples) {
+    RunConfig c = config(MixerKind::kTttLinear, cat("micro", micro_batch, "_", samples));
+    c.data.valid = c.data.train.text();
+    c.train.micro_batch = micro_batch;
+    c.train.eval_samples = samples;
+    c.train.eval_every = 1;
+    c.train.steps = 1;
+    run(c);
+    return read_metrics(fs::path(c.output_dir) / "metrics.jsonl", "valid").front();
+  };
+  for (const std::int64_t samples : {3, 0}) {
+    const Json one = first_validation(1, samples), two = first_validation(2, samples),
+               four = first_validation(4, samples);
+    EXPECT_EQ(one.at("tokens"), samples > 0 ? 72 : 480);
+    EXPECT_EQ(one.at("tokens"), two.at("tokens"));
+    EXPECT_EQ(one.at("tokens"), four.at("tokens"));
+    EXPECT_NEAR(one.at("loss").get<double>(), two.at("loss").get<double>(), 1e-4);
+    EXPECT_NEAR(one.at("loss").get<double>(), four.at("loss").get<double>(), 1e-4);
+  }
+}
+
+// A checkpoint of a program that counted validation in micro-batches: resuming says what that was.
+TEST_F(TrainerTest, ResumingTellsOfTheOldEvalBatches) {
+  RunConfig c = config();
+  c.data.valid = c.data.train.text();
+  c.train.eval_samples = 12;
+  run(c);
+  const fs::path folder = newest(c);
+  Checkpoint checkpoint = read_checkpoint(folder, CheckpointParts::kAll);
+  const std::string key = "eval_samples: 12";
+  checkpoint.config_yaml.replace(checkpoint.config_yaml.find(key), key.size(), "eval_batches: 4");
+  fs::remove_all(folder);
+  write_checkpoint(folder, checkpoint);
+  ++c.train.steps;
+  run(c);
+  const std::string log = read_file(fs::path(c.output_dir) / "train.log");
+  EXPECT_NE(log.find("train.eval_samples was 16, now 12: validation losses compare only with those from here on"),
+            std::string::npos)
+      << log;
+  EXPECT_EQ(log.find("micro_batch was"), std::string::npos) << log;
+}
+
+// config.json beside the weights says where another program's generation ends.
+TEST_F(TrainerTest, CheckpointsTellOtherProgramsOfContextAndIds) {
+  RunConfig c = config(MixerKind::kMamba);
+  c.data.train = prepare("with_bos", 17, 3).string();
+  c.train.steps = 2;
+  run(c);
+  const Json json = Json::parse(read_file(newest(c) / "config.json"));
+  EXPECT_EQ(json.at("max_position_embeddings"), 24);
+  EXPECT_EQ(json.at("bos_token_id"), 3);
+  EXPECT_TRUE(json.at("eos_token_id").is_null());
+  EXPECT_TRUE(json.at("pad_token_id").is_null());
+}
+
 TEST_F(TrainerTest, StartsAgainWhenThereIsNoCheckpoint) {
   RunConfig c = config();
   {
