@@ -132,9 +132,9 @@ class Mover {
 };
 
 // One call: its sizes, its cut, and what its pieces share.
-struct Call {
-  Call(TttKind call_kind, const ComposedPlan& call_plan, const TttInputs& call_inputs, const TttWeights& initial,
-       std::int64_t mini_batch)
+struct ComposedCall {
+  ComposedCall(TttKind call_kind, const ComposedPlan& call_plan, const TttInputs& call_inputs,
+               const TttWeights& initial, std::int64_t mini_batch)
       : kind(call_kind), plan(call_plan), inputs(call_inputs), C(mini_batch) {
     const at::Tensor& q = inputs.q_BHTK;
     B = q.size(0), H = q.size(1), T = q.size(2), K = q.size(3), P = B * H;
@@ -180,7 +180,7 @@ struct Call {
 // A thread's pieces, one for each size that occurs (the last segment and the last group may be smaller).
 class Pieces {
  public:
-  explicit Pieces(const Call& call) : call_(call) {}
+  explicit Pieces(const ComposedCall& call) : call_(call) {}
 
   // The piece for (group, segment), its inputs loaded.
   TttPiece& load(std::int64_t group, std::int64_t segment) {
@@ -213,7 +213,7 @@ class Pieces {
   }
 
  private:
-  const Call& call_;
+  const ComposedCall& call_;
   std::map<std::pair<std::int64_t, std::int64_t>, std::unique_ptr<TttPiece>> pieces_;
 };
 
@@ -222,7 +222,7 @@ void copy_all(const std::vector<at::Tensor>& from, const std::vector<at::Tensor>
 }
 
 // Heads of `group` of every tensor [P,...].
-std::vector<at::Tensor> heads_of(const Call& call, const std::vector<at::Tensor>& tensors, std::int64_t group) {
+std::vector<at::Tensor> heads_of(const ComposedCall& call, const std::vector<at::Tensor>& tensors, std::int64_t group) {
   std::vector<at::Tensor> out;
   for (const at::Tensor& t : tensors) out.push_back(t.narrow(0, group * call.plan.group, call.group_size(group)));
   return out;
@@ -262,7 +262,7 @@ ComposedPlan plan_composed(TttKind kind, const TttShape& shape) {
 
 at::Tensor composed_forward(TttKind kind, const ComposedPlan& plan, const TttInputs& inputs, const TttWeights& initial,
                             std::int64_t mini_batch_size, TttSaved* saved) {
-  const Call call(kind, plan, inputs, initial, mini_batch_size);
+  const ComposedCall call(kind, plan, inputs, initial, mini_batch_size);
   const at::TensorOptions options = inputs.q_BHTK.options().requires_grad(false);
   const at::Tensor o_BHTK = at::empty(inputs.q_BHTK.sizes(), options);
   // The learned weights by head of the batch: [P,K,K], [P,K], ... (matrices as they are, biases without their row
@@ -303,7 +303,7 @@ at::Tensor composed_forward(TttKind kind, const ComposedPlan& plan, const TttInp
 TttGradients composed_backward(TttKind kind, const ComposedPlan& plan, const at::Tensor& grad_o_BHTK,
                                const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch_size,
                                const TttSaved& saved) {
-  const Call call(kind, plan, inputs, initial, mini_batch_size);
+  const ComposedCall call(kind, plan, inputs, initial, mini_batch_size);
   const at::TensorOptions options = inputs.q_BHTK.options().requires_grad(false);
   const at::Tensor dq = at::empty(inputs.q_BHTK.sizes(), options),
                    dk = at::empty_like(dq, at::MemoryFormat::Contiguous), dv = at::empty_like(dk),

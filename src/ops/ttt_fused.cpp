@@ -31,10 +31,10 @@ at::Tensor with_rows(const at::Tensor& x) {
 }
 
 // The tensors of a call in a form that heads can be taken from.
-class Call {
+class FusedCall {
  public:
   // initial: none in decoding, whose weights are the state's.
-  Call(TttKind kind, const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch)
+  FusedCall(TttKind kind, const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch)
       : B(inputs.q_BHTK.size(0)),
         H(inputs.q_BHTK.size(1)),
         T(inputs.q_BHTK.size(2)),
@@ -115,7 +115,7 @@ float* of(const at::Tensor& x, std::int64_t p) {
 
 at::Tensor forward(const FusedTtt& row, TttKind kind, const TttInputs& inputs, const TttWeights& initial,
                    std::int64_t mini_batch, TttSaved* saved) {
-  const Call call(kind, inputs, initial, mini_batch);
+  const FusedCall call(kind, inputs, initial, mini_batch);
   const at::Tensor o = call.empty_rows();
   const TttHead any = call.head(0);
   if (saved != nullptr) {
@@ -132,7 +132,7 @@ at::Tensor forward(const FusedTtt& row, TttKind kind, const TttInputs& inputs, c
 
 TttGradients backward(const FusedTtt& row, TttKind kind, const at::Tensor& grad_o, const TttInputs& inputs,
                       const TttWeights& initial, std::int64_t mini_batch, const TttSaved& saved) {
-  const Call call(kind, inputs, initial, mini_batch);
+  const FusedCall call(kind, inputs, initial, mini_batch);
   const at::Tensor d_o = with_rows(grad_o), dq = call.empty_rows(), dk = call.empty_rows(), dv = call.empty_rows();
   const at::Tensor dsigma = call.empty({call.B, call.H, call.T});
   // By head of the batch, added up over the batch below, always in the same order.
@@ -171,7 +171,7 @@ TttGradients backward(const FusedTtt& row, TttKind kind, const at::Tensor& grad_
 }
 
 at::Tensor advance(const FusedTtt& row, TttKind kind, const TttInputs& inputs, TttState& state) {
-  const Call call(kind, inputs, {}, state.k_BHCK.size(2));
+  const FusedCall call(kind, inputs, {}, state.k_BHCK.size(2));
   const TttWeights& w = state.weights;
   for (const at::Tensor& x : {w.w1, w.b1, w.w2, w.b2, state.k_BHCK, state.g1, state.x2, state.g2, state.sigma_BHC})
     TTT_CHECK(!x.defined() || x.is_contiguous(), "the decoding state's tensors are changed in place");
