@@ -2,7 +2,8 @@
 # Installs what ttt.cpp is built from: Debian/Ubuntu packages (with apt, as root or through sudo) and LibTorch 2.11 (PyPI's torch
 # wheel, unpacked into ~/.cache/ttt.cpp; no Python package is installed). Does nothing when everything is there.
 #
-# usage: tools/setup.sh [--test]      --test: also what the tests need (clang: formatting, fuzzing)
+# usage: tools/setup.sh [--test]      --test: also what the tests need (clang: formatting, fuzzing; mpirun; a private Python with torch,
+#                                     tools/python_env.sh, without which some tests are skipped, or fail under CI=true)
 # environment: LIBTORCH=DIR           use this LibTorch 2.11 (holds lib/ and include/) instead of fetching one
 #              TTT_CUDA=OFF                 nothing for GPUs
 #              TTT_CACHE=DIR          where LibTorch goes, default ~/.cache/ttt.cpp
@@ -11,7 +12,9 @@ set -euo pipefail
 cache=${TTT_CACHE:-${HOME:?}/.cache/ttt.cpp}
 packages=(g++ cmake ninja-build ccache mold unzip libyaml-cpp-dev libspdlog-dev libsentencepiece-dev libcli11-dev
           nlohmann-json3-dev libxxhash-dev libzstd-dev zlib1g-dev libsimdjson-dev libgloo-dev libgtest-dev zstd)
-[ "${1:-}" = --test ] && packages+=(clang-format clang libclang-rt-dev llvm procps iproute2 faketime)
+test=false
+[ "${1:-}" = --test ] && test=true
+$test && packages+=(clang-format clang libclang-rt-dev llvm procps iproute2 faketime openmpi-bin mpich python3-pip python3-venv)
 
 say() { printf '[setup] %s\n' "$*" >&2; }
 die() { printf '[setup] error: %s\n' "$*" >&2; exit 2; }
@@ -42,6 +45,8 @@ fetch_wheel() {
   python3 -m pip download --quiet --no-deps --only-binary=:all: --no-cache-dir --disable-pip-version-check -d "$download" "$wheel" >&2 ||
     die "cannot download $wheel from PyPI; check the network, or set LIBTORCH to a LibTorch 2.11 folder"
   unzip -q -o "$download"/*.whl "$@" -d "$site"
+  # tools/python_env.sh takes the rest of this one.
+  case $test:$wheel in true:torch==*) mv "$download"/*.whl "$cache/" ;; esac
   rm -rf "$download"
 }
 
@@ -74,5 +79,9 @@ else
     fetch_wheel 'nvidia-cufile>=1.15,<2' '*.so*'
     touch "$site/COMPLETE-CUDA"
   fi
+fi
+if $test && ! "${BASH_SOURCE%/*}/python_env.sh" >/dev/null; then
+  [ "${CI:-}" != true ] || die "the tests of torchrun need the Python environment that could not be made"
+  say "without that Python environment the tests of torchrun are skipped"
 fi
 say "everything is there"

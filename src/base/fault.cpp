@@ -1,8 +1,8 @@
 #include "base/fault.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -18,21 +18,26 @@ struct Fault {
   bool done = false;
 };
 
+template <class Number>
+bool is_number(std::string_view text, Number& number) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  return error == std::errc() && end == text.data() + text.size();
+}
+
 std::vector<Fault> parse_faults(std::string_view text) {
   std::vector<Fault> faults;
   while (!text.empty()) {
-    const std::string one(text.substr(0, text.find(',')));
+    const std::string_view one = text.substr(0, text.find(','));
     text.remove_prefix(std::min(text.size(), one.size() + 1));
-    const std::size_t at = one.find('@'), colon = one.find(':');
-    try {
-      if (at == std::string::npos) throw std::invalid_argument(one);
-      Fault fault{one.substr(0, at), std::stoll(one.substr(at + 1))};
-      if (colon != std::string::npos) fault.rank = std::stoi(one.substr(colon + 1));
-      faults.push_back(fault);
-    } catch (const std::exception&) {
+    const std::size_t at = std::min(one.find('@'), one.size()), colon = std::min(one.find(':', at), one.size());
+    Fault fault{std::string(one.substr(0, at))};
+    const bool right = at < one.size() && is_number(one.substr(at + 1, colon - at - 1), fault.step) &&
+                       (colon == one.size() || is_number(one.substr(colon + 1), fault.rank));
+    if (!right) {
       user_error("TTT_FAULT \"", one,
                  "\" is not KIND@STEP or KIND@STEP:RANK; leave the variable unset outside of tests");
     }
+    faults.push_back(fault);
   }
   return faults;
 }

@@ -1,11 +1,15 @@
 // ttt launch: the ranks of a job on this machine.
 #include "launch/launcher.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <random>
 
 #include "base/process.h"
 #include "cli/command.h"
 #include "cli/parse.h"
+#include "dist/world.h"
 
 namespace ttt {
 namespace {
@@ -65,6 +69,10 @@ ExitCode run_launch(const std::vector<std::string>& args) {
   if (options.nodes > 1 && (app.count("--master-addr") == 0 || options.master_port == 0)) {
     user_error("with --nnodes the machines must know where to meet; name it with --master-addr and --master-port");
   }
+  // What a Slurm task or an mpirun that runs this launcher says of itself is not true of the ranks.
+  for (const std::string& name : launcher_variables()) options.variables.emplace_back(name, "");
+  // Where one launcher starts all ranks, no other job's rank is taken for one of them.
+  if (options.nodes == 1) options.variables.emplace_back(kLaunchIdVariable, cat(getpid(), "-", std::random_device()()));
   if (!no_bind) options.numa_nodes = this_machine().nodes;
   options.command = {own_program().string()};
   options.command.insert(options.command.end(), separator + 1, args.end());

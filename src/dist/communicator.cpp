@@ -10,7 +10,6 @@
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroup.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
-#include <torch/csrc/distributed/c10d/TCPStore.hpp>
 #ifdef USE_C10D_NCCL
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 #endif
@@ -25,6 +24,8 @@
 #include <thread>
 
 #include "base/timer.h"
+#include "dist/deadline.h"
+#include "dist/meeting.h"
 #include "dist/sockets.h"
 
 namespace ttt {
@@ -33,74 +34,14 @@ namespace {
 // How long a rank whose collective failed waits for word from the others.
 constexpr double kGraceSeconds = 3;
 constexpr double kClosingSeconds = 10;  // for a save that is nearly through
+constexpr double kHangSeconds = 5;      // beyond a timeout that LibTorch should have kept
 constexpr auto kBetweenLooks = std::chrono::milliseconds(10);
 constexpr auto kBetweenPolls = std::chrono::microseconds(50);  // of a device
 constexpr double kWordSeconds = 0.25;                          // between two looks whether a rank has failed meanwhile
 constexpr const char* kSomeoneFailed = "someone failed";
 
-using Store = c10::intrusive_ptr<c10d::Store>;
-
-// LibTorch's errors carry a C++ stack trace after the first line.
-std::string first_line(const std::string& text) {
-  return text.substr(0, text.find('\n'));
-}
-
-std::string list_of(const std::vector<int>& ranks) {
-  std::string text = ranks.size() == 1 ? "rank " : "ranks ";
-  for (std::size_t i = 0; i < ranks.size(); ++i) text += cat(i == 0 ? "" : ", ", ranks[i]);
-  return text;
-}
-
-Store open_store(const World& world, std::chrono::seconds timeout) {
-  c10d::TCPStoreOptions options;
-  options.port = static_cast<std::uint16_t>(world.master_port);
-  options.isServer = world.rank == 0;
-  options.waitWorkers = false;
-  options.timeout = timeout;
-  if (options.isServer) options.masterListenFd = bind_master_socket(world);
-  try {
-    return c10::make_intrusive<c10d::TCPStore>(world.master_address, options);
-  } catch (const std::exception& error) {
-    throw CollectiveError(cat("rank ", world.rank, " could not reach rank 0 at ", world.master_address, ":",
-                              world.master_port, " within ", timeout.count(), " s; is it started there? (",
-                              first_line(error.what()), ")"));
-  }
-}
-
 std::string key_of(const char* what, int rank) {
   return cat(what, "/", rank);
-}
-
-// Waits until each rank has said that it is there; throws CollectiveError naming those that have not.
-void meet(const Store& store, const World& world, std::chrono::seconds timeout) {
-  store->set(key_of("here", world.rank), "");
-  try {
-    if (world.rank == 0) {
-      std::vector<int> missing;
-      const Timer timer;
-      do {
-        missing.clear();
-        for (int rank = 0; rank < world.size; ++rank) {
-          if (!store->check({key_of("here", rank)})) missing.push_back(rank);
-        }
-        if (missing.empty()) break;
-        std::this_thread::sleep_for(kBetweenLooks);
-      } while (timer.seconds() < static_cast<double>(timeout.count()));
-      if (!missing.empty()) {
-        throw CollectiveError(cat("rank 0 waited ", timeout.count(), " s for the others, and ", list_of(missing),
-                                  " of ", world.size, " did not come"));
-      }
-      store->set("all here", "");
-    } else {
-      // A little longer than rank 0 itself waits, which knows who is missing.
-      store->wait({"all here"}, timeout + std::chrono::seconds(5));
-    }
-  } catch (const CollectiveError&) {
-    throw;
-  } catch (const std::exception& error) {
-    throw CollectiveError(cat("rank ", world.rank, " reached rank 0, but not all ranks came together within ",
-                              timeout.count(), " s (", first_line(error.what()), ")"));
-  }
 }
 
 std::shared_ptr<gloo::transport::Device> gloo_device(const World& world) {
@@ -227,20 +168,25 @@ struct Communicator::Connections {
   c10d::Backend& backend(const at::Tensor& tensor) const { return *group->getBackend(tensor.device().type()); }
 };
 
-Communicator::Communicator(const World& world, at::Device device, std::chrono::seconds timeout)
+Communicator::Communicator(const World& world, at::Device device, std::chrono::seconds timeout,
+                           const std::string& output)
     : world_(world), device_(device), timeout_(timeout), connections_(std::make_unique<Connections>()) {
   // c10d prints its own warnings, with stack traces, for what this class turns into a sentence.
   if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = 3;  // FATAL
   // Gloo writes to sockets that a rank which ends has closed; that is an error to be explained, not this rank's death.
   std::signal(SIGPIPE, SIG_IGN);
   Connections& c = *connections_;
-  c.store = open_store(world, timeout);
-  meet(c.store, world, timeout);
+  c.store = meet(world, output, timeout);
   try {
-    auto options = c10d::ProcessGroupGloo::Options::create(timeout);
-    options->devices.push_back(gloo_device(world));
-    c.gloo = c10::make_intrusive<c10d::ProcessGroupGloo>(c10::make_intrusive<c10d::PrefixStore>("gloo", c.store),
+    const double patience = static_cast<double>(timeout.count()) + kHangSeconds;
+    auto gloo = within(patience, [store = c.store, world, timeout] {
+      auto options = c10d::ProcessGroupGloo::Options::create(timeout);
+      options->devices.push_back(gloo_device(world));
+      return c10::make_intrusive<c10d::ProcessGroupGloo>(c10::make_intrusive<c10d::PrefixStore>("gloo", store),
                                                          world.rank, world.size, options);
+    });
+    if (!gloo) fail("not through in ", patience, " s");
+    c.gloo = std::move(*gloo);
     c.group = c10::make_intrusive<c10d::ProcessGroup>(c10::make_intrusive<c10d::PrefixStore>("group", c.store),
                                                       world.rank, world.size);
     c.group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
@@ -274,8 +220,10 @@ const c10::intrusive_ptr<c10d::ProcessGroup>& Communicator::group() const {
 }
 
 std::unique_ptr<KeyValueExchange> Communicator::open_exchange() const {
-  return std::make_unique<StoreExchange>(
-      c10::make_intrusive<c10d::PrefixStore>("exchange", connections_->store->clone()));
+  const double patience = static_cast<double>(timeout_.count()) + kHangSeconds;
+  const auto clone = within(patience, [store = connections_->store] { return store->clone(); });
+  if (!clone) fail("rank ", rank(), " waited ", patience, " s for another connection to the ranks' store");
+  return std::make_unique<StoreExchange>(c10::make_intrusive<c10d::PrefixStore>("exchange", *clone));
 }
 
 void Communicator::run(const char* collective, const std::function<void()>& function) {
@@ -374,7 +322,7 @@ void Communicator::all_gather(at::Tensor& all, at::Tensor& own) {
 //
 //     "user: SENTENCE", "error: SENTENCE"    it failed by itself        "victim: "    a collective of its failed
 //
-// Rank 0, whose process holds the store, stays until the others have read. Words are "" where none came in time.
+// Rank 0, whose process may hold the store, stays until the others have read. Words are "" where none came in time.
 void Communicator::leave(const std::string& word, std::vector<std::string>& words) {
   failed_ = true;
   if (connections_->gloo) GlooContexts::close(*connections_->gloo);
@@ -414,8 +362,9 @@ void Communicator::explain(const std::string& collective, const std::string& cau
   try {
     leave("victim: ", words);
   } catch (const std::exception&) {
+    const char* const whose = world_.agent_store ? "torchrun's agent" : "rank 0";
     throw CollectiveError(
-        cat(place, ", and rank 0 cannot be reached: its process has ended or hangs (", first_line(cause), ")"));
+        cat(place, ", and ", whose, " cannot be reached: its process has ended or hangs (", first_line(cause), ")"));
   }
   const auto sentence_after = [](const std::string& word) { return word.substr(word.find(": ") + 2); };
   std::vector<int> silent;

@@ -1,9 +1,10 @@
 // What the processes of one training say to one another, over c10d: a TCPStore for the rendezvous, Gloo between CPUs,
 // NCCL between GPUs.
 //
-// What listens: rank 0's store, on the address that MASTER_ADDR names (on every address only where that is not one of
-// this machine's), and Gloo in each process, on the address from which it reaches rank 0. Where all processes are on
-// one machine and MASTER_ADDR is a loopback address, nothing can be reached from outside.
+// What listens: rank 0's store (dist/meeting.h; torchrun's agent has one of its own instead), on the address that
+// MASTER_ADDR names (on every address only where that is not one of this machine's), and Gloo in each process, on the
+// address from which it reaches rank 0. Where all processes are on one machine and MASTER_ADDR is a loopback address,
+// nothing can be reached from outside.
 //
 // Every rank calls the same collectives in the same order; each waits for the slowest rank, at most for the timeout.
 #pragma once
@@ -37,10 +38,10 @@ class CollectiveError : public Error {
 
 class Communicator {
  public:
-  // Waits until all ranks are there. `device`: where gradients will be (CUDA: NCCL besides Gloo). Throws UserError when
-  // MASTER_PORT is taken or MASTER_ADDR unknown, CollectiveError naming the ranks that did not come in time.
-  // From then on the process ignores SIGPIPE.
-  Communicator(const World& world, at::Device device, std::chrono::seconds timeout);
+  // Waits until all ranks are there, as meet() does and with its errors. `device`: where gradients will be (CUDA: NCCL
+  // besides Gloo). `output`: the job's output_dir, which tells its ranks from another job's. From then on the process
+  // ignores SIGPIPE.
+  Communicator(const World& world, at::Device device, std::chrono::seconds timeout, const std::string& output = "");
   ~Communicator();
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;

@@ -2,6 +2,7 @@
 
 #include <netdb.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -13,6 +14,8 @@
 
 namespace ttt {
 namespace {
+
+constexpr int kConnectMilliseconds = 1000;
 
 using Addresses = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
 
@@ -66,6 +69,26 @@ int bind_master_socket(const World& world) {
   }
   user_error("rank 0 cannot listen on ", world.master_address, ":", world.master_port, ": ", std::strerror(errno),
              "; set MASTER_ADDR and MASTER_PORT");
+}
+
+bool is_listening(const World& world) {
+  addrinfo hints{}, *found = nullptr;
+  hints.ai_socktype = SOCK_STREAM;
+  if (getaddrinfo(world.master_address.c_str(), std::to_string(world.master_port).c_str(), &hints, &found) != 0)
+    return false;
+  const Addresses addresses(found, freeaddrinfo);
+  bool listening = false;
+  for (const addrinfo* address = found; address != nullptr && !listening; address = address->ai_next) {
+    pollfd connection = {socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), POLLOUT, 0};
+    if (connection.fd < 0) continue;
+    int error = connect(connection.fd, address->ai_addr, address->ai_addrlen) == 0 ? 0 : errno;
+    socklen_t size = sizeof error;
+    if (error == EINPROGRESS && poll(&connection, 1, kConnectMilliseconds) == 1)
+      getsockopt(connection.fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    listening = error == 0;
+    close(connection.fd);
+  }
+  return listening;
 }
 
 std::string own_address(const World& world) {

@@ -12,6 +12,9 @@ namespace ttt {
 // when the port is taken or the name unknown. The caller owns the descriptor.
 int bind_master_socket(const World& world);
 
+// Whether anything accepts connections at master_address:master_port now, within a second.
+bool is_listening(const World& world);
+
 // The address of this machine from which rank 0 is reached, "10.0.0.7", for Gloo to listen on. "" when unknown.
 std::string own_address(const World& world);
 

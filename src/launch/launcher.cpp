@@ -126,22 +126,15 @@ void Attempt::start() {
   const int port = options_.master_port > 0 ? options_.master_port : free_port();
   for (int local = 0; local < options_.ranks; ++local) {
     const int rank = options_.node * options_.ranks + local;
-    const RankProcess::Variables variables = {
+    RankProcess::Variables variables = {
         {"RANK", cat(rank)},
         {"WORLD_SIZE", cat(options_.nodes * options_.ranks)},
         {"LOCAL_RANK", cat(local)},
         {"LOCAL_WORLD_SIZE", cat(options_.ranks)},
         {"MASTER_ADDR", options_.master_addr},
         {"MASTER_PORT", cat(port)},
-        // Of a Slurm task or an mpirun that runs this launcher: true of the launcher, not of its ranks.
-        {"SLURM_PROCID", ""},
-        {"SLURM_NTASKS", ""},
-        {"SLURM_LOCALID", ""},
-        {"OMPI_COMM_WORLD_RANK", ""},
-        {"OMPI_COMM_WORLD_SIZE", ""},
-        {"OMPI_COMM_WORLD_LOCAL_RANK", ""},
-        {"OMPI_COMM_WORLD_LOCAL_SIZE", ""},
     };
+    variables.insert(variables.end(), options_.variables.begin(), options_.variables.end());
     const bool plain = local == 0 && !options_.prefix_all;
     const std::vector<int> bound = processors_of_rank(local, options_.ranks, options_.numa_nodes, allowed_processors());
     ranks_.push_back(std::make_unique<RankProcess>(rank, options_.command, variables, bound,

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/error.h"
@@ -14,15 +15,17 @@ struct LaunchOptions {
   int ranks = 1;                     // on this node
   int nodes = 1, node = 0;           // nodes of the job, each with a launcher of its own; this one's number
   std::string master_addr = "127.0.0.1";
-  int master_port = 0;               // 0: a free one, another at each start (one node alone)
-  int max_restarts = 0;              // starts of all ranks after a failure
-  double grace_seconds = 30;         // from SIGTERM to SIGKILL for the ranks that a failed one leaves behind
-  bool prefix_all = false;           // also mark the lines of the node's first rank
+  int master_port = 0;        // 0: a free one, another at each start (one node alone)
+  int max_restarts = 0;       // starts of all ranks after a failure
+  double grace_seconds = 30;  // from SIGTERM to SIGKILL for the ranks that a failed one leaves behind
+  bool prefix_all = false;    // also mark the lines of the node's first rank
+  // Variables that the ranks get besides. An empty value: they do not get what this process has.
+  std::vector<std::pair<std::string, std::string>> variables;
   std::vector<NumaNode> numa_nodes;  // to which the ranks are bound (processors_of_rank); empty: they are not
 };
 
 // Runs the command in `ranks` processes with RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and
-// MASTER_PORT set (and other launchers' variables for the same unset), until all have ended. Their standard input is
+// MASTER_PORT set, until all have ended. Their standard input is
 // empty. What they print is passed on line by line, marked "[RANK] "; the first rank's is passed on as it is.
 //
 // When a rank fails, the others get SIGTERM, after grace_seconds SIGKILL; when all have ended, either all are started

@@ -56,6 +56,14 @@ end_ranks differ 2
 grep -q 'rank 1 has optim.lr 0.02 where rank 0 has optim.lr 0.01' differ.0.txt || { cat differ.0.txt; die "the key that differs is not named"; }
 RANK=1 "$TTT" train run.yaml output_dir=differ >out.txt 2>&1 && die "RANK without WORLD_SIZE was taken"
 grep -q 'RANK but not WORLD_SIZE' out.txt || { cat out.txt; die "no sentence about WORLD_SIZE"; }
+# A rank of another job that comes to the same port is turned away by name; this job goes on as if nobody had come.
+TTT_FAULT=stop@7:1 start_ranks 2 visited
+wait_until is_stopped "${pids[1]}"
+expect 2 env RANK=1 WORLD_SIZE=2 LOCAL_RANK=1 LOCAL_WORLD_SIZE=2 MASTER_ADDR=127.0.0.1 MASTER_PORT=$port "$TTT" train run.yaml output_dir=visitor
+says errors.txt "the ranks of another job meet, 'visited' with 2 processes, and this is rank 1 of 'visitor' with 2 processes; give each job a MASTER_PORT of its own"
+kill -CONT "${pids[1]}"
+end_ranks visited 0
+cmp {two,visited}/checkpoints/step_00000012/model.safetensors || die "the visited run ended with another model"
 # What rank 0 alone finds wrong ends all.
 exec 9>two/.lock
 flock -n 9 || die "flock"

@@ -72,11 +72,12 @@ class LauncherTest : public testing::Test {
 TEST_F(LauncherTest, RanksKnowTheirPlaceAndTheirLinesAreMarked) {
   setenv("SLURM_PROCID", "7", 1);
   LaunchOptions options = shell(2, R"(
-    echo "$RANK/$WORLD_SIZE $LOCAL_RANK/$LOCAL_WORLD_SIZE $MASTER_ADDR ${SLURM_PROCID-unset}"; test "$MASTER_PORT" -gt 0 && printf 'no end' >&2
+    echo "$RANK/$WORLD_SIZE $LOCAL_RANK/$LOCAL_WORLD_SIZE $MASTER_ADDR ${SLURM_PROCID-unset} $JOB"; test "$MASTER_PORT" -gt 0 && printf 'no end' >&2
     cat)");
+  options.variables = {{"SLURM_PROCID", ""}, {"JOB", "mine"}};
   EXPECT_EQ(run(options), 0);
-  EXPECT_TRUE(says("out", "0/2 0/2 127.0.0.1 unset\n")) << text("out");
-  EXPECT_TRUE(says("out", "[1] 1/2 1/2 127.0.0.1 unset\n")) << text("out");
+  EXPECT_TRUE(says("out", "0/2 0/2 127.0.0.1 unset mine\n")) << text("out");
+  EXPECT_TRUE(says("out", "[1] 1/2 1/2 127.0.0.1 unset mine\n")) << text("out");
   EXPECT_FALSE(says("out", "[0]")) << text("out");
   EXPECT_TRUE(says("err", "[1] no end\n")) << text("err");
 
