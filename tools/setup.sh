@@ -10,7 +10,7 @@ set -euo pipefail
 
 cache=${TTT_CACHE:-${HOME:?}/.cache/ttt.cpp}
 packages=(g++ cmake ninja-build ccache mold unzip libyaml-cpp-dev libspdlog-dev libsentencepiece-dev libcli11-dev
-          nlohmann-json3-dev libxxhash-dev libzstd-dev zlib1g-dev libsimdjson-dev libgloo-dev libgtest-dev zstd)
+          nlohmann-json3-dev libxxhash-dev libzstd-dev zlib1g-dev libgloo-dev libgtest-dev zstd)
 [ "${1:-}" = --test ] && packages+=(clang-format clang libclang-rt-dev llvm procps iproute2 faketime)
 
 say() { printf '[setup] %s\n' "$*" >&2; }

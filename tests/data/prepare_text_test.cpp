@@ -219,6 +219,69 @@ TEST_F(PrepareTextTest, ATextWithoutSpacesIsCutWhereItMust) {
   EXPECT_EQ(documents_of(folder_ / "set"), std::vector<std::string>{text});
 }
 
+TEST_F(PrepareTextTest, WhatIsLeftOutIsCounted) {
+  folder_.write("text/a.jsonl", "{\"text\": \"\"}\n{\"text\": \"one \\ud83d\"}\n{\"text\": \"two\", \"id\": 1e400}\n");
+  folder_.write("text/b.txt", "");
+  folder_.write("text/c.txt", "three\n%\n%\nfour\n");
+  PrepareText with = options("set");
+  with.format.separator = "%";
+  const DocumentCounts counts = prepare_text(with);
+  EXPECT_EQ(counts.empty, 3);
+  EXPECT_EQ(counts.replaced, 1);
+  EXPECT_TRUE(counts.separated);
+  EXPECT_EQ(documents_of(folder_ / "set"), (std::vector<std::string>{"one \xef\xbf\xbd", "two", "three\n", "four\n"}));
+}
+
+TEST_F(PrepareTextTest, ASeparatorThatPartsNothingIsWarnedOf) {
+  folder_.write("text/a.txt", "one <|end|> two");
+  PrepareText with = options("set");
+  with.format.separator = "<|end|>";
+  ::testing::internal::CaptureStderr();
+  prepare_text(with);
+  EXPECT_TRUE(mentions(::testing::internal::GetCapturedStderr(), {"no line", "'<|end|>'"}));
+}
+
+// A folder that is its own output's: prepared again, it is the same input.
+TEST_F(PrepareTextTest, TheOutputMayLieWithinTheInput) {
+  write_documents(5);
+  fs::copy(folder_ / "t.model", folder_ / "text/t.model");
+  folder_.write("text/out/notes.txt", "mine");
+  PrepareText within = options("text/out");
+  within.tokenizer = folder_ / "text/t.model";
+  within.valid_fraction = 0.3;
+  for (const bool again : {false, true}) {
+    within.force = again;
+    prepare_text(within);
+    std::vector<std::string> all = documents_of(folder_ / "text/out/train");
+    for (const std::string& text : documents_of(folder_ / "text/out/valid")) all.push_back(text);
+    std::string joined;
+    for (const std::string& text : all) joined += text;
+    std::size_t bytes = 4;
+    for (int i = 0; i < 5; ++i) bytes += text_of(i).size();
+    EXPECT_EQ(joined.size(), bytes) << again;
+  }
+  fs::remove(folder_ / "text/t.model");
+  PrepareText here = options("text");  // the input itself
+  here.tokenizer = folder_ / "t.model";
+  prepare_text(here);
+  here.force = true;
+  prepare_text(here);
+  EXPECT_TRUE(Dataset(folder_ / "text").verify().empty());
+}
+
+TEST_F(PrepareTextTest, AByteOrderMarkDoesNotMoveTheCutOfASingleText) {
+  std::string book;
+  for (int i = 0; i < 400; ++i) book += "line " + std::to_string(i) + " of the book\n";
+  folder_.write("text/book.txt", "\xef\xbb\xbf" + book);
+  prepare_text(options("split", 0.1));
+  const std::vector<std::string> train = documents_of(folder_ / "split/train"),
+                                 valid = documents_of(folder_ / "split/valid");
+  ASSERT_EQ(train.size(), 1u);
+  ASSERT_EQ(valid.size(), 1u);
+  EXPECT_EQ(train[0] + valid[0], book);
+  EXPECT_EQ(train[0].back(), '\n');
+}
+
 TEST_F(PrepareTextTest, ExtensionsPickFilesOfFoldersOnly) {
   folder_.write("text/a.h", "header");
   folder_.write("text/a.cc", "source");
