@@ -21,6 +21,19 @@ std::vector<std::string> missing_folders(const fs::path& path) {
   return missing;
 }
 
+// The files of sets that a dropped preparation had put, or begun to put, in place.
+void remove_placed(const fs::path& output, const Json& journal) {
+  std::error_code ignored;
+  for (const Json& set : journal.value("sets", Json::array())) {
+    const fs::path folder = output / set.value("name", "");
+    std::vector<fs::path> files;
+    for (fs::directory_iterator it(folder, ignored), end; !ignored && it != end; it.increment(ignored))
+      if (is_file_of_dataset(it->path())) files.push_back(it->path());
+    for (const fs::path& file : files) fs::remove(file, ignored);
+    if (folder != output) fs::remove(folder, ignored);  // when it is empty
+  }
+}
+
 }  // namespace
 
 PrepareFolder::PrepareFolder(const std::filesystem::path& output, const std::string& command, bool force)
@@ -45,6 +58,7 @@ PrepareFolder::PrepareFolder(const std::filesystem::path& output, const std::str
                  "' holds an unfinished preparation with other options or of input that has changed since; repeat that "
                  "command to complete it, or pass --force to drop it");
     }
+    if (left.is_object() && left.value("placing", Json()) == true) remove_placed(output_, left);
   }
   for (const char* name : {"journal.json", "sets"}) fs::remove_all(folder_ / name);
   write_journal({});

@@ -344,6 +344,14 @@ JsonLineParser::Fields JsonLineParser::parse(std::string_view line, const std::s
   user_error(place, " is broken JSON (", broken.reason, "); mend or remove the line");
 }
 
+JsonLineParser::Look JsonLineParser::look_into(std::string_view array) const try {
+  JsonScanner scanner(array);
+  scanner.take('[', "a '['");
+  return look_at(scanner.take_value());
+} catch (const BrokenJson&) {
+  return Look::kNoObject;
+}
+
 JsonLineParser::Look JsonLineParser::look_at(std::string_view line) const {
   try {
     JsonScanner start(line);

@@ -26,6 +26,8 @@ class JsonLineParser {
   // What a line is, without an error: no whole object, an object, or one with a string in the text field.
   enum class Look { kNoObject, kObject, kDocument };
   Look look_at(std::string_view line) const;
+  // Of a text that begins with an array: what the array's first element is.
+  Look look_into(std::string_view array) const;
 
   std::int64_t replaced() const { return replaced_; }  // documents so far in which U+FFFD stands for such a half
 

@@ -135,11 +135,18 @@ TextKind text_kind(const fs::path& path, const DocumentFormat& format) {
 
   std::size_t begin = text.starts_with(kLookBom) ? kLookBom.size() : 0;
   const std::size_t first = text.find_first_not_of(" \t\r\n", begin);
+  const JsonLineParser parser(format.text_field, "");
+  if (ending == ".json" && first != text.npos && text[first] == '[' &&
+      parser.look_into(std::string_view(text).substr(first)) == JsonLineParser::Look::kDocument) {
+    user_error("'", path.string(),
+               "' is one JSON array of documents; write them as JSON Lines, an object a line (as "
+               "`jq -c '.[]'` does), or take the file as plain text by --format plain");
+  }
   if (first == text.npos || text[first] != '{') return {DocumentKind::kPlain, ending == ".json"};
   std::string_view line = take_line(text, begin, ended);
   for (std::size_t size = kLook; line.empty() && !ended && size < kMaxLineLook; line = take_line(text, begin, ended))
     ended = read_to(stream, text, size *= 4);
-  const JsonLineParser::Look look = JsonLineParser(format.text_field, "").look_at(line);
+  const JsonLineParser::Look look = parser.look_at(line);
   if (look == JsonLineParser::Look::kDocument) return {DocumentKind::kJsonLines, true};
   if (look == JsonLineParser::Look::kObject && ending == ".json") {
     if (begin == text.size() && !ended) ended = read_to(stream, text, text.size() + kLook);

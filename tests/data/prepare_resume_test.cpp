@@ -167,6 +167,20 @@ TEST_F(PrepareResumeTest, ForceIsRememberedAndCountsGoOn) {
   EXPECT_EQ(counts.replaced, 1);
 }
 
+TEST_F(PrepareResumeTest, WhatADroppedPreparationHadPutInPlaceGoes) {
+  for (const char* name : {"set/old/train/tokens-00000.bin", "set/old/train/tokenizer.model", "set/a/train/mine.txt"})
+    folder_.write(name, "left");
+  folder_.write("set/.prepare/journal.json",
+                R"({"version": 2, "command": "another", "placing": true, "sets": [{"name": "old/train"}]})");
+  EXPECT_TRUE(mentions(user_error_of([&] { prepare_text(options("set")); }), {"unfinished preparation", "--force"}));
+  EXPECT_TRUE(fs::exists(folder_ / "set/old/train/tokens-00000.bin"));
+  PrepareText forced = options("set");
+  forced.force = true;
+  prepare_text(forced);
+  EXPECT_FALSE(fs::exists(folder_ / "set/old/train"));
+  EXPECT_TRUE(fs::exists(folder_ / "set/a/train/mine.txt"));
+}
+
 TEST_F(PrepareResumeTest, BadInputLeavesNothingEvenAfterAKill) {
   folder_.write("text/9.jsonl", "{\"text\": \"broken");
   PrepareText deep = options("new/folder/set");

@@ -94,7 +94,7 @@ TEST(TextKind, ALookAtTheContentSaysTheRest) {
   EXPECT_EQ(kind_of(folder, "long.json", long_line), DocumentKind::kJsonLines);
   EXPECT_EQ(kind_of(folder, "c.json", "{\n  \"name\": \"package\",\n  \"text\": \"x\"\n}\n"), DocumentKind::kPlain);
   EXPECT_EQ(kind_of(folder, "d.json", "{\"name\": \"package\"}\n"), DocumentKind::kPlain);
-  EXPECT_EQ(kind_of(folder, "e.json", "[{\"text\": \"one\"}]"), DocumentKind::kPlain);
+  EXPECT_EQ(kind_of(folder, "e.json", "[{\"name\": \"one\"}]"), DocumentKind::kPlain);
   EXPECT_EQ(kind_of(folder, "f.cpp", "{\"a\", \"b\"},\n{\"c\", \"d\"},\n"), DocumentKind::kPlain);
   EXPECT_EQ(kind_of(folder, "empty.json", ""), DocumentKind::kPlain);
   // What is given overrules both.
@@ -118,6 +118,8 @@ TEST(TextKind, WhatIsNoTextIsRefusedByWhatItSeemsToBe) {
   EXPECT_TRUE(mentions(error("g.txt", std::string("h\0i\0 \0t\0h\0e\0r\0e\0", 16)), {"UTF-16"}));
   EXPECT_TRUE(mentions(error("h.dat", std::string("text, then\0 a zero", 18)), {"binary data (its byte 10 is 0)"}));
   EXPECT_TRUE(mentions(error("i.csv", "id,text\n1,one\n"), {"i.csv", "a table by its name", "--format plain"}));
+  EXPECT_TRUE(mentions(error("l.json", "[\n  {\"id\": 1,\n   \"text\": \"one\"},\n"),
+                       {"l.json", "one JSON array of documents", "an object a line"}));
   EXPECT_TRUE(mentions(error("j.TSV", "id\ttext\n"), {"j.TSV"}));
   // Words that begin as such files do are text.
   for (const char* text : {"PAR1 is a word", "ORC and goblin", "BZh", "GIF89a is a format", "Obj"})
