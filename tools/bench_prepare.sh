@@ -10,7 +10,7 @@ set -euo pipefail
 [ $# -gt 0 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2; }
 root=$(cd "$(dirname "$0")/.." && pwd)
 size_mb=${SIZE_MB:-1000}
-threads=${THREADS:-$(nproc)}
+threads=${THREADS:-$("$root"/tools/cores.sh)}
 separator=${SEPARATOR:-<|endoftext|>}
 scratch=${SCRATCH:-$(mktemp -d)}
 mkdir -p "$scratch"

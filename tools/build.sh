@@ -15,6 +15,4 @@ fi
 mkdir -p "$build"
 cmake -S . -B "$build" "${options[@]}" >"$build/cmake.log" 2>&1 || { cat "$build/cmake.log" >&2; echo "error: cmake failed" >&2; exit 1; }
 # A file that includes torch takes up to 1.5 GB to compile.
-memory_gb=$(awk '/MemAvailable/ {print int($2 / 1048576)}' /proc/meminfo)
-jobs=$(nproc); [ "$jobs" -le $((memory_gb / 2 + 1)) ] || jobs=$((memory_gb / 2 + 1))
-exec ninja -C "$build" -j "$jobs" "$@"
+exec ninja -C "$build" -j "$(tools/cores.sh --memory-gb 2)" "$@"

@@ -13,7 +13,7 @@ find src -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' | sort | 
       if (header ~ /^(immintrin|x86intrin|arm_neon|hwy\/)/) return "intrinsics"
       if (header ~ /^(spdlog|nlohmann|yaml-cpp|CLI)\//) { sub(/\/.*/, "", header); return header }
       if (header ~ /^sentencepiece/) return "sentencepiece"
-      if (header ~ /^(xxhash|zstd|zlib|simdjson)/) { sub(/\..*/, "", header); return header }
+      if (header ~ /^(xxhash|zstd|zlib)/) { sub(/\..*/, "", header); return header }
       return ""
     }
     NR == FNR {                                            # tools/layers.txt

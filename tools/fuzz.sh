@@ -80,4 +80,4 @@ targets=("$@")
 if [ $# = 0 ]; then
   for file in tests/fuzz/*_fuzz.cpp; do file=$(basename "$file"); targets+=("${file%_fuzz.cpp}"); done
 fi
-printf '%s\n' "${targets[@]}" | xargs -P "$(env -u OMP_NUM_THREADS nproc)" -I{} bash -c 'fuzz {}' || { say "findings above"; exit 1; }
+printf '%s\n' "${targets[@]}" | xargs -P "$(tools/cores.sh)" -I{} bash -c 'fuzz {}' || { say "findings above"; exit 1; }

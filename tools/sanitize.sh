@@ -16,7 +16,7 @@ tests=("${targets[@]}")
 # Leaks are not looked for: LibTorch's and SentencePiece's globals are reported as such. Containers of LibTorch, whose code is
 # not instrumented, are not annotated.
 export ASAN_OPTIONS=detect_leaks=0:detect_container_overflow=0:detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1
-cores=$(env -u OMP_NUM_THREADS nproc)  # nproc goes by that variable
+cores=$(tools/cores.sh)
 export OMP_NUM_THREADS=1
 run() {  # BINARY SHARD: every other test of it
   local log=$build/$1.$2.log

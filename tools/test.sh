@@ -16,4 +16,4 @@ if ! $quick; then
   tools/fuzz.sh 15
 fi
 # Two tests at a time share the cores; more threads a test would only slow both.
-OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} exec ctest --test-dir build --output-on-failure -j "$(env -u OMP_NUM_THREADS nproc)" "$@"
+OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} exec ctest --test-dir build --output-on-failure -j "$(tools/cores.sh)" "$@"

@@ -79,11 +79,11 @@ std::vector<fs::path> list_files(const fs::path& path) {
   if (!fs::exists(path, error)) user_error("no such file or folder: '", path.string(), "'");
   if (fs::is_regular_file(path)) return {path};
   std::vector<fs::path> files;
-  fs::recursive_directory_iterator end, it(path, fs::directory_options::skip_permission_denied, error);
-  if (error) user_error("cannot read the folder '", path.string(), "': ", error.message());
-  for (; it != end; it.increment(error)) {
-    if (it->is_regular_file()) files.push_back(it->path());
+  for (fs::recursive_directory_iterator end, it(path, error); !error && it != end; it.increment(error)) {
+    std::error_code dangling;
+    if (it->is_regular_file(dangling)) files.push_back(it->path());
   }
+  if (error) user_error("cannot read the folder '", path.string(), "': ", error.message());
   std::sort(files.begin(), files.end());
   return files;
 }

@@ -25,8 +25,8 @@ void make_writable_directory(const fs::path& path);
 // fsync of a file or folder; throws Error.
 void sync_path(const fs::path& path);
 
-// Every regular file below `path` (or `path` itself when it is one), sorted by name. Throws UserError when there is no
-// such path.
+// Every regular file below `path` (or `path` itself when it is one), sorted by name; links to folders are not
+// followed. Throws UserError when there is no such path, or a folder that may not be read.
 std::vector<fs::path> list_files(const fs::path& path);
 
 // Bytes that the file system of `path` (or of its nearest existing parent) has free for this user.

@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <thread>
 
@@ -40,6 +41,70 @@ std::vector<std::string> entries_of(const fs::path& folder) {
     names.push_back(entry.path().filename().string());
   std::sort(names.begin(), names.end());
   return names;
+}
+
+// One hierarchy of control groups as /proc/self/mountinfo has it: the folder `mount` shows the group `top` and what is
+// below it.
+struct GroupMount {
+  fs::path mount, top;
+};
+
+// The mount of version 2 (`controller` empty), or of version 1 with that controller.
+std::optional<GroupMount> group_mount(const fs::path& root, const std::string& controller) {
+  std::ifstream in(root / "proc/self/mountinfo");
+  for (std::string line; std::getline(in, line);) {
+    // 36 35 0:30 /top /mount/point rw,nosuid shared:9 - cgroup cgroup rw,cpu,cpuacct
+    std::istringstream words(line);
+    std::string number, parent, device, top, mount, word, type, source, options;
+    words >> number >> parent >> device >> top >> mount;
+    while (words >> word && word != "-") {
+    }
+    words >> type >> source >> options;
+    const bool wanted = controller.empty() ? type == "cgroup2"
+                                           : type == "cgroup" && ("," + options + ",").find("," + controller + ",") !=
+                                                                     std::string::npos;
+    if (wanted) return GroupMount{root / fs::path(mount).relative_path(), top};
+  }
+  return std::nullopt;
+}
+
+// The folders of this process's group and of those around it, its own first; none where there is no such hierarchy.
+std::vector<fs::path> group_folders(const fs::path& root, const std::string& controller) {
+  const std::optional<GroupMount> mounted = group_mount(root, controller);
+  if (!mounted) return {};
+  fs::path group = "/";
+  std::ifstream in(root / "proc/self/cgroup");
+  for (std::string line; std::getline(in, line);) {  // "0::/job/step", "4:cpu,cpuacct:/job/step"
+    const std::size_t first = line.find(':'), second = line.find(':', first + 1);
+    if (second == std::string::npos) continue;
+    const std::string names = line.substr(first + 1, second - first - 1);
+    const bool wanted =
+        controller.empty() ? names.empty() : ("," + names + ",").find("," + controller + ",") != std::string::npos;
+    if (wanted) group = line.substr(second + 1);
+  }
+  fs::path below = mounted->top == "/" ? group.relative_path() : group.lexically_relative(mounted->top);
+  if (below.empty() || below == "." || *below.begin() == "..") below.clear();  // another container's view
+  std::vector<fs::path> folders;
+  for (; !below.empty(); below = below.parent_path()) folders.push_back(mounted->mount / below);
+  folders.push_back(mounted->mount);
+  return folders;
+}
+
+// The number in a small system file; nothing where there is none, as for "max".
+std::optional<std::int64_t> number_of_file(const fs::path& path) {
+  const std::string line = line_of(path);
+  char* end = nullptr;
+  const long long value = std::strtoll(line.c_str(), &end, 10);
+  return end == line.c_str() ? std::nullopt : std::optional<std::int64_t>(value);
+}
+
+// "NAME 123" in a file such as memory.stat; 0 where there is no such line.
+std::int64_t statistic(const fs::path& path, const std::string& name) {
+  std::ifstream in(path);
+  std::string word;
+  for (std::int64_t value = 0; in >> word >> value;)
+    if (word == name) return value;
+  return 0;
 }
 
 std::vector<NetworkLink> network_links() {
@@ -134,13 +199,59 @@ Machine this_machine() {
   machine.links = network_links();
   machine.gpus = nvidia_gpus();
   machine.clock_source = line_of("/sys/devices/system/clocksource/clocksource0/current_clocksource");
-  // Control groups, version 2, as containers see their own: "max" for no limit.
-  const fs::path group = "/sys/fs/cgroup";
-  machine.cgroup_bytes = std::strtoll(line_of(group / "memory.max").c_str(), nullptr, 10);
-  std::istringstream quota(line_of(group / "cpu.max"));  // "200000 100000": microseconds in each period
-  double used = 0, period = 0;
-  if (quota >> used >> period && period > 0) machine.cgroup_cores = used / period;
+  const ControlGroupLimits limits = control_group_limits();
+  machine.cgroup_cores = limits.cores;
+  machine.cgroup_bytes = limits.memory_bytes;
+  if (limits.memory_bytes > 0) machine.available_bytes = std::min(machine.available_bytes, limits.free_bytes);
   return machine;
+}
+
+ControlGroupLimits control_group_limits(const std::filesystem::path& root) {
+  ControlGroupLimits limits;
+  const auto limit_cores = [&](double used, double period) {  // microseconds in each period
+    if (used > 0 && period > 0)
+      limits.cores = limits.cores == 0 ? used / period : std::min(limits.cores, used / period);
+  };
+  const auto limit_memory = [&](std::int64_t bytes, std::int64_t in_use) {
+    if (bytes <= 0 || bytes >= std::int64_t{1} << 60) return;  // version 1 writes "no limit" as a very large number
+    const std::int64_t left = std::max<std::int64_t>(bytes - std::max<std::int64_t>(in_use, 0), 0);
+    limits.free_bytes = limits.memory_bytes == 0 ? left : std::min(limits.free_bytes, left);
+    limits.memory_bytes = limits.memory_bytes == 0 ? bytes : std::min(limits.memory_bytes, bytes);
+  };
+  for (const fs::path& group : group_folders(root, "")) {
+    std::istringstream quota(line_of(group / "cpu.max"));  // "200000 100000", "max 100000"
+    double used = 0, period = 0;
+    if (quota >> used >> period) limit_cores(used, period);
+    // Pages of files that were read can be had back.
+    limit_memory(
+        number_of_file(group / "memory.max").value_or(0),
+        number_of_file(group / "memory.current").value_or(0) - statistic(group / "memory.stat", "inactive_file"));
+  }
+  for (const fs::path& group : group_folders(root, "cpu")) {
+    limit_cores(static_cast<double>(number_of_file(group / "cpu.cfs_quota_us").value_or(-1)),  // -1: no limit
+                static_cast<double>(number_of_file(group / "cpu.cfs_period_us").value_or(0)));
+  }
+  for (const fs::path& group : group_folders(root, "memory")) {
+    limit_memory(number_of_file(group / "memory.limit_in_bytes").value_or(0),
+                 number_of_file(group / "memory.usage_in_bytes").value_or(0) -
+                     statistic(group / "memory.stat", "total_inactive_file"));
+  }
+  return limits;
+}
+
+int control_group_cores(int processes) {
+  const double cores = control_group_limits().cores;
+  return cores > 0 ? std::max(1, static_cast<int>(cores / processes)) : 0;
+}
+
+int usable_cores() {
+  const int allowed = static_cast<int>(allowed_processors().size()), limit = control_group_cores();
+  return std::max(1, limit > 0 ? std::min(allowed, limit) : allowed);
+}
+
+std::int64_t usable_memory_bytes() {
+  const std::int64_t machine = memory_line("/proc/meminfo", "MemTotal"), limit = control_group_limits().memory_bytes;
+  return limit > 0 && (machine == 0 || limit < machine) ? limit : machine;
 }
 
 }  // namespace ttt

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,24 @@ struct Machine {
 };
 
 Machine this_machine();
+
+// What this process's control groups allow it, those around its own included: a container's or a job's share of the
+// machine.
+struct ControlGroupLimits {
+  double cores = 0;               // 0: no limit
+  std::int64_t memory_bytes = 0;  // 0: no limit
+  std::int64_t free_bytes = 0;    // of the memory, what is not in use in the tightest of them; 0: no limit
+};
+// Version 2 and version 1, as Linux tells it below `root`.
+ControlGroupLimits control_group_limits(const std::filesystem::path& root = "/");
+
+// The cores that this process can keep busy, at least 1: those that it may run on, but no more than its control groups
+// allow (a part of a core does not count). Threads by default.
+int usable_cores();
+// Those that the control groups allow `processes` of them each, whatever it may run on; 0: no limit.
+int control_group_cores(int processes = 1);
+// The machine's memory, or what the control groups allow of it; 0 where the system does not tell.
+std::int64_t usable_memory_bytes();
 
 // "0-3,8" -> 0, 1, 2, 3, 8, as Linux writes sets of processors; what cannot be read is left out.
 std::vector<int> processors_of(const std::string& list);

@@ -90,4 +90,19 @@ void add_config_arguments(CLI::App& app, std::string& file, std::vector<std::str
       ->option_text("[key=value ...]");
 }
 
+CLI::Option* add_format_option(CLI::App& app, std::string& kind) {
+  return app
+      .add_option(
+          "--format", kind,
+          "how files are read: auto (JSON Lines by the names .jsonl .ndjson .jsonlines .json.gz .json.zst or by a "
+          "look at the content; else plain text; what is no text is refused), plain or jsonl")
+      ->check(CLI::IsMember({"auto", "plain", "jsonl"}))
+      ->type_name("KIND")
+      ->capture_default_str();
+}
+
+DocumentKind document_kind(const std::string& kind) {
+  return kind == "plain" ? DocumentKind::kPlain : kind == "jsonl" ? DocumentKind::kJsonLines : DocumentKind::kAuto;
+}
+
 }  // namespace ttt

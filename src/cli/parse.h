@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "tokenizer/document_reader.h"
 
 namespace ttt {
 
@@ -19,5 +20,9 @@ CLI::Validator non_negative_number();
 
 // CONFIG.yaml [key=value ...]. partial: the command makes do with a file that has a section `model:` alone.
 void add_config_arguments(CLI::App& app, std::string& file, std::vector<std::string>& overrides, bool partial);
+
+// --format auto | plain | jsonl: how files of text are read; and what that means.
+CLI::Option* add_format_option(CLI::App& app, std::string& kind);
+DocumentKind document_kind(const std::string& kind);
 
 }  // namespace ttt

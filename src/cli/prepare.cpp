@@ -18,7 +18,7 @@ namespace {
 
 struct PrepareArguments {
   std::vector<std::string> inputs, extensions;
-  std::string tokens, tokenizer, output, domain_by;
+  std::string tokens, tokenizer, output, domain_by, kind = "auto";
   DocumentFormat format;
   std::int64_t vocab_size = 0, shard_tokens = std::int64_t{1} << 27, save_every = std::int64_t{32} << 20, threads = 0;
   std::optional<std::int32_t> bos_id, eos_id;
@@ -28,11 +28,10 @@ struct PrepareArguments {
 
 bool parse(const std::vector<std::string>& args, PrepareArguments& options) {
   CLI::App app(
-      "Tokenise text into a data set: plain UTF-8 (a file is a document, or see --separator), JSON Lines (.jsonl, "
-      ".ndjson,"
-      " .json.gz, .json.zst), either of them compressed (.zst, .gz); or take a token array. Killed or out of disk, the "
-      "same"
-      " command goes on from where it stopped.",
+      "Tokenise text into a data set: plain UTF-8 (a file is a document, or see --separator) or JSON Lines (by name or "
+      "content, see --format), either of them compressed (.zst, .gz); or take a token array. Killed or out of disk, "
+      "the "
+      "same command goes on from where it stopped.",
       "ttt prepare");
   auto* input = app.add_option("--input", options.inputs, "text files and folders")->type_name("PATH...");
   auto* tokens =
@@ -44,6 +43,7 @@ bool parse(const std::vector<std::string>& args, PrepareArguments& options) {
   app.add_option("--extension", options.extensions, "of folders, only files that end so, e.g. .h .txt; default: all")
       ->type_name("END...")
       ->needs(input);
+  add_format_option(app, options.kind)->needs(input);
   app.add_option("--separator", options.format.separator,
                  "of plain text: a line that holds exactly this parts documents, e.g. '<|endoftext|>'")
       ->needs(input)
@@ -79,12 +79,14 @@ bool parse(const std::vector<std::string>& args, PrepareArguments& options) {
       ->check(positive_number())
       ->needs(input)
       ->capture_default_str();
-  app.add_option("--threads", options.threads, "that tokenise; default: all cores")
+  app.add_option("--threads", options.threads,
+                 "that tokenise; default: as many as this machine has cores and memory for")
       ->check(non_negative_number())
       ->needs(input);
   app.add_flag("--force", options.force, "replace a data set that stands in the output folder");
   app.add_flag("--json", options.json, "print one JSON object");
   if (!parse_arguments(app, args)) return false;
+  options.format.kind = document_kind(options.kind);
   if (options.inputs.empty() == options.tokens.empty())
     user_error("give either --input PATH... or --tokens FILE.npy; `ttt prepare --help`");
   if (!options.inputs.empty() && options.tokenizer.empty()) {
@@ -113,20 +115,21 @@ ExitCode run_prepare(const std::vector<std::string>& args) {
   PrepareArguments options;
   if (!parse(args, options)) return ExitCode::kOk;
   Timer timer;
+  DocumentCounts counts;
   if (options.tokens.empty()) {
-    prepare_text({.inputs = {options.inputs.begin(), options.inputs.end()},
-                  .extensions = options.extensions,
-                  .format = options.format,
-                  .domain_by = options.domain_by == "file"     ? DomainBy::kFile
-                               : options.domain_by == "folder" ? DomainBy::kFolder
-                                                               : DomainBy::kNothing,
-                  .tokenizer = options.tokenizer,
-                  .output = options.output,
-                  .valid_fraction = options.valid_fraction,
-                  .shard_tokens = options.shard_tokens,
-                  .save_every = options.save_every,
-                  .threads = options.threads,
-                  .force = options.force});
+    counts = prepare_text({.inputs = {options.inputs.begin(), options.inputs.end()},
+                           .extensions = options.extensions,
+                           .format = options.format,
+                           .domain_by = options.domain_by == "file"     ? DomainBy::kFile
+                                        : options.domain_by == "folder" ? DomainBy::kFolder
+                                                                        : DomainBy::kNothing,
+                           .tokenizer = options.tokenizer,
+                           .output = options.output,
+                           .valid_fraction = options.valid_fraction,
+                           .shard_tokens = options.shard_tokens,
+                           .save_every = options.save_every,
+                           .threads = options.threads,
+                           .force = options.force});
   } else {
     prepare_tokens({.input = options.tokens,
                     .vocab_size = options.vocab_size,
@@ -152,7 +155,12 @@ ExitCode run_prepare(const std::vector<std::string>& args) {
     sets.push_back(summary(options.output));
   }
   if (options.json) {
-    std::cout << to_line({{"sets", sets}, {"seconds", timer.seconds()}});
+    Json object = {{"sets", sets}, {"seconds", timer.seconds()}};
+    if (options.tokens.empty()) {
+      object["empty_documents"] = counts.empty;
+      object["documents_with_replaced_characters"] = counts.replaced;
+    }
+    std::cout << to_line(object);
     return ExitCode::kOk;
   }
   for (const Json& set : sets) {
@@ -163,6 +171,12 @@ ExitCode run_prepare(const std::vector<std::string>& args) {
                 << set["bytes_per_token"].get<double>() << " bytes a token";
     }
     std::cout << "\n";
+  }
+  if (counts.empty > 0)
+    std::cout << "left out " << counts.empty << (counts.empty == 1 ? " document" : " documents") << " without text\n";
+  if (counts.replaced > 0) {
+    std::cout << counts.replaced << (counts.replaced == 1 ? " document holds" : " documents hold")
+              << " half of a surrogate pair, for which U+FFFD stands\n";
   }
   std::cout << "in " << std::fixed << std::setprecision(1) << timer.seconds() << " s\n";
   return ExitCode::kOk;

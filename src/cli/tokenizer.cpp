@@ -32,6 +32,8 @@ ExitCode train(const std::vector<std::string>& args) {
       ->type_name("PATH...");
   app.add_option("--extension", options.extensions, "of folders, only files that end so, e.g. .h .txt; default: all")
       ->type_name("END...");
+  std::string kind = "auto";
+  add_format_option(app, kind);
   app.add_option("--text-field", options.format.text_field, "of JSON Lines: where the text is")
       ->type_name("NAME")
       ->capture_default_str();
@@ -44,6 +46,7 @@ ExitCode train(const std::vector<std::string>& args) {
       ->capture_default_str();
   app.add_flag("--json", json, "print one JSON object");
   if (!parse_arguments(app, args)) return ExitCode::kOk;
+  options.format.kind = document_kind(kind);
   options.inputs.assign(inputs.begin(), inputs.end());
   options.output = output;
   Timer timer;

@@ -38,6 +38,7 @@ struct TextBatch {
   std::vector<std::int32_t> ids;
   InputPosition after;            // the last piece
   std::uint64_t input_bytes = 0;  // of all files, read until then
+  DocumentCounts counts;          // of all files, before the document of that piece
 };
 
 class EncodeQueue {

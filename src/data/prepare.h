@@ -21,9 +21,10 @@ enum class DomainBy { kNothing, kFolder, kFile };
 //
 // A preparation that was killed or ran out of disk goes on when it is called again with the same options and input, and
 // ends with the same bytes as one that was not disturbed: DIR/.prepare holds what is needed for it. Throws UserError
-// for input that cannot be taken (see DocumentReader), for empty text, for an output that holds a data set already, and
-// for an unfinished preparation by another command; what was in the output is not changed then, and nothing is left
-// behind.
+// for input that cannot be taken (see list_text_files and DocumentReader), for empty text, for an output that holds a
+// data set already, and for an unfinished preparation by another command; what was in the output is not changed then,
+// and nothing is left behind. The output may lie within the input: what a preparation writes there is not taken for
+// text.
 struct PrepareText {
   std::vector<std::filesystem::path> inputs;  // files and folders
   std::vector<std::string> extensions;        // only files of folders that end so (".h"); empty: all
@@ -34,12 +35,12 @@ struct PrepareText {
   double valid_fraction = 0.0;  // in [0, 1); 0: no validation set, DIR itself is the set
   std::int64_t shard_tokens = std::int64_t{1} << 27;
   std::int64_t save_every = std::int64_t{32} << 20;  // bytes of text between two points from which it can go on
-  std::int64_t threads = 0;                          // 0: all cores
+  std::int64_t threads = 0;                          // 0: as many as this machine has cores and memory for
   bool force = false;                                // replace data sets that stand in the output
 
   bool by_domain() const { return !format.domain_field.empty() || domain_by != DomainBy::kNothing; }
 };
-void prepare_text(const PrepareText& options);
+DocumentCounts prepare_text(const PrepareText& options);  // what was met in the whole input
 
 // A token array (.npy, any integer dtype, one dimension; two are read row by row): one set in `output`, every token
 // kept, in order. With bos_id a document begins at every BOS. Throws UserError for a value outside the vocabulary, with

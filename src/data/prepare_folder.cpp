@@ -3,11 +3,12 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "data/writer.h"
 
 namespace ttt {
 namespace {
 
-constexpr std::int64_t kVersion = 1;
+constexpr std::int64_t kVersion = 2;  // 2: long runs without spaces are cut more often, and counts are kept
 
 // The folders that making `path` will make, outermost first.
 std::vector<std::string> missing_folders(const fs::path& path) {
@@ -20,10 +21,23 @@ std::vector<std::string> missing_folders(const fs::path& path) {
   return missing;
 }
 
+// The files of sets that a dropped preparation had put, or begun to put, in place.
+void remove_placed(const fs::path& output, const Json& journal) {
+  std::error_code ignored;
+  for (const Json& set : journal.value("sets", Json::array())) {
+    const fs::path folder = output / set.value("name", "");
+    std::vector<fs::path> files;
+    for (fs::directory_iterator it(folder, ignored), end; !ignored && it != end; it.increment(ignored))
+      if (is_file_of_dataset(it->path())) files.push_back(it->path());
+    for (const fs::path& file : files) fs::remove(file, ignored);
+    if (folder != output) fs::remove(folder, ignored);  // when it is empty
+  }
+}
+
 }  // namespace
 
 PrepareFolder::PrepareFolder(const std::filesystem::path& output, const std::string& command, bool force)
-    : output_(output), folder_(output / ".prepare"), command_(command), made_(missing_folders(output)) {
+    : output_(output), folder_(output / ".prepare"), command_(command), made_(missing_folders(output)), forced_(force) {
   make_writable_directory(output_);
   make_writable_directory(folder_);
   lock_ = std::make_unique<FileLock>(folder_ / "lock", cat("another `ttt prepare` is writing to '", output_.string(),
@@ -35,6 +49,7 @@ PrepareFolder::PrepareFolder(const std::filesystem::path& output, const std::str
         left.is_object() && left.value("version", Json()) == kVersion && left.value("command", Json()) == command_;
     if (same) {
       resumes_ = true;
+      forced_ = force || left.value("force", false);
       made_ = left.at("made").get<std::vector<std::string>>();
       return;
     }
@@ -43,6 +58,7 @@ PrepareFolder::PrepareFolder(const std::filesystem::path& output, const std::str
                  "' holds an unfinished preparation with other options or of input that has changed since; repeat that "
                  "command to complete it, or pass --force to drop it");
     }
+    if (left.is_object() && left.value("placing", Json()) == true) remove_placed(output_, left);
   }
   for (const char* name : {"journal.json", "sets"}) fs::remove_all(folder_ / name);
   write_journal({});
@@ -59,6 +75,10 @@ PrepareJournal PrepareFolder::read_journal() const {
   journal.position.pieces = position.at("pieces").get<std::int64_t>();
   journal.input_bytes = json.at("input_bytes").get<std::uint64_t>();
   journal.placing = json.at("placing").get<bool>();
+  const Json& counts = json.at("counts");
+  journal.counts = {.empty = counts.at("empty").get<std::int64_t>(),
+                    .replaced = counts.at("replaced").get<std::int64_t>(),
+                    .separated = counts.at("separated").get<bool>()};
   for (const Json& set : json.at("sets")) {
     journal.sets.push_back({set.at("name").get<std::string>(), set.at("domain").get<std::string>(),
                             set.at("valid").get<bool>(), set.at("state")});
@@ -67,13 +87,15 @@ PrepareJournal PrepareFolder::read_journal() const {
 }
 
 void PrepareFolder::write_journal(const PrepareJournal& journal) const {
-  Json json = {{"version", kVersion}, {"command", command_}, {"made", made_}};
+  Json json = {{"version", kVersion}, {"command", command_}, {"made", made_}, {"force", forced_}};
   json["position"] = {{"file", journal.position.file},
                       {"offset", journal.position.place.offset},
                       {"line", journal.position.place.line},
                       {"pieces", journal.position.pieces}};
   json["input_bytes"] = journal.input_bytes;
   json["placing"] = journal.placing;
+  json["counts"] = {
+      {"empty", journal.counts.empty}, {"replaced", journal.counts.replaced}, {"separated", journal.counts.separated}};
   json["sets"] = Json::array();
   for (const PreparedSet& set : journal.sets) {
     json["sets"].push_back({{"name", set.name}, {"domain", set.domain}, {"valid", set.valid}, {"state", set.state}});
@@ -100,6 +122,17 @@ void PrepareFolder::discard() {
   fs::remove(folder_ / "journal.json", ignored);
   fs::remove_all(folder_, ignored);
   for (auto folder = made_.rbegin(); folder != made_.rend(); ++folder) fs::remove(*folder, ignored);
+}
+
+std::function<bool(const fs::path&)> files_of_preparation(const fs::path& output) {
+  const fs::path own = fs::weakly_canonical(fs::absolute(output));
+  return [own](const fs::path& path) {
+    const auto [end, rest] = std::mismatch(own.begin(), own.end(), path.begin(), path.end());
+    if (end != own.end() || rest == path.end()) return false;
+    const std::string name = path.filename().string();
+    if (path.parent_path() == own && (name == ".prepare" || name.starts_with("domains.json"))) return true;
+    return is_file_of_dataset(path);
+  };
 }
 
 }  // namespace ttt

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -27,6 +28,7 @@ struct PreparedSet {
 struct PrepareJournal {
   InputPosition position;
   std::uint64_t input_bytes = 0;
+  DocumentCounts counts;  // before the document at `position`; when `placing`, of all
   std::vector<PreparedSet> sets;
   bool placing = false;  // every set is whole and on its way to its folder
 };
@@ -39,6 +41,7 @@ class PrepareFolder {
   ~PrepareFolder();
 
   bool resumes() const { return resumes_; }  // the same command was begun here before
+  bool forced() const { return forced_; }    // it, now or then, was to replace what stands in the output
   PrepareJournal read_journal() const;
   void write_journal(const PrepareJournal& journal) const;
   std::filesystem::path staging(const std::string& set) const;
@@ -50,8 +53,12 @@ class PrepareFolder {
   std::filesystem::path output_, folder_;
   std::string command_;
   std::vector<std::string> made_;  // folders that were not there before, outermost first
-  bool resumes_ = false;
+  bool resumes_ = false, forced_ = false;
   std::unique_ptr<FileLock> lock_;
 };
+
+// Says of a canonical path whether a preparation with this output writes it: OUTPUT/.prepare, and the files of data
+// sets in the output and below it.
+std::function<bool(const std::filesystem::path&)> files_of_preparation(const std::filesystem::path& output);
 
 }  // namespace ttt

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdio>
 #include <string_view>
-#include <thread>
 #include <utility>
 
 #include "base/error.h"
@@ -11,6 +10,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/machine.h"
 #include "base/timer.h"
 #include "data/encode_queue.h"
 #include "data/prepare.h"
@@ -22,14 +22,16 @@
 namespace ttt {
 namespace {
 
-constexpr std::size_t kPieceBytes = 1 << 20;     // of a large document
-constexpr std::size_t kMaxPieceBytes = 2 << 20;  // where the tokenizer finds no place to cut
-constexpr std::size_t kBatchBytes = 1 << 18;     // of small documents that a worker takes at once
-constexpr double kDocumentsToHash = 4;           // expected validation documents from which whole documents are drawn
+constexpr std::size_t kPieceBytes = 1 << 20;       // of a large document
+constexpr std::size_t kUncutPieceBytes = 1 << 18;  // with a tokenizer that must see a piece whole, 160 bytes a byte
+constexpr std::size_t kBatchBytes = 1 << 18;       // of small documents that a worker takes at once
+constexpr std::int64_t kThreadMemory = 64 << 20;   // of each thread, at most: its text and tokens, and the encoder's
+constexpr double kDocumentsToHash = 4;             // expected validation documents from which whole documents are drawn
 
 std::size_t num_threads(const PrepareText& options) {
-  return options.threads > 0 ? static_cast<std::size_t>(options.threads)
-                             : std::max(1u, std::thread::hardware_concurrency());
+  if (options.threads > 0) return static_cast<std::size_t>(options.threads);
+  const std::int64_t for_memory = std::max<std::int64_t>(usable_memory_bytes() / kThreadMemory, 1);
+  return static_cast<std::size_t>(std::min<std::int64_t>(usable_cores(), for_memory));
 }
 
 // A path may hold any bytes; what is not UTF-8 is replaced, as it would be in JSON.
@@ -63,13 +65,14 @@ std::uint64_t tail_begin(const fs::path& path, double fraction) {
 
 // A piece of a document that holds so much text that more of it cannot change the piece, or nothing.
 std::size_t piece_end(const Tokenizer& tokenizer, std::string_view text) {
-  if (text.size() <= kPieceBytes) return 0;
-  const std::size_t cut = tokenizer.first_cut(text.substr(0, kMaxPieceBytes), kPieceBytes);
-  if (cut != std::string_view::npos) return cut;
-  if (text.size() <= kMaxPieceBytes) return 0;
-  const std::size_t newline = text.substr(0, kMaxPieceBytes).rfind('\n');
-  if (newline != std::string_view::npos && newline >= kPieceBytes) return newline + 1;
-  return cut_near(text.substr(0, kMaxPieceBytes + 1), kMaxPieceBytes);
+  if (tokenizer.cuts_text()) {
+    const std::size_t cut = tokenizer.first_cut(text.substr(0, 2 * kPieceBytes), kPieceBytes);
+    return cut == std::string_view::npos ? 0 : cut;
+  }
+  if (text.size() <= kUncutPieceBytes) return 0;
+  const std::size_t newline = text.substr(0, kUncutPieceBytes).rfind('\n');
+  if (newline != std::string_view::npos && newline >= kUncutPieceBytes / 2) return newline + 1;
+  return cut_near(text.substr(0, kUncutPieceBytes + 1), kUncutPieceBytes);
 }
 
 // One line on stderr: how far, how fast, how long still.
@@ -102,33 +105,36 @@ class Progress {
 
 class TextPreparation {
  public:
-  TextPreparation(const PrepareText& options, const Tokenizer& tokenizer, const std::vector<fs::path>& files,
+  TextPreparation(const PrepareText& options, const Tokenizer& tokenizer, const std::vector<TextFile>& files,
                   PrepareFolder& folder)
       : options_(options),
         tokenizer_(tokenizer),
         files_(files),
         folder_(folder),
         journal_(folder.read_journal()),
+        counts_(journal_.counts),
         sets_(options, tokenizer, folder),
         progress_(begin_files(), journal_.input_bytes),
         queue_(tokenizer, num_threads(options)) {
     window_bytes_ = (num_threads(options) + 1) * 4 * kPieceBytes;
     const bool whole_files =
-        options.format.separator.empty() && std::none_of(files.begin(), files.end(), is_json_lines);
+        options.format.separator.empty() &&
+        std::all_of(files.begin(), files.end(), [](const TextFile& file) { return file.kind == DocumentKind::kPlain; });
     cuts_documents_ = options.valid_fraction > 0 && whole_files &&
                       static_cast<double>(files.size()) * options.valid_fraction < kDocumentsToHash;
   }
 
-  void run() {
+  DocumentCounts run() {
     if (!journal_.placing) {
       sets_.restore(journal_.sets);
       for (std::size_t file = journal_.position.file; file < files_.size(); ++file) read_file(file);
       push_batch();
       while (!queue_.empty()) write_oldest();
       if (text_bytes_ + journal_.input_bytes == 0) {
-        user_error("the text is empty: '", files_[0].string(), "'",
+        user_error("the text is empty: '", files_[0].path.string(), "'",
                    files_.size() > 1 ? " and the other input files hold" : " holds", " no text; give files with text");
       }
+      journal_.counts = counts_;
       save();
       sets_.finish();
       journal_.placing = true;
@@ -136,16 +142,17 @@ class TextPreparation {
     }
     sets_.place(journal_.sets);
     folder_.remove();
+    return journal_.counts;
   }
 
  private:
   // The sum of the files' sizes; where each begins in that sum, and its printable name.
   std::uint64_t begin_files() {
     std::uint64_t total = 0;
-    for (const fs::path& file : files_) {
+    for (const TextFile& file : files_) {
       file_begin_.push_back(total);
-      total += fs::file_size(file);
-      names_.push_back(printable(file.string()));
+      total += file.size;
+      names_.push_back(printable(file.path.string()));
     }
     return total;
   }
@@ -154,14 +161,22 @@ class TextPreparation {
     const bool resumed = file == journal_.position.file;
     document_ = {};
     document_.at.file = file;
-    const std::uint64_t cut = cuts_documents_ ? tail_begin(files_[file], options_.valid_fraction) : 0;
-    DocumentReader reader(files_[file], options_.format, resumed ? journal_.position.place : DocumentPlace{});
+    const fs::path& path = files_[file].path;
+    const std::uint64_t cut = cuts_documents_ ? tail_begin(path, options_.valid_fraction) : 0;
+    DocumentFormat format = options_.format;
+    format.kind = files_[file].kind;
+    DocumentReader reader(path, format, resumed ? journal_.position.place : DocumentPlace{});
+    const DocumentCounts before = counts_;
+    bool empty = true;
     DocumentPart part;
     while (reader.next(part)) {
+      empty = false;
+      counts_ = sum(before, reader.counts());
       if (part.first) begin_document(part, resumed ? journal_.position : InputPosition{});
       input_bytes_ = file_begin_[file] + reader.file_position();
-      if (cuts_documents_ && !document_.valid && document_.bytes + part.text.size() > cut) {
-        const auto head = static_cast<std::size_t>(cut - document_.bytes);
+      const std::uint64_t at = document_.at.place.offset + document_.bytes;
+      if (cuts_documents_ && !document_.valid && at + part.text.size() > cut) {
+        const auto head = static_cast<std::size_t>(std::max(cut, at) - at);
         add_text(part.text.substr(0, head));
         end_document();
         document_.valid = true;
@@ -171,6 +186,12 @@ class TextPreparation {
       add_text(part.text);
       if (part.last) end_document();
     }
+    counts_ = sum(before, reader.counts());
+    if (empty && reader.counts().empty == 0) ++counts_.empty;  // the file itself
+  }
+
+  static DocumentCounts sum(const DocumentCounts& a, const DocumentCounts& b) {
+    return {a.empty + b.empty, a.replaced + b.replaced, a.separated || b.separated};
   }
 
   void begin_document(const DocumentPart& part, const InputPosition& resumed) {
@@ -182,7 +203,7 @@ class TextPreparation {
     document_.first = true;
     document_.valid = false;
     document_.domain = part.domain;
-    if (options_.domain_by != DomainBy::kNothing) document_.domain = domain_of_file(files_[document_.at.file]);
+    if (options_.domain_by != DomainBy::kNothing) document_.domain = domain_of_file(files_[document_.at.file].path);
   }
 
   std::string domain_of_file(const fs::path& path) const {
@@ -222,6 +243,7 @@ class TextPreparation {
                              .last = last});
     batch_.after = document_.at;
     batch_.input_bytes = input_bytes_;
+    batch_.counts = counts_;
     if (batch_.text.size() >= kBatchBytes) push_batch();
   }
 
@@ -248,6 +270,7 @@ class TextPreparation {
     unsaved_bytes_ += static_cast<std::int64_t>(batch.text.size());
     journal_.position = batch.after;
     journal_.input_bytes = batch.input_bytes;
+    journal_.counts = batch.counts;
     if (unsaved_bytes_ >= options_.save_every) save();
     progress_.show(batch.input_bytes, text_bytes_);
   }
@@ -269,9 +292,10 @@ class TextPreparation {
 
   const PrepareText& options_;
   const Tokenizer& tokenizer_;
-  const std::vector<fs::path>& files_;
+  const std::vector<TextFile>& files_;
   PrepareFolder& folder_;
   PrepareJournal journal_;
+  DocumentCounts counts_;  // before the open document
   PrepareSets sets_;
   std::vector<std::uint64_t> file_begin_;
   std::vector<std::string> names_;
@@ -286,7 +310,7 @@ class TextPreparation {
 };
 
 // A hash of everything that the result depends on.
-std::string command_hash(const PrepareText& options, const Tokenizer& tokenizer, const std::vector<fs::path>& files) {
+std::string command_hash(const PrepareText& options, const Tokenizer& tokenizer, const std::vector<TextFile>& files) {
   Json command = {hex64(tokenizer.hash()),
                   options.valid_fraction,
                   options.shard_tokens,
@@ -294,37 +318,53 @@ std::string command_hash(const PrepareText& options, const Tokenizer& tokenizer,
                   options.format.text_field,
                   options.format.domain_field,
                   static_cast<int>(options.domain_by)};
-  for (const fs::path& file : files) {
-    command.push_back({file.string(), fs::file_size(file), fs::last_write_time(file).time_since_epoch().count()});
-  }
+  for (const TextFile& file : files)
+    command.push_back({file.path.string(), file.size, file.modified, static_cast<int>(file.kind)});
   return hex64(xxh3(command.dump(-1, ' ', false, Json::error_handler_t::replace)));
 }
 
 }  // namespace
 
-void prepare_text(const PrepareText& options) {
+DocumentCounts prepare_text(const PrepareText& given) {
+  PrepareText options = given;
   if (!(options.valid_fraction >= 0 && options.valid_fraction < 1)) {
     user_error("--valid-fraction must lie in [0, 1), not ", options.valid_fraction);
   }
+  check_separator(options.format.separator);
   const Tokenizer tokenizer(options.tokenizer);
   if (tokenizer.bos_id() < 0 || tokenizer.eos_id() < 0) {
     user_error("the tokenizer '", options.tokenizer.string(),
                "' has no <s> and </s> pieces to part documents with; train one with `ttt tokenizer train`");
   }
-  const std::vector<fs::path> files = list_text_files(options.inputs, options.extensions);
-  for (const fs::path& file : files) {
-    if (options.format.domain_field.empty() || is_json_lines(file)) continue;
-    user_error("'", file.string(), "' is plain text, where no field '", options.format.domain_field,
+  const fs::path model = fs::canonical(options.tokenizer);
+  const std::function<bool(const fs::path&)> written = files_of_preparation(options.output);
+  const std::vector<TextFile> files =
+      list_text_files({.inputs = options.inputs,
+                       .extensions = options.extensions,
+                       .format = options.format,
+                       .is_output = [&](const fs::path& path) { return path == model || written(path); }});
+  bool any_plain = false;
+  for (const TextFile& file : files) {
+    if (file.kind == DocumentKind::kJsonLines) continue;
+    any_plain = true;
+    if (options.format.domain_field.empty()) continue;
+    user_error("'", file.path.string(), "' is plain text, where no field '", options.format.domain_field,
                "' can name a domain; leave it out, or part the input with --domain-by");
   }
   PrepareFolder folder(options.output, command_hash(options, tokenizer, files), options.force);
+  options.force = folder.forced();
   try {
     if (folder.resumes()) {
       log_info(cat("going on with the preparation in '", options.output.string(), "' from where it stopped"));
     } else {
       check_prepare_output(options);
     }
-    TextPreparation(options, tokenizer, files, folder).run();
+    const DocumentCounts counts = TextPreparation(options, tokenizer, files, folder).run();
+    if (any_plain && !options.format.separator.empty() && !counts.separated) {
+      log_warn(cat("no line of the plain text holds exactly '", options.format.separator,
+                   "', so every file is one document; --separator names the whole line that parts documents"));
+    }
+    return counts;
   } catch (const UserError&) {
     folder.discard();
     throw;

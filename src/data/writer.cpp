@@ -38,9 +38,18 @@ struct HashedFile {
   Xxh3Stream hash;
 };
 
+bool is_shard_file(const std::string& name) {
+  for (const std::string_view stem : {"tokens-", "documents-"}) {
+    if (!name.starts_with(stem) || !name.ends_with(".bin")) continue;
+    const std::string_view number = std::string_view(name).substr(stem.size(), name.size() - stem.size() - 4);
+    return number.size() >= 5 && number.find_first_not_of("0123456789") == number.npos;
+  }
+  return false;
+}
+
+// Of a data set, but for its manifest.
 bool is_set_file(const std::string& name) {
-  return ((name.starts_with("tokens-") || name.starts_with("documents-")) && name.ends_with(".bin")) ||
-         name == "tokenizer.model";
+  return is_shard_file(name) || name == "tokenizer.model";
 }
 
 void rename_file(const fs::path& from, const fs::path& to) {
@@ -50,6 +59,14 @@ void rename_file(const fs::path& from, const fs::path& to) {
 }
 
 }  // namespace
+
+bool is_file_of_dataset(const std::filesystem::path& path) {
+  const std::string name = path.filename().string();
+  const fs::path directory = path.parent_path();
+  if (is_shard_file(name)) return true;
+  if (name != "tokenizer.model" && name != "manifest.json") return false;
+  return fs::exists(directory / numbered("tokens", 0)) || fs::exists(directory / numbered("documents", 0));
+}
 
 void check_output_directory(const std::filesystem::path& directory, bool force) {
   if (!fs::exists(directory / "manifest.json")) return;
@@ -88,8 +105,8 @@ void place_dataset(const std::filesystem::path& staging, const std::filesystem::
 void remove_dataset(const std::filesystem::path& directory) {
   if (!is_dataset(directory)) return;
   fs::remove(directory / "manifest.json");
-  for (const fs::path& file : list_files(directory)) {
-    if (file.parent_path() == directory && is_set_file(file.filename().string())) fs::remove(file);
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
+    if (is_set_file(entry.path().filename().string())) fs::remove(entry.path());
   }
   std::error_code not_empty;
   fs::remove(directory, not_empty);

@@ -37,6 +37,9 @@ void place_dataset(const std::filesystem::path& staging, const std::filesystem::
 // Removes a data set's files and, when it is empty then, its folder.
 void remove_dataset(const std::filesystem::path& directory);
 
+// By its name, and for names that other files may have as well, what lies beside it.
+bool is_file_of_dataset(const std::filesystem::path& path);
+
 class DatasetWriter {
  public:
   // check_output_directory, then makes the staging folder (throws UserError).

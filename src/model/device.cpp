@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 #include <ATen/detail/CUDAHooksInterface.h>
 #include <malloc.h>
-#include <sched.h>
 #include <torch/cuda.h>
 #include <torch/types.h>
 #include <torch/utils.h>
@@ -12,12 +11,12 @@
 #include <cstdio>
 #include <limits>
 #include <string>
-#include <thread>
 #include <vector>
 
 #include "base/build_info.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/machine.h"
 
 namespace ttt {
 namespace {
@@ -100,13 +99,12 @@ Bf16Products select_bf16_products(ProductsKind kind, torch::Device device, const
   return chosen;
 }
 
-void prepare_cpu(std::int64_t threads, std::int64_t processes) {
+void prepare_cpu(std::int64_t threads, const LocalProcesses& processes) {
   if (threads == 0) {
-    cpu_set_t allowed;
-    CPU_ZERO(&allowed);
-    threads = sched_getaffinity(0, sizeof(allowed), &allowed) == 0 ? CPU_COUNT(&allowed)
-                                                                   : std::max(1u, std::thread::hardware_concurrency());
-    threads = std::max<std::int64_t>(threads / processes, 1);
+    threads =
+        std::max<std::int64_t>(static_cast<std::int64_t>(allowed_processors().size()) / processes.on_these_cores, 1);
+    const int limit = control_group_cores(static_cast<int>(processes.on_this_host));
+    if (limit > 0) threads = std::min<std::int64_t>(threads, limit);
   }
   at::set_num_threads(static_cast<int>(threads));
 #ifdef __GLIBC__

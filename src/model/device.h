@@ -25,9 +25,15 @@ bool select_bf16(DType dtype, torch::Device device);
 // the other one is warned of. On a GPU: LibTorch's.
 Bf16Products select_bf16_products(ProductsKind kind, torch::Device device, const std::string& stored = "");
 
-// Sets LibTorch's CPU threads; 0: all cores this process may run on, divided by how many `processes` share them. From
+// How many processes of a training share this one's cores and its machine, itself included.
+struct LocalProcesses {
+  std::int64_t on_these_cores = 1, on_this_host = 1;
+};
+
+// Sets LibTorch's CPU threads; 0: the cores that this process may run on, divided by how many processes share them, but
+// no more than its share of what the machine's control group allows (a container's or a job's CPU quota). From
 // then on the process keeps the memory that it frees: every step needs the same tensors again, and fresh pages from the
 // system cost some 5 % of a training step.
-void prepare_cpu(std::int64_t threads, std::int64_t processes = 1);
+void prepare_cpu(std::int64_t threads, const LocalProcesses& processes = {});
 
 }  // namespace ttt

@@ -15,6 +15,7 @@
 #include "base/build_info.h"
 #include "base/files.h"
 #include "base/log.h"
+#include "base/machine.h"
 #include "base/process.h"
 #include "base/signals.h"
 #include "base/timer.h"
@@ -109,8 +110,8 @@ class Runner {
     write_runs_file(sweep_);
     std::vector<std::string> command = {options_.program.string(), "train", config.string()};
     if (options_.jobs > 1 && run.config.train.threads == 0) {
-      const unsigned cores = std::max(1u, std::thread::hardware_concurrency());
-      command.push_back(cat("train.threads=", std::max(1u, cores / static_cast<unsigned>(options_.jobs))));
+      const auto jobs = static_cast<std::int64_t>(options_.jobs);
+      command.push_back(cat("train.threads=", std::max<std::int64_t>(1, usable_cores() / jobs)));
     }
     child.pid = start_process(command, run.folder() / "sweep.log");
     log_info(cat(run.name, ": ", resumes ? "goes on" : "started", " (", skipped_ + ++started_, " of ", total_, ")"));

@@ -8,6 +8,7 @@
 #include "base/utf8.h"
 #include "tokenizer/json_line.h"
 #include "tokenizer/text_files.h"
+#include "tokenizer/text_kind.h"
 #include "tokenizer/text_stream.h"
 
 namespace ttt {
@@ -27,6 +28,7 @@ struct DocumentReader::Impl {
   }
   virtual ~Impl() = default;
   virtual bool next(DocumentPart& part) = 0;
+  virtual DocumentCounts counts() const { return counts_; }
 
   fs::path path;
   DocumentFormat format;
@@ -36,15 +38,16 @@ struct DocumentReader::Impl {
   std::string_view window() const { return {buffer_.data() + consumed_, size_ - consumed_}; }
   std::uint64_t offset() const { return window_offset_ + consumed_; }  // of the window in the text
   bool at_end() const { return at_end_; }
+  DocumentCounts counts_;
   void consume(std::size_t bytes) { consumed_ += bytes; }
 
-  // Another block behind the window, with `padding` bytes of memory behind it. Views into the window end here.
-  void read_block(std::size_t padding = 0) {
+  // Another block behind the window. Views into the window end here.
+  void read_block() {
     buffer_.erase(0, consumed_);
     window_offset_ += consumed_;
     size_ -= consumed_;
     consumed_ = 0;
-    buffer_.resize(std::max(buffer_.size(), size_ + kTextBlock + padding));
+    buffer_.resize(std::max(buffer_.size(), size_ + kTextBlock));
     const std::size_t count = stream.read(buffer_.data() + size_, kTextBlock);
     size_ += count;
     at_end_ = count == 0;
@@ -75,6 +78,8 @@ class PlainText : public DocumentReader::Impl {
         pass(separator.end);
         open_ = false;
         place_.offset = offset();
+        if (!document && counts_.separated) ++counts_.empty;  // a first line is no end of a document
+        counts_.separated = true;
         if (document) return true;
         continue;
       }
@@ -130,7 +135,13 @@ class PlainText : public DocumentReader::Impl {
 
   // A block more, checked; a character that the block cuts waits for the next one.
   void read_more() {
+    const bool beginning = offset() == 0 && window().empty() && !finished_;
     read_block();
+    while (beginning && window().size() < kByteOrderMark.size() && !at_end()) read_block();
+    if (beginning && window().starts_with(kByteOrderMark)) {
+      consume(kByteOrderMark.size());
+      place_.offset = offset();
+    }
     const std::string_view fresh = window().substr(valid_);
     const std::size_t good = find_invalid_utf8(fresh).value_or(fresh.size());
     if (fresh.size() - good >= 4 || (at_end() && good < fresh.size())) {
@@ -164,10 +175,19 @@ class JsonLines : public DocumentReader::Impl {
       if (place.offset == 0 && line.starts_with(kByteOrderMark)) line.remove_prefix(kByteOrderMark.size());
       if (line.find_first_not_of(" \t\r") == line.npos) continue;
       const JsonLineParser::Fields fields = parser_.parse(line, cat("'", path.string(), "' line ", place.line));
-      if (fields.text.empty()) continue;
+      if (fields.text.empty()) {
+        ++counts_.empty;
+        continue;
+      }
       part = {.text = fields.text, .domain = fields.domain, .first = true, .last = true, .place = place};
       return true;
     }
+  }
+
+  DocumentCounts counts() const override {
+    DocumentCounts all = counts_;
+    all.replaced = parser_.replaced();
+    return all;
   }
 
  private:
@@ -183,7 +203,7 @@ class JsonLines : public DocumentReader::Impl {
         user_error("'", path.string(), "' line ", line_, " is longer than ", kMaxJsonLine >> 20,
                    " MiB; JSON Lines have one document a line");
       }
-      read_block(JsonLineParser::kPadding);
+      read_block();
     }
   }
 
@@ -194,14 +214,17 @@ class JsonLines : public DocumentReader::Impl {
 
 }  // namespace
 
-bool is_json_lines(const fs::path& path) {
-  const fs::path plain = without_compression(path);
-  const std::string ending = plain.extension().string();
-  return ending == ".jsonl" || ending == ".ndjson" || (ending == ".json" && plain != path);
+void check_separator(const std::string& separator) {
+  if (separator.find_first_of("\r\n") != separator.npos) {
+    user_error("--separator holds a line end, which no line holds; give the line's text alone, as '<|endoftext|>'");
+  }
+  if (find_invalid_utf8(separator)) {
+    user_error("--separator is not UTF-8 text, and so no line of the input can hold it; give it as UTF-8");
+  }
 }
 
 DocumentReader::DocumentReader(const fs::path& path, const DocumentFormat& format, const DocumentPlace& from) {
-  if (is_json_lines(path)) {
+  if (text_kind(path, format).kind == DocumentKind::kJsonLines) {
     impl_ = std::make_unique<JsonLines>(path, format, from);
   } else {
     impl_ = std::make_unique<PlainText>(path, format, from);
@@ -210,7 +233,12 @@ DocumentReader::DocumentReader(const fs::path& path, const DocumentFormat& forma
 DocumentReader::~DocumentReader() = default;
 
 bool DocumentReader::next(DocumentPart& part) {
-  return impl_->next(part);
+  const std::int64_t replaced = impl_->counts().replaced;
+  const bool more = impl_->next(part);
+  const DocumentCounts after = impl_->counts();
+  if (!more || part.first) counts_ = after;
+  if (more && part.first) counts_.replaced = replaced;
+  return more;
 }
 std::uint64_t DocumentReader::file_position() const {
   return impl_->stream.file_position();

@@ -1,31 +1,40 @@
-// One line of JSON Lines: a document's text and domain, by simdjson.
+// One line of JSON Lines: a document's text and domain. Only these two fields are read; of the others it is only found
+// out where they end, so that numbers of any size, NaN, halves of surrogate pairs or deep nesting in them do not
+// matter.
 #pragma once
 
-#include <cstddef>
-#include <memory>
+#include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace ttt {
 
 class JsonLineParser {
  public:
-  static constexpr std::size_t kPadding = 64;  // bytes behind a line that may be read
-
-  // Fields by name; "a.b" is the field of that name, else the field b within the field a.
+  // Fields by name; "a.b" is the field of that name, else the field b within the field a. Of fields with one name the
+  // last counts.
   JsonLineParser(std::string text_field, std::string domain_field);
-  ~JsonLineParser();
 
   struct Fields {
-    std::string_view text, domain;  // until the next call
+    std::string_view text, domain;  // until the next call, or as long as the line
   };
-  // kPadding bytes of memory must follow the line. `place` ("'a.jsonl' line 3") begins the UserError of a line that is
-  // no JSON object, that lacks a field, or has none of text there.
+  // `place` ("'a.jsonl' line 3") begins the UserError of a line that is no JSON object, that lacks a field, or has none
+  // of text there. Half of a surrogate pair (\ud83d alone) becomes U+FFFD.
   Fields parse(std::string_view line, const std::string& place);
 
+  // What a line is, without an error: no whole object, an object, or one with a string in the text field.
+  enum class Look { kNoObject, kObject, kDocument };
+  Look look_at(std::string_view line) const;
+  // Of a text that begins with an array: what the array's first element is.
+  Look look_into(std::string_view array) const;
+
+  std::int64_t replaced() const { return replaced_; }  // documents so far in which U+FFFD stands for such a half
+
  private:
-  struct Impl;
-  std::unique_ptr<Impl> impl_;
+  std::string text_field_, domain_field_;
+  std::string text_, domain_;  // where the line has escapes
+  std::int64_t replaced_ = 0;
 };
 
 }  // namespace ttt

@@ -113,7 +113,9 @@ class GzipDecompressor : public Decompressor {
     stream_.next_out = reinterpret_cast<Bytef*>(data);
     stream_.avail_out = static_cast<uInt>(size);
     while (stream_.avail_out == size && !input.empty()) {
-      if (at_end_) {  // another member follows
+      if (at_end_) {  // another member follows, or zeros that fill a block of a tape
+        input.remove_prefix(std::min(input.find_first_not_of('\0'), input.size()));
+        if (input.empty()) break;
         inflateReset(&stream_);
         at_end_ = false;
       }
@@ -144,13 +146,21 @@ class GzipDecompressor : public Decompressor {
 }  // namespace
 
 fs::path without_compression(const fs::path& path) {
-  return path.extension() == ".zst" || path.extension() == ".gz" ? fs::path(path).replace_extension() : path;
+  const std::string ending = lower_case(path.extension().string());
+  return ending == ".zst" || ending == ".gz" ? fs::path(path).replace_extension() : path;
+}
+
+std::string lower_case(std::string text) {
+  for (char& c : text)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  return text;
 }
 
 struct TextStream::Impl {
   explicit Impl(const fs::path& path) : file(path) {
-    if (path.extension() == ".zst") decompressor = std::make_unique<ZstdDecompressor>(path);
-    if (path.extension() == ".gz") decompressor = std::make_unique<GzipDecompressor>(path);
+    const std::string ending = lower_case(path.extension().string());
+    if (ending == ".zst") decompressor = std::make_unique<ZstdDecompressor>(path);
+    if (ending == ".gz") decompressor = std::make_unique<GzipDecompressor>(path);
     if (decompressor) block.resize(kFileBlock);
   }
 

@@ -1,10 +1,12 @@
-// A text file's bytes front to back, decompressed on the way: .zst (Zstandard) and .gz (gzip) by the file's name.
+// A text file's bytes front to back, decompressed on the way: .zst (Zstandard) and .gz (gzip) by the file's name,
+// whatever its case.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <string>
 
 namespace ttt {
 
@@ -13,6 +15,9 @@ std::filesystem::path without_compression(const std::filesystem::path& path);
 inline bool is_compressed(const std::filesystem::path& path) {
   return without_compression(path) != path;
 }
+
+// A to Z as a to z.
+std::string lower_case(std::string text);
 
 class TextStream {
  public:

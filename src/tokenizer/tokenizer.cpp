@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <array>
+#include <bitset>
 #include <cstdio>
+#include <unordered_set>
 #include <utility>
 
 #include "base/error.h"
@@ -20,6 +22,11 @@ namespace {
 
 constexpr std::string_view kSpaceMark = "\xe2\x96\x81";  // U+2581
 constexpr std::size_t kEncodeChunk = 256;  // SentencePiece's time a byte grows with the length of its input
+// And its memory: 160 bytes for each byte of text. So a longer run of text without a space is cut all the same.
+constexpr std::size_t kMaxRun = 1 << 14;
+// Behind the model, these bytes are a NormalizerSpec (field 3) whose add_dummy_prefix (field 3) is false: protobuf
+// takes the last of two values.
+constexpr std::string_view kNoDummyPrefix("\x1a\x02\x18\x00", 4);
 
 std::string spaces_from_marks(const std::string& piece) {
   std::string text;
@@ -42,13 +49,20 @@ bool has_inner_space(const std::string& text) {
   return false;
 }
 
-// The end of a first chunk that may be encoded alone: before a space that follows another character.
-std::size_t chunk_end(std::string_view text, std::size_t size) {
-  std::size_t at = std::max<std::size_t>(size, 1);
-  for (; at < text.size(); ++at) {
-    if (text[at] == ' ' && text[at - 1] != ' ') return at;
-  }
-  return text.size();
+bool continues_character(char c) {
+  return (static_cast<unsigned char>(c) & 0xc0) == 0x80;
+}
+
+// The text may be cut at `at`: before a space that follows another character.
+bool is_space_cut(std::string_view text, std::size_t at) {
+  return text[at] == ' ' && text[at - 1] != ' ';
+}
+
+// The size of a character at most: of what begins with its first byte.
+std::size_t character_at(std::string_view text, std::size_t at) {
+  std::size_t end = at + 1;
+  while (end < text.size() && end < at + 4 && continues_character(text[end])) ++end;
+  return end - at;
 }
 
 // Finds, front to back, what SentencePiece would not represent exactly: each kind is searched for once along the text.
@@ -83,29 +97,70 @@ struct Tokenizer::Impl {
   std::vector<std::string> text_of;    // by id: the bytes that a piece stands for
   std::vector<std::int32_t> bytes_of;  // by id: their number
   std::array<std::int32_t, 256> byte_id{};
-  bool has_bytes = true;    // every byte has a piece
-  bool lossless = false;    // encoding and joining the pieces gives the text back
-  bool adds_space = false;  // not lossless only in that a space is put in front, as Llama's model does
-  bool splittable = true;   // no piece holds a space behind another character
+  bool has_bytes = true;                   // every byte has a piece
+  bool lossless = false;                   // encoding and joining the pieces gives the text back
+  bool adds_space = false;                 // not lossless only in that a space is put in front, as Llama's model does
+  bool splittable = true;                  // no piece holds a space behind another character
+  std::unordered_set<std::string> joined;  // two characters that stand next to each other in some piece
+  std::bitset<128 * 128> ascii_joined;     // likewise two of one byte, first * 128 + second
+  sentencepiece::SentencePieceProcessor continuation;  // adds no space; loaded where adds_space
 
-  std::vector<std::int32_t> encode_plain(std::string_view text) const {
+  std::vector<std::int32_t> encode_plain(std::string_view text) const { return encode_plain(text, processor); }
+  static std::vector<std::int32_t> encode_plain(std::string_view text,
+                                                const sentencepiece::SentencePieceProcessor& encoder) {
     std::vector<int> ids;
-    const auto status = processor.Encode(absl::string_view(text.data(), text.size()), &ids);
+    const auto status = encoder.Encode(absl::string_view(text.data(), text.size()), &ids);
     if (!status.ok()) fail("SentencePiece cannot encode the text: ", status.ToString());
     return ids;
   }
 
-  // With a model that adds a space: chunk by chunk, where a chunk that begins with a space leaves it to the one that is
-  // added.
-  std::vector<std::int32_t> encode_chunks(std::string_view text, bool continued) const {
+  // Where a run of text that is longer than kMaxRun is cut: between two characters that no piece holds next to each
+  // other, which changes no token, if its second half has such a place; else at its end.
+  std::size_t run_cut(std::string_view run) const {
+    std::size_t end = kMaxRun;
+    while (end > kMaxRun - 3 && continues_character(run[end])) --end;
+    for (std::size_t at = end; at > kMaxRun / 2;) {
+      std::size_t before = at - 1;
+      while (before + 3 > at && before > 0 && continues_character(run[before])) --before;
+      if (!is_joined(run.substr(before), at - before)) return at;
+      at = before;
+    }
+    return end;
+  }
+  // The two characters at the beginning of `pair`, the first of `first_size` bytes.
+  bool is_joined(std::string_view pair, std::size_t first_size) const {
+    const auto first = static_cast<unsigned char>(pair[0]), second = static_cast<unsigned char>(pair[first_size]);
+    if (first < 128 && second < 128) return ascii_joined[first * 128u + second];
+    return joined.contains(std::string(pair.substr(0, first_size + character_at(pair, first_size))));
+  }
+
+  // The end of the first part of at least `size` bytes. Where the parts end is a matter of the text alone: before the
+  // spaces, and within runs without any as run_cut says, counted from the run's beginning. So a text that is cut at the
+  // end of a part has its other ends where they were.
+  std::size_t part_end(std::string_view text, std::size_t size) const {
+    size = std::max<std::size_t>(size, 1);
+    if (text.size() <= size) return text.size();
+    std::size_t begin = size;
+    while (begin > 0 && !is_space_cut(text, begin)) --begin;
+    while (begin < size) {
+      const std::size_t limit = std::min(text.size(), begin + kMaxRun + 4);  // room for run_cut's last character
+      std::size_t end = begin + 1;
+      while (end < limit && !is_space_cut(text, end)) ++end;
+      if (end == text.size()) return end;
+      if (end == limit) end = begin + run_cut(text.substr(begin, kMaxRun + 4));
+      begin = end;
+    }
+    return begin;
+  }
+
+  // With a model that adds a space: only the first part may get one.
+  std::vector<std::int32_t> encode_parts(std::string_view text, bool continued) const {
     std::vector<std::int32_t> ids;
     while (!text.empty()) {
-      std::string_view chunk = text.substr(0, chunk_end(text, kEncodeChunk));
-      text.remove_prefix(chunk.size());
-      if (continued && chunk.front() == ' ') chunk.remove_prefix(1);
-      const std::vector<std::int32_t> part =
-          chunk.empty() ? std::vector<std::int32_t>{processor.PieceToId(kSpaceMark.data())} : encode_plain(chunk);
-      ids.insert(ids.end(), part.begin(), part.end());
+      const std::string_view part = text.substr(0, part_end(text, kEncodeChunk));
+      text.remove_prefix(part.size());
+      const std::vector<std::int32_t> part_ids = encode_plain(part, continued ? continuation : processor);
+      ids.insert(ids.end(), part_ids.begin(), part_ids.end());
       continued = true;
     }
     return ids;
@@ -115,6 +170,21 @@ struct Tokenizer::Impl {
     std::string text;
     for (const std::int32_t id : ids) text += text_of[static_cast<std::size_t>(id)];
     return text;
+  }
+
+  void note_joined(std::string_view piece) {
+    for (std::size_t at = 0; at < piece.size();) {
+      const std::size_t size = character_at(piece, at), next = at + size;
+      at = next;
+      if (next >= piece.size()) return;
+      const auto first = static_cast<unsigned char>(piece[next - size]),
+                 second = static_cast<unsigned char>(piece[next]);
+      if (first < 128 && second < 128) {
+        ascii_joined.set(first * 128u + second);
+      } else {
+        joined.emplace(piece.substr(next - size, size + character_at(piece, next)));
+      }
+    }
   }
 
   void load(const std::string& name) {
@@ -138,6 +208,7 @@ struct Tokenizer::Impl {
       } else if (!processor.IsControl(id) && !processor.IsUnknown(id)) {
         text = spaces_from_marks(piece);
         splittable = splittable && !has_inner_space(text);
+        note_joined(text);
       }
       bytes_of.push_back(static_cast<std::int32_t>(text.size()));
       text_of.push_back(std::move(text));
@@ -148,6 +219,11 @@ struct Tokenizer::Impl {
     lossless = has_bytes && join(encode_plain(probe)) == probe;
     adds_space = has_bytes && join(encode_plain(probe)) == " " + probe;
     splittable = splittable && (lossless || adds_space);
+    if (splittable && adds_space) {
+      const std::string without = serialized + std::string(kNoDummyPrefix);
+      const bool loaded = continuation.LoadFromSerializedProto(absl::string_view(without.data(), without.size())).ok();
+      splittable = loaded && join(encode_plain(probe, continuation)) == probe;
+    }
   }
 };
 
@@ -169,31 +245,38 @@ Tokenizer Tokenizer::from_bytes(const std::string& serialized, const std::string
 }
 
 std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool continued) const {
-  if (impl_->adds_space && impl_->splittable) return impl_->encode_chunks(text, continued);
+  if (impl_->adds_space && impl_->splittable) return impl_->encode_parts(text, continued);
   if (!impl_->lossless) return impl_->encode_plain(text);
   std::vector<std::int32_t> ids;
   SpecialBytes specials(text);
   for (std::size_t at = 0; at < text.size();) {
-    const std::size_t special = specials.next(at);
-    while (at < special) {
-      const std::string_view plain = text.substr(at, special - at);
-      const std::size_t end = impl_->splittable ? chunk_end(plain, kEncodeChunk) : plain.size();
-      const std::vector<std::int32_t> part = impl_->encode_plain(plain.substr(0, end));
-      ids.insert(ids.end(), part.begin(), part.end());
-      at += end;
-    }
     const std::string_view rest = text.substr(at);
-    const std::size_t size = rest.starts_with(kSpaceMark) ? kSpaceMark.size() : std::min<std::size_t>(rest.size(), 1);
-    for (const char byte : rest.substr(0, size)) ids.push_back(impl_->byte_id[static_cast<unsigned char>(byte)]);
-    at += size;
+    const std::size_t part = at + (impl_->splittable ? impl_->part_end(rest, kEncodeChunk) : rest.size());
+    while (at < part) {
+      const std::size_t special = std::min(specials.next(at), part);
+      if (at < special) {
+        const std::vector<std::int32_t> plain = impl_->encode_plain(text.substr(at, special - at));
+        ids.insert(ids.end(), plain.begin(), plain.end());
+        at = special;
+        continue;
+      }
+      const std::string_view odd = text.substr(at, part - at);
+      const std::size_t size = odd.starts_with(kSpaceMark) ? kSpaceMark.size() : 1;
+      for (const char byte : odd.substr(0, size)) ids.push_back(impl_->byte_id[static_cast<unsigned char>(byte)]);
+      at += size;
+    }
   }
   return ids;
 }
 
 std::size_t Tokenizer::first_cut(std::string_view text, std::size_t size) const {
   if (!impl_->splittable || text.size() <= size) return std::string_view::npos;
-  const std::size_t end = chunk_end(text, size);
+  const std::size_t end = impl_->part_end(text, size);
   return end < text.size() ? end : std::string_view::npos;
+}
+
+bool Tokenizer::cuts_text() const {
+  return impl_->splittable;
 }
 
 std::vector<std::string_view> Tokenizer::segments(std::string_view text, std::size_t size) const {

@@ -28,11 +28,14 @@ class Tokenizer {
   // Control pieces give nothing. Throws UserError for an id outside the vocabulary.
   std::string decode(const std::vector<std::int32_t>& ids) const;
   // Cuts a text into parts of about `size` bytes whose encodings, one behind the other, are the encoding of the whole.
-  // A part ends before a space, so a text without spaces is one part, as is any text with a model that changes more
-  // than a dummy space in front.
+  // A part ends before a space. A run of text without one, longer than 16 KiB, is encoded in parts of 8 to 16 KiB,
+  // which bounds the memory that it takes: they end where no piece of the model could reach across, else anywhere
+  // between two characters, always at the same ones. With a model that changes more than a dummy space in front, any
+  // text is one part, and cuts_text() is false.
   std::vector<std::string_view> segments(std::string_view text, std::size_t size) const;
   // The end of the first of these parts; npos when the text would not be cut.
   std::size_t first_cut(std::string_view text, std::size_t size) const;
+  bool cuts_text() const;
   std::string piece(std::int32_t id) const;
   std::int64_t vocab_size() const;
   std::int32_t bos_id() const;  // -1: none

@@ -39,7 +39,7 @@ std::size_t block_end(std::string_view text, std::size_t begin) {
 // become spaces.
 class BlockIterator : public sentencepiece::SentenceIterator {
  public:
-  BlockIterator(const std::vector<fs::path>& files, const DocumentFormat& format, double fraction, bool with_space)
+  BlockIterator(const std::vector<TextFile>& files, const DocumentFormat& format, double fraction, bool with_space)
       : files_(files), format_(format), fraction_(fraction), with_space_(with_space) {
     advance();
   }
@@ -55,7 +55,9 @@ class BlockIterator : public sentencepiece::SentenceIterator {
     DocumentPart part;
     while (!reader_ || !reader_->next(part)) {
       if (next_file_ == files_.size()) return false;
-      reader_ = std::make_unique<DocumentReader>(files_[next_file_++], format_);
+      const TextFile& file = files_[next_file_++];
+      format_.kind = file.kind;
+      reader_ = std::make_unique<DocumentReader>(file.path, format_);
     }
     text_.erase(0, at_);
     at_ = 0;
@@ -88,8 +90,8 @@ class BlockIterator : public sentencepiece::SentenceIterator {
     }
   }
 
-  const std::vector<fs::path>& files_;
-  const DocumentFormat& format_;
+  const std::vector<TextFile>& files_;
+  DocumentFormat format_;
   double fraction_;      // of the text to take; credit_ carries what is owed, so that the blocks lie evenly
   bool with_space_;      // a block that holds a space comes last
   double credit_ = 0.5;  // against rounding when everything is taken
@@ -145,11 +147,17 @@ void train_tokenizer(const TokenizerTraining& options) {
                " to 1000000");
   }
   if (options.max_bytes <= 0) user_error("--max-bytes must be positive, not ", options.max_bytes);
-  const std::vector<fs::path> files = list_text_files(options.inputs, options.extensions);
+  check_separator(options.format.separator);
+  const fs::path own = fs::weakly_canonical(fs::absolute(options.output));
+  const std::vector<TextFile> files = list_text_files(
+      {.inputs = options.inputs,
+       .extensions = options.extensions,
+       .format = options.format,
+       .is_output = [&](const fs::path& path) { return path == own || path == own.string() + ".tmp"; }});
   std::uint64_t total = 0;
-  for (const fs::path& file : files) total += text_size(file);
+  for (const TextFile& file : files) total += text_size(file.path);
   if (total == 0) {
-    user_error("the text is empty: '", files[0].string(), "'",
+    user_error("the text is empty: '", files[0].path.string(), "'",
                files.size() > 1 ? " and the other input files hold" : " holds", " no byte; give files with text");
   }
   make_writable_directory(options.output.has_parent_path() ? options.output.parent_path() : fs::path("."));
@@ -158,7 +166,8 @@ void train_tokenizer(const TokenizerTraining& options) {
 
   const double fraction = std::min(1.0, static_cast<double>(options.max_bytes) / static_cast<double>(total));
   BlockIterator blocks(files, options.format, fraction, /*with_space=*/false);
-  if (blocks.done()) user_error("the text is empty: '", files[0].string(), "' holds no text; give files with text");
+  if (blocks.done())
+    user_error("the text is empty: '", files[0].path.string(), "' holds no text; give files with text");
   std::unordered_map<std::string, std::string> settings = {
       {"model_type", "bpe"},
       {"vocab_size", std::to_string(options.vocab_size)},

@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <sstream>
@@ -60,16 +61,18 @@ void check_same_on_all_ranks(Communicator& ranks, const RunConfig& config, const
   }
 }
 
-std::int64_t ranks_on_these_cores(Communicator& ranks) {
+LocalProcesses local_processes(Communicator& ranks) {
   char host[256] = {};
   gethostname(host, sizeof host - 1);
   cpu_set_t allowed;
   CPU_ZERO(&allowed);
   sched_getaffinity(0, sizeof(allowed), &allowed);
-  const std::string own =
-      host + std::string(1, '\n') + std::string(reinterpret_cast<const char*>(&allowed), sizeof(allowed));
+  const std::string machine = host + std::string(1, '\n');
+  const std::string own = machine + std::string(reinterpret_cast<const char*>(&allowed), sizeof(allowed));
   const std::vector<std::string> all = ranks.all_gather(own);
-  return std::count(all.begin(), all.end(), own);
+  return {.on_these_cores = std::count(all.begin(), all.end(), own),
+          .on_this_host = std::count_if(all.begin(), all.end(),
+                                        [&](const std::string& other) { return other.starts_with(machine); })};
 }
 
 EvalShare share_evaluation(Communicator* ranks, std::function<bool()> stop) {

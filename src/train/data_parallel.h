@@ -10,6 +10,7 @@
 #include "dist/communicator.h"
 #include "dist/world.h"
 #include "infer/evaluate.h"
+#include "model/device.h"
 
 namespace ttt {
 
@@ -19,8 +20,9 @@ std::unique_ptr<Communicator> connect_ranks(const RunConfig& config, const World
 // Throws UserError, on every rank, when one has another program, config or data than rank 0, naming both values.
 void check_same_on_all_ranks(Communicator& ranks, const RunConfig& config, const std::string& data_fingerprint);
 
-// How many ranks, this one included, may run on the very cores that this one may run on.
-std::int64_t ranks_on_these_cores(Communicator& ranks);
+// How many ranks, this one included, may run on the very cores that this one may run on, and how many run on its
+// machine.
+LocalProcesses local_processes(Communicator& ranks);
 
 // This rank's share of an evaluation; `stop` is asked after each round and, where any rank says so, StopRequested ends
 // the evaluation on all of them. `ranks`: null for a process alone.

@@ -90,7 +90,7 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   Communicator* ranks = options_.ranks;
   if (!is_first()) options_.quiet = true;
   device_ = ranks != nullptr ? ranks->device() : select_device(config_.train.device);
-  prepare_cpu(config_.train.threads, ranks != nullptr ? ranks_on_these_cores(*ranks) : 1);
+  prepare_cpu(config_.train.threads, ranks != nullptr ? local_processes(*ranks) : LocalProcesses{});
   force_ttt_kernel(config_.train.ttt_kernel, "train.ttt_kernel");
   if (device_.is_cuda()) choose_deterministic_kernels();
   if (config_.train.cuda_graph && can_record(device_) && !config_.train.reset_at_documents) stream_.emplace(device_);

@@ -136,6 +136,51 @@ TEST_F(PrepareResumeTest, AnotherCommandDoesNotGoOnUnlessForced) {
   EXPECT_EQ(content_of("set"), content_of("fresh"));
 }
 
+TEST_F(PrepareResumeTest, AKilledPreparationWithinItsInputGoesOn) {
+  folder_.write("text/0.txt", "plain text");
+  PrepareText within = options("text/set");
+  within.format.domain_field.clear();
+  ASSERT_EQ(run_apart(within, limit_files_to(60000)), 1);
+  ASSERT_TRUE(fs::exists(folder_ / "text/set/.prepare/journal.json"));
+  ::testing::internal::CaptureStderr();
+  prepare_text(within);
+  EXPECT_TRUE(mentions(::testing::internal::GetCapturedStderr(), {"going on"}));
+  PrepareText beside = within;
+  beside.output = folder_ / "beside";
+  fs::rename(folder_ / "text/set", folder_ / "moved");
+  prepare_text(beside);
+  EXPECT_EQ(content_of("moved"), content_of("beside"));
+}
+
+// What was begun with --force goes on without it, and the counts are those of the whole.
+TEST_F(PrepareResumeTest, ForceIsRememberedAndCountsGoOn) {
+  folder_.write("text/0.jsonl", "{\"text\": \"\", \"set\": \"a\"}\n{\"text\": \"\\ud83d\", \"set\": \"a\"}\n");
+  folder_.write("text/9.jsonl", "{\"text\": \"\", \"set\": \"a\"}\n");
+  prepare_text(options("set"));
+  PrepareText again = options("set");
+  again.shard_tokens = 60000;
+  again.force = true;
+  ASSERT_EQ(run_apart(again, limit_files_to(60000)), 1);
+  again.force = false;
+  const DocumentCounts counts = prepare_text(again);
+  EXPECT_EQ(counts.empty, 2);
+  EXPECT_EQ(counts.replaced, 1);
+}
+
+TEST_F(PrepareResumeTest, WhatADroppedPreparationHadPutInPlaceGoes) {
+  for (const char* name : {"set/old/train/tokens-00000.bin", "set/old/train/tokenizer.model", "set/a/train/mine.txt"})
+    folder_.write(name, "left");
+  folder_.write("set/.prepare/journal.json",
+                R"({"version": 2, "command": "another", "placing": true, "sets": [{"name": "old/train"}]})");
+  EXPECT_TRUE(mentions(user_error_of([&] { prepare_text(options("set")); }), {"unfinished preparation", "--force"}));
+  EXPECT_TRUE(fs::exists(folder_ / "set/old/train/tokens-00000.bin"));
+  PrepareText forced = options("set");
+  forced.force = true;
+  prepare_text(forced);
+  EXPECT_FALSE(fs::exists(folder_ / "set/old/train"));
+  EXPECT_TRUE(fs::exists(folder_ / "set/a/train/mine.txt"));
+}
+
 TEST_F(PrepareResumeTest, BadInputLeavesNothingEvenAfterAKill) {
   folder_.write("text/9.jsonl", "{\"text\": \"broken");
   PrepareText deep = options("new/folder/set");

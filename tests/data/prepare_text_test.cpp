@@ -1,4 +1,7 @@
 // Text to data sets: documents whole and in order between BOS and EOS, the same for any number of threads.
+#include <sentencepiece_trainer.h>
+
+#include <algorithm>
 #include <set>
 
 #include "data/dataset.h"
@@ -217,6 +220,98 @@ TEST_F(PrepareTextTest, ATextWithoutSpacesIsCutWhereItMust) {
   folder_.write("text/long.txt", text);
   prepare_text(options("set"));
   EXPECT_EQ(documents_of(folder_ / "set"), std::vector<std::string>{text});
+}
+
+// SentencePiece's own defaults fold characters and spaces, so that no place to cut is known to be harmless.
+TEST_F(PrepareTextTest, ATokenizerThatChangesItsTextSeesPiecesOfLines) {
+  const auto status = sentencepiece::SentencePieceTrainer::Train({{"input", (folder_ / "train.txt").string()},
+                                                                  {"model_prefix", (folder_ / "folding").string()},
+                                                                  {"model_type", "bpe"},
+                                                                  {"vocab_size", "60"},
+                                                                  {"minloglevel", "3"}});
+  ASSERT_TRUE(status.ok()) << status.ToString();
+  ASSERT_FALSE(Tokenizer(folder_ / "folding.model").cuts_text());
+  std::string text;
+  for (int i = 0; text.size() < 700000; ++i) text += "the  fox number " + std::to_string(i) + "\n";
+  folder_.write("text/long.txt", text);
+  PrepareText one = options("one"), three = options("three");
+  for (PrepareText* each : {&one, &three}) each->tokenizer = folder_ / "folding.model";
+  one.threads = 1;
+  three.threads = 3;
+  prepare_text(one);
+  prepare_text(three);
+  const Dataset a(folder_ / "one"), b(folder_ / "three");
+  EXPECT_EQ(a.num_documents(), 1);
+  EXPECT_EQ(read_manifest(folder_ / "one").text_bytes, static_cast<std::int64_t>(text.size()));
+  EXPECT_EQ(a.tokens(0, a.num_tokens()), b.tokens(0, b.num_tokens()));
+  // Cut at line ends alone, where nothing is lost but a space that such a model adds anew.
+  std::size_t numbers = 0;
+  const std::string decoded = documents_of(folder_ / "one").at(0);
+  for (std::size_t at = decoded.find("number"); at != decoded.npos; at = decoded.find("number", at + 1)) ++numbers;
+  EXPECT_EQ(numbers, static_cast<std::size_t>(std::count(text.begin(), text.end(), '\n')));
+}
+
+TEST_F(PrepareTextTest, WhatIsLeftOutIsCounted) {
+  folder_.write("text/a.jsonl", "{\"text\": \"\"}\n{\"text\": \"one \\ud83d\"}\n{\"text\": \"two\", \"id\": 1e400}\n");
+  folder_.write("text/b.txt", "");
+  folder_.write("text/c.txt", "three\n%\n%\nfour\n");
+  PrepareText with = options("set");
+  with.format.separator = "%";
+  const DocumentCounts counts = prepare_text(with);
+  EXPECT_EQ(counts.empty, 3);
+  EXPECT_EQ(counts.replaced, 1);
+  EXPECT_TRUE(counts.separated);
+  EXPECT_EQ(documents_of(folder_ / "set"), (std::vector<std::string>{"one \xef\xbf\xbd", "two", "three\n", "four\n"}));
+}
+
+TEST_F(PrepareTextTest, ASeparatorThatPartsNothingIsWarnedOf) {
+  folder_.write("text/a.txt", "one <|end|> two");
+  PrepareText with = options("set");
+  with.format.separator = "<|end|>";
+  ::testing::internal::CaptureStderr();
+  prepare_text(with);
+  EXPECT_TRUE(mentions(::testing::internal::GetCapturedStderr(), {"no line", "'<|end|>'"}));
+}
+
+// A folder that is its own output's: prepared again, it is the same input.
+TEST_F(PrepareTextTest, TheOutputMayLieWithinTheInput) {
+  write_documents(5);
+  fs::copy(folder_ / "t.model", folder_ / "text/t.model");
+  folder_.write("text/out/notes.txt", "mine");
+  PrepareText within = options("text/out");
+  within.tokenizer = folder_ / "text/t.model";
+  within.valid_fraction = 0.3;
+  for (const bool again : {false, true}) {
+    within.force = again;
+    prepare_text(within);
+    std::vector<std::string> all = documents_of(folder_ / "text/out/train");
+    for (const std::string& text : documents_of(folder_ / "text/out/valid")) all.push_back(text);
+    std::string joined;
+    for (const std::string& text : all) joined += text;
+    std::size_t bytes = 4;
+    for (int i = 0; i < 5; ++i) bytes += text_of(i).size();
+    EXPECT_EQ(joined.size(), bytes) << again;
+  }
+  fs::remove(folder_ / "text/t.model");
+  PrepareText here = options("text");  // the input itself
+  here.tokenizer = folder_ / "t.model";
+  prepare_text(here);
+  here.force = true;
+  prepare_text(here);
+  EXPECT_TRUE(Dataset(folder_ / "text").verify().empty());
+}
+
+TEST_F(PrepareTextTest, AByteOrderMarkDoesNotMoveTheCutOfASingleText) {
+  std::string book;
+  for (int i = 0; i < 400; ++i) book += "line " + std::to_string(i) + " of the book\n";
+  folder_.write("text/book.txt", "\xef\xbb\xbf" + book);
+  prepare_text(options("split", 0.1));
+  const std::vector<std::string> train = documents_of(folder_ / "split/train"),
+                                 valid = documents_of(folder_ / "split/valid");
+  ASSERT_EQ(train.size(), 1u);
+  ASSERT_EQ(valid.size(), 1u);
+  EXPECT_EQ(train[0] + valid[0], book);
+  EXPECT_EQ(train[0].back(), '\n');
 }
 
 TEST_F(PrepareTextTest, ExtensionsPickFilesOfFoldersOnly) {

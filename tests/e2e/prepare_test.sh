@@ -92,6 +92,99 @@ refused "'all.txt' is plain text" prepare --input all.jsonl all.txt --domain-fie
 refused '--domain-by' prepare --input all.jsonl --domain-by language
 refused 'excludes' prepare --input all.jsonl --domain-by file --domain-field meta.set
 
+# --- nothing that was named, or lies below a folder that was, is left out without a word ---
+mkdir -p tree/locked elsewhere
+cp corpus/base/files.cpp tree/; cp corpus/base/hash.cpp elsewhere/; cp corpus/base/log.cpp tree/locked/
+ln -s ../elsewhere tree/linked
+ln -s ../tree elsewhere/up  # in a circle
+prepare --input tree tree/files.cpp --output tree_set --json >report.json 2>log
+[[ $(number_of text_bytes <report.json) == $(cat tree/files.cpp elsewhere/hash.cpp tree/locked/log.cpp | wc -c) ]] ||
+  failed "a linked folder: $(cat report.json log)"
+grep -q 'reached more than once and taken once' log || failed "a circle and a file named twice: $(cat log)"
+unprivileged() {
+  if [[ $(id -u) == 0 ]]; then setpriv --bounding-set=-dac_override,-dac_read_search --inh-caps=-dac_override,-dac_read_search "$@"; else "$@"; fi
+}
+chmod 000 tree/locked
+refused "cannot read the folder 'tree/locked': Permission denied" unprivileged "$TTT" prepare --tokenizer t.model --input tree
+chmod 755 tree/locked; chmod 000 tree/locked/log.cpp
+refused "cannot open 'tree/locked/log.cpp': Permission denied" unprivileged "$TTT" prepare --tokenizer t.model --input tree
+chmod 644 tree/locked/log.cpp
+ln -s nowhere.txt tree/lost.txt
+refused "'tree/lost.txt' is a link to 'nowhere.txt', which does not exist" prepare --input tree
+expect_error 2 "'tree/lost.txt' is a link" "$TTT" tokenizer train --input tree --output no.model
+rm tree/lost.txt
+refused "'/dev/stdin' is a pipe" prepare --input /dev/stdin < <(cat all.txt)
+refused "is a pipe" prepare --input <(cat all.txt)
+rm -rf one; prepare --input /dev/stdin --separator '<|endoftext|>' --output one <all.txt >/dev/null  # a file can be read again
+cmp one/tokens-00000.bin files/tokens-00000.bin || failed "the tokens of a redirected file differ"
+
+# --- what a file is: by its name, whatever its case, or a look at it; --format overrules both ---
+rm -rf one; cp all.jsonl part-0000; cp all.jsonl all.JSON; cp all.jsonl.gz ALL.JSONL.GZ
+for input in part-0000 all.JSON ALL.JSONL.GZ; do
+  prepare --input $input --output one >/dev/null 2>log
+  cmp one/tokens-00000.bin files/tokens-00000.bin || failed "the tokens of $input differ"
+  grep -q "read as JSON Lines: '$input'" log || failed "it does not say how it reads $input: $(cat log)"
+  rm -r one
+done
+prepare --input part-0000 --format plain --output one --json >report.json 2>/dev/null; rm -r one
+[[ $(number_of text_bytes <report.json) == $(stat -c %s part-0000) ]] || failed "--format plain"
+tar cf all.dat corpus
+refused "'all.dat' is not text: it seems to be a tar archive" prepare --input all.dat
+printf 'id,text\n1,one\n' >table.csv
+refused "'table.csv' is a table" prepare --input table.csv
+printf 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n' >pointer.jsonl
+refused "'pointer.jsonl' is not text: it seems to be a pointer to a file in Git LFS" prepare --input pointer.jsonl
+refused "--separator holds a line end" prepare --input all.txt --separator $'---\n'
+refused "--format" prepare --input all.txt --format json
+
+# --- JSON Lines as Python writes them ---
+{
+  printf '{"text": "one", "hash": 123456789012345678901234567890, "n": 1e400}\n{"text": "two", "score": NaN, "low": -Infinity}\n'
+  printf '{"text": "half \\ud83d", "other": "\\ud83d"}\n{"text": "", "x": 1}\n{"text": "old", "text": "new"}\n'
+  printf '{"tree": %s%s, "text": "deep"}\n' "$(printf '[%.0s' {1..3000})" "$(printf ']%.0s' {1..3000})"
+} >python.jsonl
+prepare --input python.jsonl --output one >out 2>/dev/null
+grep -q ' tokens in 5 documents' out || failed "lines that Python writes: $(cat out)"
+grep -q 'left out 1 document without text' out || failed "documents without text are not counted: $(cat out)"
+grep -q '1 document holds half of a surrogate pair' out || failed "replaced characters are not counted: $(cat out)"
+"$TTT" inspect data one --json | grep -q '"problems":\[\]' || failed "the set of such lines is not whole"
+rm -r one
+
+# --- text without spaces: memory for each thread is bounded ---
+head -c 4000000 /dev/urandom | od -An -v -tx1 | tr -d ' \n' | tr '0-9a-f' 'ACGTACGTACGTACGT' >dna.txt
+prepare --threads 8 --input dna.txt --output one >/dev/null 2>&1 &
+peak=0
+while kill -0 $! 2>/dev/null; do  # the highest resident size so far, as the kernel keeps it
+  now=$(awk '/VmHWM/ {print $2}' "/proc/$!/status" 2>/dev/null || true)
+  [[ ${now:-0} -le $peak ]] || peak=$now
+  sleep 0.05
+done
+wait $! || failed "text without spaces"
+[[ $peak -gt 0 && $peak -lt 700000 ]] || failed "8 threads took $peak KB for 8 MB of text without spaces"
+rm -r one
+
+# --- the output within the input: killed, the same command goes on; with --force it begins anew ---
+mkdir within; cp all.txt within/; for i in 1 2 3 4 5 6 7 8; do cp all.jsonl within/$i.jsonl; done
+(
+  cd within
+  options=(prepare --tokenizer ../t.model --input . --output ./tokens --save-every 200000 --threads 1)
+  "$TTT" "${options[@]}" >said.txt 2>said.log &
+  for ((i = 0; i < 400; ++i)); do
+    if grep -q '"offset":[1-9]' tokens/.prepare/journal.json 2>/dev/null; then break; fi
+    sleep 0.02
+  done
+  kill -9 $!; wait $! 2>/dev/null || true
+  [[ -e tokens/.prepare/journal.json ]] || failed "it was not killed in time"
+  "$TTT" "${options[@]}" >said.txt 2>said.log || failed "it does not go on: $(cat said.log)"
+  grep -q 'going on with the preparation' said.log || failed "it does not say that it goes on: $(cat said.log)"
+  grep -q 'left out' said.log || failed "it does not say that it leaves out its own files: $(cat said.log)"
+  rm said.txt said.log
+  "$TTT" "${options[@]}" --force >../said.txt 2>../said.log || failed "--force: $(cat ../said.log)"
+)
+mv within/tokens .
+prepare --input within --output apart >/dev/null 2>&1
+cmp apart/tokens-00000.bin tokens/tokens-00000.bin || failed "the output within the input was taken for text"
+
 # --- kills at random moments: the same command ends with the same bytes ---
 for ((i = 0; i < 8; ++i)); do cat all.jsonl; done | zstd -q -o many.jsonl.zst
 options=(--input many.jsonl.zst all.jsonl.gz --domain-field meta.set --valid-fraction 0.1

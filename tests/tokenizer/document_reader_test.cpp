@@ -106,6 +106,64 @@ TEST(DocumentReader, SeparatorLinesPartDocuments) {
   }
 }
 
+TEST(DocumentReader, AByteOrderMarkIsNoText) {
+  const ScratchFolder folder;
+  const std::string mark = "\xef\xbb\xbf";
+  EXPECT_EQ(texts_of(folder.write("a.txt", mark + "one")), Texts{"one"});
+  EXPECT_EQ(texts_of(folder.write("a.txt", mark)), Texts{});
+  EXPECT_EQ(texts_of(folder.write("b.txt", "one" + mark)), Texts{"one" + mark});
+  const fs::path path = folder.write("c.txt", mark + "%\none\n%\n" + mark + "%\ntwo\n");
+  EXPECT_EQ(texts_of(path, {.separator = "%"}), (Texts{"one\n", mark + "%\ntwo\n"}));
+  EXPECT_EQ(read_all(path, {.separator = "%"}).at(0).place.offset, 5u);
+  EXPECT_EQ(read_all(folder / "a.txt", {.separator = "%"}).size(), 0u);
+  EXPECT_EQ(texts_of(folder.write("d.txt.gz", gzip(mark + "one"))), Texts{"one"});
+}
+
+TEST(DocumentReader, ZerosBehindGzipDataAreNoText) {
+  const ScratchFolder folder;
+  const std::string zeros(700000, '\0');
+  EXPECT_EQ(texts_of(folder.write("a.txt.gz", gzip("one") + zeros)), Texts{"one"});
+  EXPECT_EQ(texts_of(folder.write("b.txt.gz", gzip("one, ") + zeros + gzip("two") + "\0")), Texts{"one, two"});
+  EXPECT_TRUE(mentions(user_error_of([&] { texts_of(folder.write("c.txt.gz", gzip("one") + zeros + "rest")); }),
+                       {"c.txt.gz", "not whole gzip data"}));
+}
+
+TEST(DocumentReader, NamesCountWithoutRegardToCase) {
+  const ScratchFolder folder;
+  EXPECT_EQ(texts_of(folder.write("a.TXT.GZ", gzip("one"))), Texts{"one"});
+  EXPECT_EQ(texts_of(folder.write("a.JSONL.Zst", zstd("{\"text\": \"two\"}"))), Texts{"two"});
+}
+
+TEST(DocumentReader, WhatIsPassedOverIsCounted) {
+  const ScratchFolder folder;
+  const auto counts = [&](const std::string& name, const std::string& content, const DocumentFormat& format = {}) {
+    DocumentReader reader(folder.write(name, content), format);
+    DocumentPart part;
+    while (reader.next(part)) {
+    }
+    return reader.counts();
+  };
+  EXPECT_EQ(counts("a.jsonl", "{\"text\": \"\"}\n\n{\"text\": \"one\"}\n{\"text\": \"\"}\n").empty, 2);
+  EXPECT_EQ(counts("a.jsonl", "{\"text\": \"\\ud83d\"}\n{\"text\": \"one\"}\n").replaced, 1);
+  EXPECT_EQ(counts("a.txt", "%\none\n%\n%\ntwo\n%\n", {.separator = "%"}).empty, 1);
+  EXPECT_TRUE(counts("a.txt", "one\n%\ntwo", {.separator = "%"}).separated);
+  EXPECT_FALSE(counts("a.txt", "one % two", {.separator = "%"}).separated);
+  // Before a document, what belongs to it does not count: reading may begin there again.
+  DocumentReader reader(folder.write("b.jsonl", "{\"text\": \"\"}\n{\"text\": \"\\ud83d\"}\n"), {});
+  DocumentPart part;
+  ASSERT_TRUE(reader.next(part));
+  EXPECT_EQ(reader.counts().empty, 1);
+  EXPECT_EQ(reader.counts().replaced, 0);
+}
+
+TEST(DocumentReader, SeparatorsThatNoLineHoldsAreRefused) {
+  EXPECT_TRUE(mentions(user_error_of([] { check_separator("<|end|>\n"); }), {"--separator", "line end"}));
+  EXPECT_TRUE(mentions(user_error_of([] { check_separator("\r"); }), {"--separator", "line end"}));
+  EXPECT_TRUE(mentions(user_error_of([] { check_separator("\xff"); }), {"--separator", "not UTF-8"}));
+  check_separator("<|endoftext|>");
+  check_separator("");
+}
+
 TEST(DocumentReader, JsonLinesHoldTextAndDomain) {
   const ScratchFolder folder;
   const std::string lines =
@@ -135,7 +193,7 @@ TEST(DocumentReader, JsonLinesHoldTextAndDomain) {
   const std::string text = long_text();
   EXPECT_EQ(texts_of(folder.write("c.jsonl", "{\"content\":\"" + text + "\"}\n"), {.text_field = "content"}),
             Texts{text});
-  // .json is JSON Lines only when compressed; on its own it is a text like any other.
+  // A .json file that holds one value is a text like any other.
   EXPECT_EQ(texts_of(folder.write("d.json", "{}")), Texts{"{}"});
 }
 
@@ -165,7 +223,7 @@ TEST(DocumentReader, NamesTheBrokenLine) {
   EXPECT_TRUE(mentions(error("{\"text\": \"cut"), {"a.jsonl' line 2", "broken JSON"}));
   EXPECT_TRUE(mentions(error("{\"text\": \"a\"} x"), {"line 2", "broken JSON"}));
   EXPECT_TRUE(mentions(error("{'text': 'a'}"), {"line 2", "broken JSON"}));
-  EXPECT_TRUE(mentions(error("{\"text\": \"\\ud800\"}"), {"line 2", "broken JSON"}));
+  EXPECT_TRUE(mentions(error("{\"text\": \"\\u12\"}"), {"line 2", "broken JSON"}));
   EXPECT_TRUE(mentions(error("[1, 2]"), {"line 2", "an array", "not an object"}));
   EXPECT_TRUE(mentions(error("\"text\""), {"line 2", "a string"}));
   EXPECT_TRUE(

@@ -4,7 +4,9 @@
 #include <sentencepiece_processor.h>
 #include <sentencepiece_trainer.h>
 
+#include <algorithm>
 #include <numeric>
+#include <sstream>
 
 #include "base/rng.h"
 #include "data/scratch.h"
@@ -133,6 +135,58 @@ TEST_F(TokenizerTest, LongTextIsEncodedAsIfInOnePiece) {
   }
 }
 
+// `size` bytes of characters that are drawn from `letters`, which are parted by spaces there.
+std::string without_spaces(std::size_t size, const std::string& letters, std::uint64_t seed) {
+  std::vector<std::string> choice;
+  std::istringstream in(letters);
+  for (std::string letter; in >> letter;) choice.push_back(letter);
+  CounterRng rng(seed);
+  std::string text;
+  while (text.size() < size) text += choice[rng.next() % choice.size()];
+  return text;
+}
+
+// SentencePiece takes 160 bytes for each byte of what it encodes at once.
+TEST_F(TokenizerTest, TextWithoutSpacesIsEncodedInBoundedParts) {
+  for (const std::string letters : {"A C G T", "c o u n t v a l ; \xc3\xa9", "\xe6\x96\x87 \xe5\xad\x97 \xe3\x80\x82",
+                                    "\xf0\x9f\x98\x80", "\xbf", "a \xe2\x96\x81"}) {
+    const std::string text = without_spaces(60000, letters, 3) + " then words " + without_spaces(20000, letters, 4);
+    const std::vector<std::int32_t> whole = tokenizer_->encode(text);
+    EXPECT_EQ(tokenizer_->decode(whole), text) << letters;
+    std::size_t longest = 0;
+    for (const std::string_view part : tokenizer_->segments(text, 1)) longest = std::max(longest, part.size());
+    EXPECT_LE(longest, std::size_t{(1 << 14) + 4}) << letters;
+    // Wherever it is cut first: the parts are a matter of the text alone.
+    for (const std::size_t size : {1, 20000, 70000}) {
+      std::vector<std::int32_t> joined;
+      for (const std::string_view part : tokenizer_->segments(text, size)) {
+        const std::vector<std::int32_t> ids = tokenizer_->encode(part, /*continued=*/true);
+        joined.insert(joined.end(), ids.begin(), ids.end());
+      }
+      EXPECT_EQ(joined, whole) << letters << " in parts of " << size;
+    }
+    // A cut is the same when the text behind it is not yet known.
+    const std::size_t cut = tokenizer_->first_cut(text, 30000);
+    ASSERT_LT(cut, text.size());
+    for (std::size_t known = 30001; known < cut + 40; known += 3) {
+      const std::size_t early = tokenizer_->first_cut(std::string_view(text).substr(0, known), 30000);
+      EXPECT_TRUE(early == cut || early == std::string_view::npos) << letters << ": " << early << " and " << cut;
+    }
+  }
+}
+
+// Such a cut changes no token where no piece reaches across: SentencePiece alone says the same of the whole text.
+TEST_F(TokenizerTest, PartsEndWhereNoPieceReachesAcross) {
+  std::string text = without_spaces(60000, "count value return", 5);
+  for (std::size_t at = 997; at < text.size(); at += 997) text.insert(at, "\xe2\x98\x83\xe2\x98\x83");  // in no piece
+  sentencepiece::SentencePieceProcessor processor;
+  ASSERT_TRUE(processor.LoadFromSerializedProto(tokenizer_->bytes()).ok());
+  std::vector<int> expected;
+  ASSERT_TRUE(processor.Encode(text, &expected).ok());
+  EXPECT_EQ(tokenizer_->encode(text), expected);
+  EXPECT_GT(tokenizer_->segments(text, 1).size(), 3u);
+}
+
 TEST_F(TokenizerTest, IndentationAndLineEndsArePieces) {
   const auto has = [&](const std::string& text) { return tokenizer_->encode(text).size() == 1; };
   EXPECT_TRUE(has("    "));
@@ -216,6 +270,22 @@ TEST(TokenizerFromElsewhere, ADummySpaceIsPutInFrontOnce) {
     EXPECT_EQ(joined, expected);
   }
   EXPECT_GT(tokenizer.segments(program(400, 3), 1000).size(), 10u);
+  // Where a part does not begin with a space, none is added.
+  for (const std::string letters : {"A C G T", "c o u n t \xe2\x98\x83"}) {
+    const std::string text = without_spaces(50000, letters, 6);
+    const std::vector<std::int32_t> ids = tokenizer.encode(text);
+    std::string joined;
+    for (const std::int32_t id : ids) {
+      const std::string piece = tokenizer.piece(id);
+      if (piece.starts_with("<0x")) {
+        joined += static_cast<char>(std::stoi(piece.substr(3, 2), nullptr, 16));
+      } else {
+        joined += piece;
+      }
+    }
+    EXPECT_EQ(joined, "\xe2\x96\x81" + text);
+    EXPECT_GT(tokenizer.segments(text, 1).size(), 3u);
+  }
 }
 
 TEST(TokenizerTraining, TextThatCannotBeUsedIsNamed) {

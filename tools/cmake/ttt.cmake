@@ -6,7 +6,6 @@ find_package(yaml-cpp REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(Threads REQUIRED)
 find_package(ZLIB REQUIRED)
-find_package(simdjson REQUIRED)
 
 add_library(ttt_options INTERFACE)
 target_compile_options(ttt_options INTERFACE -Wall -Wextra -Wshadow $<$<BOOL:${TTT_WERROR}>:-Werror>)
