@@ -31,7 +31,8 @@ say() { printf '\n== %s\n' "$*"; }
 cat <<EOF
 ttt.cpp quickstart
   disk   1.5 GB for LibTorch (2.5 GB while it is unpacked) in ${TTT_CACHE:-~/.cache/ttt.cpp}, 0.5 GB for packages, 0.7 GB here
-  time   on two CPU cores: about 2 minutes of downloads and 5 minutes of building (once), half a minute for tokenizer and data, 10 minutes of training
+  time   on two CPU cores: about 2 minutes of downloads and 4 to 8 minutes of building (once), half a minute for tokenizer and data, 8 to 20 minutes of
+         training, by the processor; its progress line says how long it still takes
   memory 4 GB
   Stop it at any time (Ctrl-C) and call it again: it goes on from there.
 EOF
