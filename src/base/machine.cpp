@@ -239,8 +239,8 @@ ControlGroupLimits control_group_limits(const std::filesystem::path& root) {
   return limits;
 }
 
-int control_group_cores(int processes) {
-  const double cores = control_group_limits().cores;
+int control_group_cores(int processes, const std::filesystem::path& root) {
+  const double cores = control_group_limits(root).cores;
   return cores > 0 ? std::max(1, static_cast<int>(cores / processes)) : 0;
 }
 

@@ -48,7 +48,7 @@ ControlGroupLimits control_group_limits(const std::filesystem::path& root = "/")
 // allow (a part of a core does not count). Threads by default.
 int usable_cores();
 // Those that the control groups allow `processes` of them each, whatever it may run on; 0: no limit.
-int control_group_cores(int processes = 1);
+int control_group_cores(int processes = 1, const std::filesystem::path& root = "/");
 // The machine's memory, or what the control groups allow of it; 0 where the system does not tell.
 std::int64_t usable_memory_bytes();
 

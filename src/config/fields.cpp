@@ -248,7 +248,8 @@ void declare(Declarations& d, TrainConfig& t) {
   d.integer("train.steps", t.steps, {1}, "steps", "optimizer steps in all");
   d.integer("train.seed", t.seed, {0}, "", "of initialisation and data order");
   d.integer("train.threads", t.threads, {0, 4096}, "threads",
-            "of the CPU, in each process; 0: all cores, divided among the processes of the machine");
+            "of the CPU, in each process; 0: all cores, or those that a control group allows (a container's or a job's "
+            "quota), divided among the processes of the machine");
   d.choice<DType>(
       "train.dtype", t.dtype, {{"auto", DType::kAuto}, {"fp32", DType::kFp32}, {"bf16", DType::kBf16}},
       "arithmetic of the model; bf16: dense layers and activations, with fp32 master weights, inner loops and norms; "

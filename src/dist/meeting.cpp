@@ -28,7 +28,7 @@ constexpr auto kBetweenTries = std::chrono::milliseconds(500);  // to be let in
 constexpr auto kLastWords = std::chrono::milliseconds(500);     // for others to read why rank 0 ends
 constexpr double kPatience = 5;       // beyond the timeout: rank 0 itself knows better what is missing
 constexpr double kHangs = 2;          // beyond a timeout that LibTorch should have kept
-constexpr double kQuietSeconds = 15;  // then rank 0 says for whom it waits
+constexpr double kQuietSeconds = 30;  // then a rank says for whom it waits
 
 std::string in_seconds(double seconds) {
   return cat(std::lround(seconds), " s");
@@ -99,8 +99,11 @@ Store open_store(const World& world, double timeout) {
     throw CollectiveError(cat(who, "; is it started there? (", said, cause, ")"));
   };
   try {
-    const auto store = within(timeout + kHangs, [options, address = world.master_address]() -> Store {
+    const auto open = [options, address = world.master_address]() -> Store {
       return c10::make_intrusive<c10d::TCPStore>(address, options);
+    };
+    const auto store = within(timeout + kHangs, open, kQuietSeconds, [&] {
+      log_warn(cat("still waiting for ", whose, " at ", place_of(world), ", at most ", in_seconds(timeout)));
     });
     if (!store) fails("no answer");
     if (!world.agent_store) return *store;

@@ -34,6 +34,9 @@ TEST(ControlGroups, AContainerSeesItsOwnGroupAsTheTop) {
   root.write("sys/fs/cgroup/cpu.max", "150000 50000\n");
   root.write("sys/fs/cgroup/memory.max", "1073741824\n");
   EXPECT_DOUBLE_EQ(control_group_limits(root.path()).cores, 3);
+  EXPECT_EQ(control_group_cores(1, root.path()), 3);
+  EXPECT_EQ(control_group_cores(2, root.path()), 1);
+  EXPECT_EQ(control_group_cores(8, root.path()), 1);  // threads take turns
   EXPECT_EQ(control_group_limits(root.path()).memory_bytes, 1 << 30);
 }
 
@@ -62,6 +65,7 @@ TEST(ControlGroups, Version1HasAHierarchyForEachController) {
 TEST(ControlGroups, NoLimitIsZero) {
   const ScratchFolder root;
   EXPECT_EQ(control_group_limits(root.path()).cores, 0);
+  EXPECT_EQ(control_group_cores(2, root.path()), 0);
   root.write("proc/self/mountinfo", kVersion2);
   root.write("proc/self/cgroup", "0::/user\n");
   root.write("sys/fs/cgroup/user/cpu.max", "max 100000\n");

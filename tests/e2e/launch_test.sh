@@ -63,7 +63,7 @@ make_tokens
 cat >run.yaml <<'YAML'
 model: {mixer: ttt_linear, vocab_size: 512, hidden_size: 32, num_layers: 1, num_heads: 2, intermediate_size: 64}
 data: {train: data}
-train: {context: 64, batch_tokens: 128, steps: 24, threads: 1, device: cpu, stats_every: 0, tensorboard: false, digest_every: 1}
+train: {context: 64, batch_tokens: 128, steps: 24, threads: 1, device: cpu, dtype: fp32, stats_every: 0, tensorboard: false, digest_every: 1}
 optim: {lr: 0.01, warmup_steps: 2}
 checkpoint: {every: 4, keep_last: 0}
 dist: {zero: 1, timeout_seconds: 60}
