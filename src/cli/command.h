@@ -13,6 +13,7 @@ struct Command {
   const char* summary;  // one line, for `ttt --help`
   // args: what follows the command's name. Throws UserError / Error.
   ExitCode (*run)(const std::vector<std::string>& args);
+  bool knows_ranks = false;  // what to do when a launcher starts several of it
 };
 
 // Every command, in the order in which `ttt --help` lists them (cli/commands.cpp).

@@ -2,9 +2,11 @@
 #include <iomanip>
 #include <iostream>
 
+#include "base/log.h"
 #include "cli/command.h"
 #include "cli/version.h"
 #include "config/load.h"
+#include "dist/world.h"
 
 namespace ttt {
 namespace {
@@ -21,12 +23,25 @@ void print_help() {  // fits a terminal of 80 x 24
                "example: ttt train configs/run/quickstart.yaml train.steps=200\n";
 }
 
+// mpirun and its like start any command several times; most know nothing of one another.
+void warn_of_other_processes(const Command& command) {
+  World world;
+  try {
+    world = world_from_environment();
+  } catch (const UserError&) {
+    return;  // of concern to those who need the numbers
+  }
+  if (world.alone()) return;
+  log_warn(cat("this is process ", world.rank, " of ", world.size, " by ", world.launcher, ", and `ttt ", command.name,
+               "` is not divided among processes: each does all of it"));
+}
+
 }  // namespace
 
 const std::vector<Command>& commands() {
   static const std::vector<Command> table = {
-      {"train", "train a model from a config, or resume it", run_train},
-      {"launch", "ranks that train together here, watched over and restarted", run_launch},
+      {"train", "train a model from a config, or resume it", run_train, true},
+      {"launch", "ranks that train together here, watched over and restarted", run_launch, true},
       {"config", "a config's resolved values, and where each comes from", run_config},
       {"plan", "what a run will cost: parameters, FLOPs, memory, disk, hours", run_plan},
       {"bench", "training steps and ops, timed beside what bounds them", run_bench},
@@ -39,7 +54,7 @@ const std::vector<Command>& commands() {
       {"inspect", "what a checkpoint or a data set holds, and whether it is whole", run_inspect},
       {"diff", "the first step at which two runs part, and in what", run_diff},
       {"verify-resume", "does a config's training, killed and resumed, end the same", run_verify_resume},
-      {"doctor", "what this machine has, and how fast it is", run_doctor},
+      {"doctor", "what this machine has, and how fast it is", run_doctor, true},
       {"baseline", "bits per byte of n-gram models on a data set", run_baseline},
   };
   return table;
@@ -63,7 +78,10 @@ ExitCode run_command_line(const std::vector<std::string>& arguments) {
   }
   std::vector<std::string> names = {"--help", "--version"};
   for (const Command& command : commands()) {
-    if (name == command.name) return command.run({arguments.begin() + 1, arguments.end()});
+    if (name == command.name) {
+      if (!command.knows_ranks) warn_of_other_processes(command);
+      return command.run({arguments.begin() + 1, arguments.end()});
+    }
     names.emplace_back(command.name);
   }
   const std::string near = nearest(name, names);

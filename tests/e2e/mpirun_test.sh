@@ -20,4 +20,9 @@ for program in mpirun.openmpi mpirun.mpich; do
   cat out.txt errors.txt >said.txt
   says said.txt 'rank 1 has optim.lr 0.02 where rank 0 has optim.lr 0.01'
 done
+# What is one process's work says that it is done several times.
+expect 0 mpirun.mpich -n 2 "$TTT" inspect two
+says errors.txt "this is process 1 of 2 by mpirun of MPICH or Intel MPI, and \`ttt inspect\` is not divided among processes: each does all of it"
+expect 0 mpirun.mpich -n 1 "$TTT" inspect two
+if grep -q 'this is process' errors.txt; then cat errors.txt >&2; die "one process alone is told of others"; fi
 echo ok
