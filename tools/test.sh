@@ -15,5 +15,5 @@ if ! $quick; then
   tools/sanitize.sh base checkpoint config data kernels ops optim tokenizer
   tools/fuzz.sh 15
 fi
-# Two tests at a time share the cores; more threads a test would only slow both.
-OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} exec ctest --test-dir build --output-on-failure -j "$(tools/cores.sh)" "$@"
+# More threads a test would only slow all. One test more than there are cores: many wait for processes of theirs.
+OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} exec ctest --test-dir build --output-on-failure -j "$(($(tools/cores.sh) + 1))" "$@"
