@@ -16,4 +16,14 @@ if ! $quick; then
   tools/fuzz.sh 15
 fi
 # More threads a test would only slow all. One test more than there are cores: many wait for processes of theirs.
-OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} exec ctest --test-dir build --output-on-failure -j "$(($(tools/cores.sh) + 1))" "$@"
+failed=0
+OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} ctest --test-dir build --output-on-failure -j "$(($(tools/cores.sh) + 1))" "$@" || failed=$?
+# Once more at the end, where people look: how the first tests that failed ended.
+if [ "$failed" -ne 0 ]; then
+  head -3 build/Testing/Temporary/LastTestsFailed.log 2>/dev/null | while IFS=: read -r _ name; do
+    printf '\n%s ended with:\n' "$name"
+    awk -v name="$name" '/^[0-9]+\/[0-9]+ Testing: / { inside = index($0, "Testing: " name) > 0 }
+                         /^<end of output>/ { inside = 0 } inside' build/Testing/Temporary/LastTest.log | tail -n 15 | cut -c 1-300
+  done
+fi
+exit "$failed"

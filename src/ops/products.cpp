@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <limits>
 #include <optional>
 
 #include "base/error.h"
@@ -22,12 +23,23 @@ using torch::autograd::variable_list;
 // A panel's largest extent: 16 MB of fp32, so that widening it is a small part of its products.
 constexpr std::int64_t kPanel = 2048;
 
-// Seconds of the processor that this thread has had, however busy the machine is.
-double thread_seconds() {
-  timespec now{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
+// Seconds of the processor that this thread has had, however busy the machine is. Where the processor's clock is coarse
+// (some virtual machines tick it), seconds of the wall.
+class ProcessorTimer {
+ public:
+  double seconds() const {
+    const double had = now(CLOCK_THREAD_CPUTIME_ID) - had_, passed = now(CLOCK_MONOTONIC) - begin_;
+    return had > 0 ? std::min(had, passed) : passed;
+  }
+
+ private:
+  static double now(clockid_t clock) {
+    timespec time{};
+    clock_gettime(clock, &time);
+    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+  }
+  double begin_ = now(CLOCK_MONOTONIC), had_ = now(CLOCK_THREAD_CPUTIME_ID);
+};
 
 std::atomic<Bf16Products> chosen{Bf16Products::kNative};
 
@@ -168,35 +180,39 @@ at::Tensor linear_through_panels(const at::Tensor& x, const at::Tensor& weight, 
 }
 
 Bf16ProductSpeed measure_bf16_products() {
-  constexpr std::int64_t kTokens = 256, kIn = 512, kOut = 512;
+  constexpr std::int64_t kTokens = 128, kIn = 512, kOut = 512;
   constexpr double kFlops = 2.0 * kTokens * kIn * kOut;
-  constexpr int kRepeats = 3;
-  constexpr double kHopeless = 0.02;  // seconds of a product that takes 2 ms in fp32 on a slow core: once is enough
+  constexpr int kRepeats = 4;
+  constexpr double kHopeless = 8;  // times as long as the slowest product through panels: decided
   const torch::NoGradGuard no_grad;
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
   const at::Tensor x = at::ones({kTokens, kIn}, at::kBFloat16), w = at::ones({kOut, kIn}, at::kBFloat16);
   const at::Tensor y = at::ones({kTokens, kOut}, at::kBFloat16);
   const at::Tensor out = at::empty_like(y), dx = at::empty_like(x), dw = at::empty_like(w);
-  const auto slowest = [&](const auto& multiply) {
+  // Seconds of the slowest orientation; no more is measured once one is sure to take longer than `enough`.
+  const auto slowest = [&](const auto& multiply, double enough) {
     double longest = 0;
     for (const auto& [c, a, b] : {std::tuple(out, x, w.t()), std::tuple(dx, y, w), std::tuple(dw, y.t(), x)}) {
-      double best = 1e9;
-      for (int i = 0; i <= kRepeats && (i == 0 || best < kHopeless); ++i) {  // the first one warms up
-        const double begin = thread_seconds();
+      multiply(c, a, b);  // the first one also loads code and touches new memory, which can take longer than it does
+      double best = std::numeric_limits<double>::infinity();
+      for (int i = 0; i < kRepeats && (i == 0 || best < enough); ++i) {
+        const ProcessorTimer timer;
         multiply(c, a, b);
-        best = std::min(best, thread_seconds() - begin);
+        best = std::min(best, timer.seconds());
       }
       longest = std::max(longest, best);
+      if (longest > enough) break;
     }
-    return kFlops / longest / 1e9;
+    return longest;
   };
-  Bf16ProductSpeed speed;
-  speed.fp32_panels = slowest(
-      [](const at::Tensor& c, const at::Tensor& a, const at::Tensor& b) { product_through_panels(c, a, b, false); });
-  speed.native = slowest([](at::Tensor c, const at::Tensor& a, const at::Tensor& b) { at::mm_out(c, a, b); });
+  const double panels = slowest(
+      [](const at::Tensor& c, const at::Tensor& a, const at::Tensor& b) { product_through_panels(c, a, b, false); },
+      std::numeric_limits<double>::infinity());
+  const double native =
+      slowest([](at::Tensor c, const at::Tensor& a, const at::Tensor& b) { at::mm_out(c, a, b); }, kHopeless * panels);
   at::set_num_threads(threads);
-  return speed;
+  return {kFlops / native / 1e9, kFlops / panels / 1e9};
 }
 
 }  // namespace ttt
