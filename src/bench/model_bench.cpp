@@ -37,7 +37,7 @@ std::vector<std::pair<std::string, std::string>> chosen_kernels(const RunConfig&
     TttShape shape{config.micro_batch(),
                    m.num_heads,
                    config.train.context,
-                   m.head_dim(),
+                   m.head_size(),
                    m.mini_batch_size,
                    at::kFloat,
                    device,
@@ -64,7 +64,7 @@ class TrainingSteps {
     model_->set_bf16(bf16);
     NamedParameters parameters;
     for (const auto& item : model_->named_parameters()) parameters.emplace_back(item.key(), item.value());
-    optimizer_ = std::make_unique<AdamW>(std::move(parameters), config.optim);
+    optimizer_ = std::make_unique<AdamW>(std::move(parameters), config.optim, decay_of(config.model));
     const auto generator = at::make_generator<at::CPUGeneratorImpl>(kTokenSeed);
     tokens_BT_ = at::randint(0, config.model.vocab_size, {config.sequences_per_step(), config.train.context + 1},
                              generator, at::TensorOptions(at::kLong))

@@ -120,7 +120,8 @@ OpCase adamw_case(const OpSizes& s) {
     exact = std::make_shared<const Tensors>(Update(parameters, gradients, at::kDouble, at::kCPU).naive(config));
 
   const auto ours = std::make_shared<Update>(parameters, gradients, at::kFloat, s.device);
-  const auto optimizer = std::make_shared<AdamW>(ours->named(), config);
+  const auto optimizer =
+      std::make_shared<AdamW>(ours->named(), config, [](const std::string&) { return Decay::kMatrix; });
   op.contenders.push_back({"fused", units, [=] { return ours->with(*optimizer); }, {}, exact, "clipping included"});
   const auto naive = std::make_shared<Update>(parameters, gradients, at::kFloat, s.device);
   op.contenders.push_back(

@@ -7,6 +7,7 @@
 #include <limits>
 #include <utility>
 
+#include "arch/mixer.h"
 #include "base/error.h"
 #include "config/expand_path.h"
 #include "config/flow.h"
@@ -128,7 +129,7 @@ class Declarations {
   }
 
   // A list with a text form of its own.
-  void list(const char* key, const char* type, std::function<void(const std::string&)> set,
+  void list(const char* key, const std::string& type, std::function<void(const std::string&)> set,
             std::function<std::string()> get, const char* help) {
     fields_.push_back({key, type, "", help, std::move(set), std::move(get), /*is_list=*/true});
   }
@@ -140,19 +141,18 @@ class Declarations {
 };
 
 MixerPattern parse_mixer(const std::string& text) {
-  constexpr MixerKind kAll[] = {MixerKind::kAttention, MixerKind::kTttLinear, MixerKind::kTttMlp, MixerKind::kMamba};
   std::vector<MixerKind> kinds;
   for (const std::string& word : parse_flow_list("model.mixer", text)) {
-    const auto found =
-        std::find_if(std::begin(kAll), std::end(kAll), [&](MixerKind k) { return word == to_string(k); });
-    if (found == std::end(kAll)) {
+    const auto& all = all_mixers();
+    const auto found = std::find_if(all.begin(), all.end(), [&](const auto* mixer) { return word == mixer->name(); });
+    if (found == all.end()) {
       std::vector<std::string> words;
-      for (const MixerKind kind : kAll) words.emplace_back(to_string(kind));
+      for (const MixerDeclaration* mixer : all) words.emplace_back(mixer->name());
       const std::string near = nearest(word, words);
-      user_error("'model.mixer' must be one of attention | ttt_linear | ttt_mlp | mamba, or a list of them, not '",
-                 word, "'", near.empty() ? "" : cat("; did you mean '", near, "'?"));
+      user_error("'model.mixer' must be one of ", mixer_names(" | "), ", or a list of them, not '", word, "'",
+                 near.empty() ? "" : cat("; did you mean '", near, "'?"));
     }
-    kinds.push_back(*found);
+    kinds.push_back((*found)->kind());
   }
   return MixerPattern(kinds);
 }
@@ -196,7 +196,7 @@ std::string to_text(const std::vector<ParameterGroup>& groups) {
 
 void declare(Declarations& d, ModelConfig& m) {
   d.list(
-      "model.mixer", "attention | ttt_linear | ttt_mlp | mamba, or a list of them",
+      "model.mixer", mixer_names(" | ") + ", or a list of them",
       [&m](const std::string& text) { m.mixer = parse_mixer(text); }, [&m] { return to_string(m.mixer); },
       "the layer that moves information along time; a list is repeated over the layers (hybrids)");
   d.choice<Backbone>("model.backbone", m.backbone,

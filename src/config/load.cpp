@@ -12,6 +12,7 @@
 #include <map>
 #include <set>
 
+#include "arch/mixer.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/utf8.h"
@@ -297,8 +298,10 @@ const std::map<std::string, std::string> kDerived = {
 void resolve_model(ModelConfig& model, const GivenKeys& given) {
   if (!given.count("model.backbone") && !model.has_ttt()) model.backbone = Backbone::kTransformer;
   if (!given.count("model.pre_conv")) model.pre_conv = model.has_ttt() && model.backbone == Backbone::kMamba;
-  const bool both_kinds = model.mixer.contains(MixerKind::kTttLinear) && model.mixer.contains(MixerKind::kTttMlp);
-  if (model.has_ttt() && !both_kinds) {
+  std::set<MixerKind> inner_loops;
+  for (const MixerKind kind : model.mixer.kinds())
+    if (declaration_of(kind).has_inner_loop()) inner_loops.insert(kind);
+  if (inner_loops.size() == 1) {  // of several kinds, the config has to say it
     model.ttt_base_lr_init = model.resolved_ttt_base_lr_init();
     model.ttt_base_lr = model.resolved_ttt_base_lr();
   }

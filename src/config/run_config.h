@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "arch/model_config.h"
 #include "config/data_sources.h"
-#include "config/model_config.h"
 
 namespace ttt {
 

@@ -5,68 +5,42 @@
 
 #include <map>
 
+#include "arch/mixer.h"
+#include "arch/model_parameters.h"
 #include "base/error.h"
 #include "checkpoint/safetensors.h"
 
 namespace ttt {
 namespace {
 
-struct Part {
-  const char *ours, *jax;
-  JaxLayout layout = JaxLayout::kSame;
-};
-
-using enum JaxLayout;
-
-const std::vector<Part> kEveryBlock = {{"mixer_norm.weight", "seq_norm/kernel"},
-                                       {"mixer.q_proj.weight", "seq_modeling_block/wq/kernel", kTransposed},
-                                       {"mixer.v_proj.weight", "seq_modeling_block/wv/kernel", kTransposed},
-                                       {"mixer.o_proj.weight", "seq_modeling_block/wo/kernel", kTransposed},
-                                       {"mlp_norm.weight", "ffn_norm/kernel"},
-                                       {"mlp.gate_proj.weight", "feed_forward/w1/kernel", kTransposed},
-                                       {"mlp.up_proj.weight", "feed_forward/w3/kernel", kTransposed},
-                                       {"mlp.down_proj.weight", "feed_forward/w2/kernel", kTransposed}};
-const std::vector<Part> kKeys = {{"mixer.k_proj.weight", "seq_modeling_block/wk/kernel", kTransposed}};
-const std::vector<Part> kPreConv = {{"pre_conv.norm.weight", "conv/conv_norm/kernel"},
-                                    {"pre_conv.conv.weight", "conv/conv1/kernel", kConvolution},
-                                    {"pre_conv.conv.bias", "conv/conv1/bias"}};
-const std::vector<Part> kMambaBackbone = {{"mixer.gate_proj.weight", "seq_modeling_block/wg/kernel", kTransposed},
-                                          {"mixer.conv_q.weight", "seq_modeling_block/conv_q/kernel", kConvolution},
-                                          {"mixer.conv_q.bias", "seq_modeling_block/conv_q/bias"},
-                                          {"mixer.conv_k.weight", "seq_modeling_block/conv_k/kernel", kConvolution},
-                                          {"mixer.conv_k.bias", "seq_modeling_block/conv_k/bias"}};
-const std::vector<Part> kTtt = {{"mixer.post_norm.weight", "seq_modeling_block/post_norm/scale"},
-                                {"mixer.post_norm.bias", "seq_modeling_block/post_norm/bias"},
-                                {"mixer.ttt_norm_weight", "seq_modeling_block/ttt_norm/scale"},
-                                {"mixer.ttt_norm_bias", "seq_modeling_block/ttt_norm/bias"},
-                                {"mixer.lr_weight", "seq_modeling_block/learnable_ttt_lr/kernel", kHeadColumns},
-                                {"mixer.lr_bias", "seq_modeling_block/learnable_ttt_lr/bias"},
-                                {"mixer.token_scale_delta", "seq_modeling_block/learnable_token_idx"},
-                                {"mixer.w1", "seq_modeling_block/ttt_dense_0"},
-                                {"mixer.b1", "seq_modeling_block/ttt_bias_0"}};
-const std::vector<Part> kTttMlp = {{"mixer.w2", "seq_modeling_block/ttt_dense_1"},
-                                   {"mixer.b2", "seq_modeling_block/ttt_bias_1"}};
+// How they keep a parameter, by what it does: products as x W, one column a head, convolutions with the taps first.
+JaxLayout layout_of(const Parameter& parameter) {
+  switch (parameter.role) {
+    case Role::kDense:
+      return parameter.shape.size() == 2 ? JaxLayout::kTransposed : JaxLayout::kHeadColumns;
+    case Role::kConvolution:
+      return JaxLayout::kConvolution;
+    default:
+      return JaxLayout::kSame;
+  }
+}
 
 }  // namespace
 
 std::vector<JaxName> jax_names(const ModelConfig& config) {
-  if (config.mixer.is_hybrid() || config.is_pure_mamba())
-    user_error("the official JAX code has no model with model.mixer ", to_string(config.mixer),
-               "; convert attention, ttt_linear and ttt_mlp models from it");
-  std::vector<const std::vector<Part>*> parts = {&kEveryBlock};
-  if (config.pre_conv) parts.push_back(&kPreConv);
-  const bool mamba_backbone = config.has_ttt() && config.backbone == Backbone::kMamba;
-  parts.push_back(mamba_backbone ? &kMambaBackbone : &kKeys);
-  if (config.has_ttt()) parts.push_back(&kTtt);
-  if (config.mixer.contains(MixerKind::kTttMlp)) parts.push_back(&kTttMlp);
-
-  std::vector<JaxName> names = {{"embedding.weight", "model/wte/embedding", kSame}};
-  for (std::int64_t i = 0; i < config.num_layers; ++i)
-    for (const auto* part : parts)
-      for (const Part& entry : *part)
-        names.push_back({cat("layers.", i, ".", entry.ours), cat("model/h/", i, "/", entry.jax), entry.layout});
-  names.push_back({"final_norm.weight", "model/ln_f/kernel", kSame});
-  if (!config.tie_embeddings) names.push_back({"lm_head.weight", "lm_head/kernel", kTransposed});
+  const MixerDeclaration* mixer = only_mixer(config);
+  if (mixer == nullptr || !mixer->is_in_jax()) {
+    std::string known;
+    for (const MixerDeclaration* other : all_mixers())
+      if (other->is_in_jax()) known += cat(known.empty() ? "" : ", ", other->name());
+    user_error("the official JAX code has no model with model.mixer ", to_string(config.mixer), "; convert models of ",
+               known, " from it");
+  }
+  std::vector<JaxName> names;
+  for (const Parameter& parameter : model_parameters(config)) {
+    TTT_CHECK(!parameter.jax_name.empty(), parameter.name, " has no name in the official JAX code");
+    names.push_back({parameter.name, parameter.jax_name, layout_of(parameter)});
+  }
   return names;
 }
 

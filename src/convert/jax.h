@@ -9,7 +9,7 @@
 
 #include <ATen/core/Tensor.h>
 
-#include "config/model_config.h"
+#include "arch/model_config.h"
 #include "model/language_model.h"
 
 namespace ttt {

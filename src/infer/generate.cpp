@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "arch/mixer.h"
 #include "base/error.h"
 #include "base/timer.h"
 #include "base/utf8.h"
@@ -17,8 +18,10 @@ constexpr std::size_t kMaxHeldBack = 4;      // bytes of the longest UTF-8 chara
 
 void check_fits(const LanguageModel& model, std::int64_t prompt, const GenerateOptions& options) {
   const ModelConfig& config = model.config();
-  const bool full_attention = config.mixer.contains(MixerKind::kAttention) && config.attention_window == 0;
-  if (!full_attention || !options.max_context) return;
+  const auto& kinds = config.mixer.kinds();
+  const bool is_bound = std::any_of(kinds.begin(), kinds.end(),
+                                    [&](MixerKind kind) { return declaration_of(kind).is_bound_by_context(config); });
+  if (!is_bound || !options.max_context) return;
   const std::int64_t context = *options.max_context;
   if (prompt >= context) {
     user_error("the prompt has ", prompt, " tokens, but this attention model was trained with a context of ", context,

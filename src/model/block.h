@@ -6,7 +6,7 @@
 
 #include <memory>
 
-#include "config/model_config.h"
+#include "arch/model_config.h"
 #include "model/language_model.h"
 #include "nn/layers.h"
 #include "nn/mixer.h"

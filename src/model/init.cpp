@@ -6,7 +6,10 @@
 #include <algorithm>
 #include <cmath>
 #include <numbers>
+#include <set>
+#include <utility>
 
+#include "arch/model_parameters.h"
 #include "base/error.h"
 #include "base/rng.h"
 #include "ops/parallel.h"
@@ -14,7 +17,6 @@
 namespace ttt {
 namespace {
 
-constexpr double kProjectionStd = 0.02;
 // The standard deviation of a standard normal truncated to [-2, 2].
 constexpr double kTruncatedStd = 0.87962566103423978;
 constexpr std::int64_t kGrain = 4096;
@@ -58,15 +60,8 @@ void fill_uniform(float* out, std::int64_t size, std::uint64_t key, double bound
   });
 }
 
-// "layers.3.mixer.A_log", where layer 3 has a Mamba mixer.
-bool is_mamba_mixer(const std::string& name, const ModelConfig& config) {
-  const std::string prefix = "layers.";
-  if (!name.starts_with(prefix) || name.find(".mixer.") == std::string::npos) return false;
-  return config.mixer.of_layer(std::stoll(name.substr(prefix.size()))) == MixerKind::kMamba;
-}
-
-// The step that dt_proj's bias stands for: log-uniform in [1e-3, 1e-1], at least 1e-4, through the inverse of softplus.
-void fill_dt_bias(float* out, std::int64_t size, std::uint64_t key) {
+// The bias that stands for a time step: log-uniform in [1e-3, 1e-1], at least 1e-4, through the inverse of softplus.
+void fill_inverse_softplus_of_step(float* out, std::int64_t size, std::uint64_t key) {
   constexpr double kLow = 1e-3, kHigh = 1e-1, kFloor = 1e-4;
   for (std::int64_t i = 0; i < size; ++i) {
     const double u = uniform_at(key, static_cast<std::uint64_t>(i));
@@ -75,63 +70,75 @@ void fill_dt_bias(float* out, std::int64_t size, std::uint64_t key) {
   }
 }
 
-// A Mamba mixer as its authors initialise it; linear layers and the convolution as LibTorch does by default, uniform
-// within 1 / sqrt(fan_in), out_proj divided by sqrt(layers).
-void initialize_mamba(const std::string& name, const ModelConfig& config, std::uint64_t key, at::Tensor& parameter) {
-  float* out = parameter.mutable_data_ptr<float>();
-  const std::int64_t size = parameter.numel();
-  if (name == "A_log") {
-    for (std::int64_t i = 0; i < size; ++i)
-      out[i] = static_cast<float>(std::log(static_cast<double>(i % kMambaStates + 1)));
-  } else if (name == "D") {
-    parameter.fill_(1);
-  } else if (name == "dt_proj.bias") {
-    fill_dt_bias(out, size, key);
-  } else if (name == "dt_proj.weight") {
-    fill_uniform(out, size, key, 1.0 / std::sqrt(static_cast<double>(config.mamba_dt_rank())));
-  } else if (name == "conv.bias") {
-    fill_uniform(out, size, key, 1.0 / std::sqrt(4.0));  // its convolution's fan-in is the four taps
-  } else {
-    const double fan_in = static_cast<double>(size / parameter.size(0));
-    const double depth = name == "out_proj.weight" ? std::sqrt(static_cast<double>(config.num_layers)) : 1.0;
-    fill_uniform(out, size, key, 1.0 / std::sqrt(fan_in) / depth);
-  }
+// Rows of log(1), log(2), .. log(columns).
+void fill_log_of_index(float* out, std::int64_t size, std::int64_t columns) {
+  for (std::int64_t i = 0; i < size; ++i) out[i] = static_cast<float>(std::log(static_cast<double>(i % columns + 1)));
 }
 
-bool is_one_of(const std::string& word, std::initializer_list<const char*> words) {
-  for (const char* candidate : words)
-    if (word == candidate) return true;
-  return false;
+void fill_log_of_uniform(float* out, std::int64_t size, std::uint64_t key, double bound) {
+  for (std::int64_t i = 0; i < size; ++i)
+    out[i] = static_cast<float>(std::log(bound * (1.0 - uniform_at(key, static_cast<std::uint64_t>(i)))));  // of (0, 1]
 }
 
 }  // namespace
 
-void initialize_parameter(const std::string& name, const ModelConfig& config, std::uint64_t seed,
-                          at::Tensor parameter) {
-  TTT_CHECK(parameter.is_contiguous() && parameter.is_cpu() && parameter.scalar_type() == at::kFloat, name);
+void initialize_parameter(const Parameter& declared, std::uint64_t seed, at::Tensor parameter) {
+  TTT_CHECK(parameter.is_contiguous() && parameter.is_cpu() && parameter.scalar_type() == at::kFloat, declared.name);
   const torch::NoGradGuard no_grad;
-  const auto dot = name.rfind('.');
-  const std::string last = name.substr(dot + 1);
-  const std::string owner = dot == std::string::npos ? "" : name.substr(0, dot).substr(name.rfind('.', dot - 1) + 1);
-  const std::uint64_t key = stream_seed(seed, name);
-  if (is_mamba_mixer(name, config)) {
-    initialize_mamba(owner.empty() || owner == "mixer" ? last : owner + "." + last, config, key, parameter);
-    return;
+  float* out = parameter.mutable_data_ptr<float>();
+  const std::int64_t size = parameter.numel();
+  const std::uint64_t key = stream_seed(seed, declared.name);
+  const double scale = declared.init.scale;
+  switch (declared.init.kind) {
+    case Init::Kind::kZeros:
+      std::fill_n(out, size, 0.0f);
+      return;
+    case Init::Kind::kOnes:
+      std::fill_n(out, size, 1.0f);
+      return;
+    case Init::Kind::kNormal:
+      return fill_normal(out, size, key, scale);
+    case Init::Kind::kTruncatedNormal:
+      return fill_truncated_normal(out, size, key, scale);
+    case Init::Kind::kUniform:
+      return fill_uniform(out, size, key, scale);
+    case Init::Kind::kLogOfIndex:
+      return fill_log_of_index(out, size, parameter.size(-1));
+    case Init::Kind::kLogOfUniform:
+      return fill_log_of_uniform(out, size, key, scale);
+    case Init::Kind::kInverseSoftplusOfStep:
+      return fill_inverse_softplus_of_step(out, size, key);
   }
-  if (last == "ttt_norm_weight" || (last == "weight" && owner.ends_with("norm"))) {
-    parameter.fill_(1);
-    return;
+  fail("an initialisation that nobody wrote");
+}
+
+void initialize_parameters(const ModelConfig& config, std::uint64_t seed,
+                           const std::vector<std::pair<std::string, at::Tensor>>& registered) {
+  const std::map<std::string, Parameter> declared = check_declared(config, registered);
+  for (const auto& [name, tensor] : registered) initialize_parameter(declared.at(name), seed, tensor);
+}
+
+std::map<std::string, Parameter> check_declared(const ModelConfig& config,
+                                                const std::vector<std::pair<std::string, at::Tensor>>& registered) {
+  std::map<std::string, Parameter> declared;
+  for (Parameter& parameter : model_parameters(config)) {
+    const std::string name = parameter.name;
+    if (!declared.emplace(name, std::move(parameter)).second) fail(cat("the parameter '", name, "' is declared twice"));
   }
-  if (is_one_of(last, {"bias", "lr_bias", "ttt_norm_bias", "token_scale_delta", "b1", "b2"})) {
-    parameter.zero_();
-    return;
+  std::set<std::string> missing;
+  for (const auto& [name, parameter] : declared) missing.insert(name);
+  for (const auto& [name, tensor] : registered) {
+    const auto found = declared.find(name);
+    if (found == declared.end())
+      fail(cat("a module registers the parameter '", name,
+               "', which nobody declared; declare it with its mixer (arch/mixer/) or in arch/model_parameters.cpp"));
+    if (tensor.sizes() != at::IntArrayRef(found->second.shape))
+      fail(cat("the parameter '", name, "' is declared as ", at::IntArrayRef(found->second.shape),
+               " and registered as ", tensor.sizes()));
+    missing.erase(name);
   }
-  if (owner.starts_with("conv")) {
-    const double fan_in = static_cast<double>(parameter.size(1) * parameter.size(2));  // [D, 1, W]
-    fill_truncated_normal(parameter.data_ptr<float>(), parameter.numel(), key, std::sqrt(1.0 / fan_in));
-  } else {
-    fill_normal(parameter.data_ptr<float>(), parameter.numel(), key, kProjectionStd);
-  }
+  if (!missing.empty()) fail(cat("the parameter '", *missing.begin(), "' is declared, but no module registers it"));
+  return declared;
 }
 
 }  // namespace ttt

@@ -1,22 +1,28 @@
-// Initialisation of the paper (its code's, arXiv 2407.04620, section 3 and appendix): every value is a pure function of
-// (seed, parameter name, index), whatever the number of threads or ranks.
+// Initialisation of a model's parameters as arch/ declares them (the paper's code: arXiv 2407.04620, section 3 and
+// appendix): every value is a pure function of (seed, parameter name, index), whatever the number of threads or ranks.
 #pragma once
 
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <map>
 #include <string>
+#include <utility>
+#include <vector>
 
-#include "config/model_config.h"
+#include "arch/model_config.h"
+#include "arch/parameter.h"
 
 namespace ttt {
 
-// Fills a parameter (fp32, contiguous, CPU) by its name:
-//     norm weights 1, every bias, b1, b2 and token_scale_delta 0,
-//     convolutions: truncated normal (at two standard deviations) of variance 1/fan_in,
-//     everything else (projections, embeddings, inner weights, lr_weight): N(0, 0.02^2).
-// Mamba mixers as their authors': linear layers and convolution uniform within 1/sqrt(fan_in), out_proj divided by
-// sqrt(layers), A_log = log(1..N), D = 1, dt_proj's bias the inverse softplus of a log-uniform step in [1e-3, 1e-1].
-void initialize_parameter(const std::string& name, const ModelConfig& config, std::uint64_t seed, at::Tensor parameter);
+// The declared parameters by name, when the registered ones are just these, in the declared shapes. Fails with the name
+// of the first that nobody declared, that has another shape, or that was declared and not registered.
+std::map<std::string, Parameter> check_declared(const ModelConfig& config,
+                                                const std::vector<std::pair<std::string, at::Tensor>>& registered);
+
+// Fills all of them (fp32, contiguous, CPU).
+void initialize_parameters(const ModelConfig& config, std::uint64_t seed,
+                           const std::vector<std::pair<std::string, at::Tensor>>& registered);
+void initialize_parameter(const Parameter& declared, std::uint64_t seed, at::Tensor parameter);
 
 }  // namespace ttt

@@ -33,8 +33,7 @@ std::int64_t ModelState::bytes() const {
 }
 
 LanguageModel::LanguageModel(const ModelConfig& config, std::uint64_t seed) : LanguageModel(config) {
-  for (const auto& parameter : named_parameters())
-    initialize_parameter(parameter.key(), config, seed, parameter.value());
+  initialize_parameters(config, seed, named_parameters().pairs());
 }
 
 LanguageModel::LanguageModel(const ModelConfig& config) : config_(config) {
@@ -45,6 +44,7 @@ LanguageModel::LanguageModel(const ModelConfig& config) : config_(config) {
   for (std::int64_t i = 0; i < config.num_layers; ++i) layers_->push_back(std::make_shared<Block>(config, i));
   final_norm_ = register_module("final_norm", std::make_shared<RmsNorm>(D, config.rms_norm_eps()));
   if (!config.tie_embeddings) head_ = register_module("lm_head", std::make_shared<Linear>(D, V))->weight;
+  check_declared(config, named_parameters().pairs());
 }
 
 torch::Tensor LanguageModel::hidden(const torch::Tensor& tokens_BT, const ForwardContext& context, ModelState* state) {

@@ -14,7 +14,7 @@
 #include <memory>
 #include <vector>
 
-#include "config/model_config.h"
+#include "arch/model_config.h"
 #include "nn/layers.h"
 #include "nn/mixer.h"
 

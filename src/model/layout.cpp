@@ -4,7 +4,9 @@
 #include <torch/utils.h>
 
 #include <map>
+#include <utility>
 
+#include "arch/model_parameters.h"
 #include "base/error.h"
 
 namespace ttt {
@@ -22,77 +24,6 @@ torch::Tensor to_interleaved(const torch::Tensor& weight, std::int64_t heads) {
   return weight.view({heads, 2, K / 2, -1}).transpose(1, 2).reshape(weight.sizes());
 }
 
-// The parts of a block's names: (ours, the file's, rotated by RoPE).
-struct Name {
-  const char *ours, *file;
-  bool rope = false;
-};
-
-const std::vector<Name> kMlp = {{"mlp.gate_proj.weight", "mlp.gate_proj.weight"},
-                                {"mlp.up_proj.weight", "mlp.up_proj.weight"},
-                                {"mlp.down_proj.weight", "mlp.down_proj.weight"}};
-const std::vector<Name> kAttention = {
-    {"mixer_norm.weight", "input_layernorm.weight"},          {"mixer.q_proj.weight", "self_attn.q_proj.weight", true},
-    {"mixer.k_proj.weight", "self_attn.k_proj.weight", true}, {"mixer.v_proj.weight", "self_attn.v_proj.weight"},
-    {"mixer.o_proj.weight", "self_attn.o_proj.weight"},       {"mlp_norm.weight", "post_attention_layernorm.weight"}};
-const std::vector<Name> kTtt = {{"mixer_norm.weight", "seq_norm.weight"},
-                                {"mixer.q_proj.weight", "seq_modeling_block.q_proj.weight"},
-                                {"mixer.v_proj.weight", "seq_modeling_block.v_proj.weight"},
-                                {"mixer.o_proj.weight", "seq_modeling_block.o_proj.weight"},
-                                {"mixer.post_norm.weight", "seq_modeling_block.post_norm.weight"},
-                                {"mixer.post_norm.bias", "seq_modeling_block.post_norm.bias"},
-                                {"mixer.ttt_norm_weight", "seq_modeling_block.ttt_norm_weight"},
-                                {"mixer.ttt_norm_bias", "seq_modeling_block.ttt_norm_bias"},
-                                {"mixer.lr_weight", "seq_modeling_block.learnable_ttt_lr_weight"},
-                                {"mixer.lr_bias", "seq_modeling_block.learnable_ttt_lr_bias"},
-                                {"mixer.token_scale_delta", "seq_modeling_block.learnable_token_idx"},
-                                {"mixer.w1", "seq_modeling_block.W1"},
-                                {"mixer.b1", "seq_modeling_block.b1"},
-                                {"mlp_norm.weight", "ffn_norm.weight"}};
-const std::vector<Name> kTttMlp = {{"mixer.w2", "seq_modeling_block.W2"}, {"mixer.b2", "seq_modeling_block.b2"}};
-const std::vector<Name> kTransformerBackbone = {{"mixer.k_proj.weight", "seq_modeling_block.k_proj.weight"}};
-const std::vector<Name> kMambaBackbone = {{"mixer.gate_proj.weight", "seq_modeling_block.g_proj.weight"},
-                                          {"mixer.conv_q.weight", "seq_modeling_block.conv_q.weight"},
-                                          {"mixer.conv_q.bias", "seq_modeling_block.conv_q.bias"},
-                                          {"mixer.conv_k.weight", "seq_modeling_block.conv_k.weight"},
-                                          {"mixer.conv_k.bias", "seq_modeling_block.conv_k.bias"}};
-const std::vector<Name> kMambaMixer = {{"mixer_norm.weight", "norm.weight"},
-                                       {"mixer.in_proj.weight", "mixer.in_proj.weight"},
-                                       {"mixer.conv.weight", "mixer.conv1d.weight"},
-                                       {"mixer.conv.bias", "mixer.conv1d.bias"},
-                                       {"mixer.x_proj.weight", "mixer.x_proj.weight"},
-                                       {"mixer.dt_proj.weight", "mixer.dt_proj.weight"},
-                                       {"mixer.dt_proj.bias", "mixer.dt_proj.bias"},
-                                       {"mixer.A_log", "mixer.A_log"},
-                                       {"mixer.D", "mixer.D"},
-                                       {"mixer.out_proj.weight", "mixer.out_proj.weight"}};
-const std::vector<Name> kMambaMlpNorm = {{"mlp_norm.weight", "ffn_norm.weight"}};
-const std::vector<Name> kPreConv = {{"pre_conv.norm.weight", "conv.norm.weight"},
-                                    {"pre_conv.conv.weight", "conv.conv.weight"},
-                                    {"pre_conv.conv.bias", "conv.conv.bias"}};
-
-std::vector<const std::vector<Name>*> parts_of_layer(const ModelConfig& config, MixerKind kind) {
-  std::vector<const std::vector<Name>*> parts;
-  if (config.pre_conv) parts.push_back(&kPreConv);
-  switch (kind) {
-    case MixerKind::kAttention:
-      parts.push_back(&kAttention);
-      break;
-    case MixerKind::kTttLinear:
-    case MixerKind::kTttMlp:
-      parts.push_back(&kTtt);
-      if (kind == MixerKind::kTttMlp) parts.push_back(&kTttMlp);
-      parts.push_back(config.backbone == Backbone::kMamba ? &kMambaBackbone : &kTransformerBackbone);
-      break;
-    case MixerKind::kMamba:
-      parts.push_back(&kMambaMixer);
-      if (config.has_mlp()) parts.push_back(&kMambaMlpNorm);
-      break;
-  }
-  if (config.has_mlp()) parts.push_back(&kMlp);
-  return parts;
-}
-
 NamedTensorList parameters_of(const LanguageModel& model) {
   NamedTensorList list;
   for (const auto& parameter : model.named_parameters()) list.emplace_back(parameter.key(), parameter.value());
@@ -102,18 +33,9 @@ NamedTensorList parameters_of(const LanguageModel& model) {
 }  // namespace
 
 std::vector<LayoutEntry> checkpoint_layout(const ModelConfig& config) {
-  const bool mamba = config.is_pure_mamba();  // whose model calls its parts otherwise
-  const std::string root = mamba ? "backbone." : "model.";
-  std::vector<LayoutEntry> layout = {
-      {"embedding.weight", root + (mamba ? "embeddings.weight" : "embed_tokens.weight"), 0}};
-  for (std::int64_t i = 0; i < config.num_layers; ++i) {
-    const std::string ours = cat("layers.", i, "."), file = cat(root, "layers.", i, ".");
-    for (const auto* part : parts_of_layer(config, config.mixer.of_layer(i)))
-      for (const Name& name : *part)
-        layout.push_back({ours + name.ours, file + name.file, name.rope ? config.num_heads : 0});
-  }
-  layout.push_back({"final_norm.weight", root + (mamba ? "norm_f.weight" : "norm.weight"), 0});
-  if (!config.tie_embeddings) layout.push_back({"lm_head.weight", "lm_head.weight", 0});
+  std::vector<LayoutEntry> layout;
+  for (Parameter& parameter : model_parameters(config))
+    layout.push_back({std::move(parameter.name), std::move(parameter.file_name), parameter.rotary_heads});
   return layout;
 }
 

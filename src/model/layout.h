@@ -7,8 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "arch/model_config.h"
 #include "base/json.h"
-#include "config/model_config.h"
 #include "model/language_model.h"
 
 namespace ttt {

@@ -10,7 +10,7 @@
 #include <memory>
 #include <vector>
 
-#include "config/model_config.h"
+#include "arch/model_config.h"
 
 namespace ttt {
 

@@ -9,16 +9,13 @@
 #include <map>
 #include <numeric>
 
+#include "arch/model_parameters.h"
 #include "base/error.h"
 #include "ops/cuda_target.h"
 
 namespace ttt {
 
 namespace {
-
-bool is_never_decayed(const std::string& name) {
-  return name.ends_with(".A_log") || name.ends_with(".mixer.D") || name.ends_with(".dt_proj.bias");
-}
 
 // The kind of parameter: its name without the layer and without ".weight", "mixer.w1".
 std::string kind_of(std::string name) {
@@ -29,12 +26,14 @@ std::string kind_of(std::string name) {
 
 }  // namespace
 
-bool is_decayed(const std::string& name, const at::Tensor& parameter) {
-  if (is_never_decayed(name)) return false;
-  const std::string last = name.substr(name.rfind('.') + 1);
-  const bool is_bias = last.ends_with("bias") || last == "b1" || last == "b2";
-  const bool is_norm = name.find("norm") != std::string::npos;
-  return parameter.dim() >= 2 && !is_bias && !is_norm;
+DecayOf decay_of(const ModelConfig& config) {
+  std::map<std::string, Decay> declared;
+  for (const Parameter& parameter : model_parameters(config)) declared.emplace(parameter.name, parameter.decay);
+  return [declared](const std::string& name) {
+    const auto found = declared.find(name);
+    TTT_CHECK(found != declared.end(), "nobody declared the parameter '", name, "'");
+    return found->second;
+  };
 }
 
 double global_norm(const std::vector<at::Tensor>& gradients) {
@@ -65,14 +64,16 @@ at::Tensor AdamW::Group::part(const at::Tensor& whole, std::size_t i) const {
   return ranges.empty() ? whole : whole.reshape({-1}).slice(0, ranges[i].first, ranges[i].last);
 }
 
-AdamW::AdamW(NamedParameters parameters, const OptimConfig& config, const std::vector<ElementRange>& own)
+AdamW::AdamW(NamedParameters parameters, const OptimConfig& config, const DecayOf& decay_of,
+             const std::vector<ElementRange>& own)
     : config_(config) {
   TTT_CHECK(own.empty() || own.size() == parameters.size(), own.size());
   std::vector<bool> used(config.groups.size(), false);
   for (std::size_t p = 0; p < parameters.size(); ++p) {
     auto& [name, parameter] = parameters[p];
     double lr_scale = 1;
-    const bool decayed = is_decayed(name, parameter) || (config.decay_on == DecayOn::kAll && !is_never_decayed(name));
+    const Decay decay = decay_of(name);
+    const bool decayed = decay == Decay::kMatrix || (decay == Decay::kVector && config.decay_on == DecayOn::kAll);
     double weight_decay = decayed ? config.weight_decay : 0;
     for (std::size_t i = 0; i < config.groups.size(); ++i) {
       const ParameterGroup& rule = config.groups[i];

@@ -4,11 +4,14 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "arch/model_config.h"
+#include "arch/parameter.h"
 #include "base/element_range.h"
 #include "config/run_config.h"
 #include "optim/adamw_cuda.h"
@@ -17,12 +20,9 @@ namespace ttt {
 
 using NamedParameters = std::vector<std::pair<std::string, at::Tensor>>;
 
-// Whether weight decay touches a parameter under DecayOn::kMatrices: the matrices (projections, embedding, head,
-// convolutions, the initial fast weights w1 and w2, lr_weight), and not the vectors: norms' gains and shifts (per head
-// too), biases (b1 and b2 too), token_scale_delta. The embedding is decayed like the matrices, since it is the head as
-// well where they are tied.
-// Mamba's A_log, D and dt_proj bias are never decayed, whatever decay_on says: they set time scales.
-bool is_decayed(const std::string& name, const at::Tensor& parameter);
+// How weight decay treats a parameter, by its name: as arch/ declares it (Decay there).
+using DecayOf = std::function<Decay(const std::string& name)>;
+DecayOf decay_of(const ModelConfig& config);
 
 // The 2-norm over all elements of all gradients together. Rows are reduced in the gradients' type, their norms in fp64.
 double global_norm(const std::vector<at::Tensor>& gradients);
@@ -38,7 +38,8 @@ class AdamW {
   // The parameters are leaves that require gradients; they are updated in place. Throws UserError for an entry of
   // config.groups that matches none of them. `own`, where it is given: the part of each (contiguous) parameter that
   // this optimizer steps and keeps moments of; others step the rest (ZeRO-1).
-  AdamW(NamedParameters parameters, const OptimConfig& config, const std::vector<ElementRange>& own = {});
+  AdamW(NamedParameters parameters, const OptimConfig& config, const DecayOf& decay_of,
+        const std::vector<ElementRange>& own = {});
 
   // Scales all gradients by min(1, max_norm / norm); max_norm 0: leaves them. Returns the norm before. An undefined
   // gradient counts as zero. On a GPU the next step() scales them, and they stay as they are.

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "arch/mixer.h"
+#include "arch/model_parameters.h"
 #include "plan/parameters.h"
 
 namespace ttt {
@@ -14,59 +16,31 @@ double visible_keys(const ModelConfig& m, double context) {
   return (window * (window + 1) / 2 + (context - window) * window) / context;
 }
 
-double ttt_op(const ModelConfig& m, MixerKind kind) {
-  return static_cast<double>(m.num_heads) * inner_loop_flops(kind, m.head_dim(), m.mini_batch_size);
-}
-
-// A mixer's linear layers, forward.
-double dense_mixer(const ModelConfig& m, MixerKind kind) {
-  const auto D = static_cast<double>(m.hidden_size), H = static_cast<double>(m.num_heads);
-  switch (kind) {
-    case MixerKind::kAttention:
-      return 2 * 4 * D * D;
-    case MixerKind::kMamba: {
-      const auto E = static_cast<double>(m.mamba_channels()), R = static_cast<double>(m.mamba_dt_rank());
-      const double N = kMambaStates;
-      return 2 * (D * 2 * E + E * (R + 2 * N) + R * E + E * D);
-    }
-    case MixerKind::kTttLinear:
-    case MixerKind::kTttMlp:
-      return 2 * (4 * D * D + H * D);
+// Operations of what a block multiplies by parameters.
+struct Products {
+  double dense = 0, convolutions = 0, pre_conv = 0;
+};
+Products products_of(const ModelConfig& m, std::int64_t layer) {
+  Products sum;
+  for (const Parameter& parameter : block_parameters(m, layer)) {
+    const double operations = 2 * static_cast<double>(parameter.numel());
+    if (parameter.role == Role::kDense) sum.dense += operations;
+    if (parameter.role == Role::kConvolution)
+      (parameter.name.starts_with("mixer.") ? sum.convolutions : sum.pre_conv) += operations;
   }
-  return 0;
+  return sum;
 }
 
-// All of a mixer's products, forward; attention over `keys` keys a query.
-double mixer(const ModelConfig& m, MixerKind kind, double keys) {
-  const auto D = static_cast<double>(m.hidden_size);
-  const double dense = dense_mixer(m, kind);
-  switch (kind) {
-    case MixerKind::kAttention:
-      return dense + 2 * 2 * D * keys;
-    case MixerKind::kMamba: {
-      const auto E = static_cast<double>(m.mamba_channels()), N = static_cast<double>(kMambaStates);
-      const double scan = 6 * E * N + 2 * E;  // dt A; dt x B; decay h and add; C h; D x
-      return dense + 2 * kConvTaps * E + scan;
-    }
-    case MixerKind::kTttLinear:
-    case MixerKind::kTttMlp: {
-      const double convolutions = m.backbone == Backbone::kMamba ? 2 * 2 * kConvTaps * D : 0;
-      return dense + convolutions + ttt_op(m, kind);
-    }
-  }
-  return 0;
-}
-
-double mlp(const ModelConfig& m) {
-  return m.has_mlp() ? 2 * 3 * static_cast<double>(m.hidden_size * m.intermediate_size) : 0;
+const MixerDeclaration& mixer_of(const ModelConfig& m, std::int64_t layer) {
+  return declaration_of(m.mixer.of_layer(layer));
 }
 
 double blocks(const ModelConfig& m, std::int64_t context) {
   const double keys = visible_keys(m, static_cast<double>(context));
   double sum = 0;
   for (std::int64_t layer = 0; layer < m.num_layers; ++layer) {
-    sum += mixer(m, m.mixer.of_layer(layer), keys) + mlp(m);
-    if (m.pre_conv) sum += 2 * kConvTaps * static_cast<double>(m.hidden_size);
+    const Products products = products_of(m, layer);
+    sum += products.dense + products.convolutions + products.pre_conv + mixer_of(m, layer).op_flops(m, keys);
   }
   return sum;
 }
@@ -76,13 +50,12 @@ double head(const ModelConfig& m) {
 }
 
 double chinchilla(const ModelConfig& m, std::int64_t context) {
-  const auto T = static_cast<double>(context), H = static_cast<double>(m.num_heads);
+  const auto T = static_cast<double>(context);
   double sum = 2 * head(m);  // the embedding, counted as a product, and the logits
   for (std::int64_t layer = 0; layer < m.num_layers; ++layer) {
-    const MixerKind kind = m.mixer.of_layer(layer);
-    sum += mixer(m, kind, T);
-    if (kind == MixerKind::kAttention) sum += 3 * H * T;  // softmax
-    sum += mlp(m);
+    const Products products = products_of(m, layer);
+    const MixerDeclaration& mixer = mixer_of(m, layer);
+    sum += products.dense + products.convolutions + mixer.op_flops(m, T) + mixer.softmax_flops(m, T);
   }
   return sum;
 }
@@ -90,10 +63,7 @@ double chinchilla(const ModelConfig& m, std::int64_t context) {
 }  // namespace
 
 double inner_loop_flops(MixerKind kind, std::int64_t head_dim, std::int64_t mini_batch) {
-  const auto K = static_cast<double>(head_dim), C = static_cast<double>(mini_batch);
-  if (kind == MixerKind::kTttLinear) return 6 * K * K + 4 * C * K;
-  if (kind == MixerKind::kTttMlp) return 56 * K * K + 20 * C * K;
-  return 0;
+  return declaration_of(kind).inner_loop_flops(head_dim, mini_batch);
 }
 
 Flops forward_flops(const ModelConfig& m, std::int64_t context) {
@@ -104,13 +74,13 @@ Flops forward_flops(const ModelConfig& m, std::int64_t context) {
 
 double dense_flops(const ModelConfig& m) {
   double sum = head(m);
-  for (std::int64_t layer = 0; layer < m.num_layers; ++layer) sum += dense_mixer(m, m.mixer.of_layer(layer)) + mlp(m);
+  for (std::int64_t layer = 0; layer < m.num_layers; ++layer) sum += products_of(m, layer).dense;
   return sum;
 }
 
 double recompute_flops(const ModelConfig& m, std::int64_t context, bool whole_blocks) {
   double sum = head(m) + (whole_blocks ? blocks(m, context) : 0);
-  for (std::int64_t layer = 0; layer < m.num_layers; ++layer) sum += ttt_op(m, m.mixer.of_layer(layer));
+  for (std::int64_t layer = 0; layer < m.num_layers; ++layer) sum += mixer_of(m, layer).recomputed_flops(m);
   return sum;
 }
 

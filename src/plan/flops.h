@@ -12,7 +12,7 @@
 
 #include <cstdint>
 
-#include "config/model_config.h"
+#include "arch/model_config.h"
 
 namespace ttt {
 

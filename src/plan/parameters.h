@@ -3,11 +3,9 @@
 
 #include <cstdint>
 
-#include "config/model_config.h"
+#include "arch/model_config.h"
 
 namespace ttt {
-
-inline constexpr std::int64_t kConvTaps = 4;  // of every short convolution
 
 struct ParameterCount {
   std::int64_t total = 0;
@@ -18,11 +16,8 @@ struct ParameterCount {
   std::int64_t non_embedding() const { return total - embedding; }
 };
 
-// Equals what LanguageModel registers.
+// Of what arch/ declares, which LanguageModel registers.
 ParameterCount count_parameters(const ModelConfig& config);
-
-// Numbers that each TTT head's inner loop learns: W and b, of both layers for TTT-MLP.
-std::int64_t fast_weights_per_head(const ModelConfig& config, MixerKind kind);
 
 // Bytes of the fp32 decoding state of one sequence after `position` tokens: constant for TTT and Mamba, growing by 8 D
 // bytes a token and layer for attention (until its window is full).

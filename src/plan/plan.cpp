@@ -4,6 +4,7 @@
 #include <sstream>
 #include <vector>
 
+#include "arch/mixer.h"
 #include "base/error.h"
 #include "base/files.h"
 
@@ -13,39 +14,13 @@ namespace {
 constexpr std::int64_t kFp32 = 4, kBf16 = 2;
 constexpr std::int64_t kLogitBytes = std::int64_t{32} << 20;  // the head's slice of logits, ops/cross_entropy
 
-// Numbers per token: activations, which are bf16 where the model computes in it, and what stays fp32 (the residual
-// stream, the inner loops', the scan's).
-struct Kept {
-  double activations = 0, wide = 0;
-  double bytes(bool bf16) const { return static_cast<double>(bf16 ? kBf16 : kFp32) * activations + kFp32 * wide; }
-};
-
-// What one layer keeps for its backward pass: the inputs of its norms, products and elementwise steps. What the fused
-// TTT kernels keep (kernels/cpu/ttt_fused.h): the fast weights of every eighth mini-batch (TTT-MLP: sixteenth) and,
-// for TTT-Linear, the normalised activations and G.
-Kept kept_by_layer(const ModelConfig& m, MixerKind kind) {
+// Bytes a token that one layer keeps for its backward pass: the inputs of its norms, products and elementwise steps.
+double kept_by_layer(const ModelConfig& m, const MixerDeclaration& mixer, bool bf16) {
   const auto D = static_cast<double>(m.hidden_size);
-  Kept kept;
+  Kept kept = mixer.kept(m);
   if (m.pre_conv) kept.activations += D, kept.wide += D;
   if (m.has_mlp()) kept.activations += D + 3 * static_cast<double>(m.intermediate_size), kept.wide += D;
-  switch (kind) {
-    case MixerKind::kAttention:
-      kept.activations += 6 * D, kept.wide += D;
-      break;
-    case MixerKind::kMamba:
-      kept.activations += D + 4 * static_cast<double>(m.mamba_channels());
-      kept.wide += D + 4 * static_cast<double>(m.mamba_channels());
-      break;
-    case MixerKind::kTttLinear:
-    case MixerKind::kTttMlp: {
-      const auto K = static_cast<double>(m.head_dim()), C = static_cast<double>(m.mini_batch_size);
-      kept.wide += kind == MixerKind::kTttLinear ? 3 * D + (K + 1) * D / (8 * C) : (8 * K + 5) * D / (16 * C);
-      kept.activations += (m.backbone == Backbone::kMamba ? 4 : 2) * D;
-      kept.wide += 5 * D;
-      break;
-    }
-  }
-  return kept;
+  return static_cast<double>(bf16 ? kBf16 : kFp32) * kept.activations + kFp32 * kept.wide;
 }
 
 MemoryPlan memory_of(const RunConfig& config, std::int64_t parameters, std::int64_t processes) {
@@ -62,7 +37,7 @@ MemoryPlan memory_of(const RunConfig& config, std::int64_t parameters, std::int6
   const bool bf16 = config.train.dtype == DType::kBf16;
   double all = 0, largest = 0;
   for (std::int64_t layer = 0; layer < m.num_layers; ++layer) {
-    const double kept = kept_by_layer(m, m.mixer.of_layer(layer)).bytes(bf16);
+    const double kept = kept_by_layer(m, declaration_of(m.mixer.of_layer(layer)), bf16);
     all += kept;
     largest = std::max(largest, kept);
   }

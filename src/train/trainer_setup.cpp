@@ -127,10 +127,11 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
     reducing.own_share_only = config_.dist.zero > 0;
     reducing.bf16 = config_.dist.reduce_dtype == ReduceDType::kBf16;
     reducer_ = std::make_unique<GradientReducer>(*ranks, parameters_, reducing);
-    optimizer_ = std::make_unique<AdamW>(
-        parameters_, config_.optim, reducing.own_share_only ? reducer_->own_pieces() : std::vector<ElementRange>{});
+    optimizer_ =
+        std::make_unique<AdamW>(parameters_, config_.optim, decay_of(config_.model),
+                                reducing.own_share_only ? reducer_->own_pieces() : std::vector<ElementRange>{});
   } else {
-    optimizer_ = std::make_unique<AdamW>(parameters_, config_.optim);
+    optimizer_ = std::make_unique<AdamW>(parameters_, config_.optim, decay_of(config_.model));
   }
   loss_sum_ = torch::zeros({}, torch::TensorOptions(torch::kDouble).device(device_));
   micro_steps_.emplace(device_, with_graph(), [this](const MicroBatch& batch, const ForwardContext& context) {

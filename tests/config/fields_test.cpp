@@ -101,9 +101,9 @@ TEST(Presets, EveryModelLoads) {
     if (model.has_ttt()) {
       EXPECT_EQ(model.backbone == Backbone::kTransformer, name.find("transformer") != name.npos) << name;
     }
-    if (model.is_pure_mamba()) continue;
+    if (model.mixer.is_only(MixerKind::kMamba)) continue;
     if (name.ends_with("760m")) {
-      EXPECT_EQ(model.head_dim(), 96) << name;
+      EXPECT_EQ(model.head_size(), 96) << name;
     }
     if (name.ends_with("125m")) {
       EXPECT_EQ(model.hidden_size, 768);

@@ -9,10 +9,10 @@
 #include <string>
 #include <vector>
 
+#include "arch/model_config.h"
 #include "base/error.h"
 #include "base/files.h"
 #include "base/rng.h"
-#include "config/model_config.h"
 #include "data/prepare.h"
 #include "tokenizer/tokenizer.h"
 

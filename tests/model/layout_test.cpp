@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "convert/jax.h"
 #include "model/device.h"
+#include "model/init.h"
 #include "model/layout.h"
 
 namespace ttt {
@@ -84,6 +85,32 @@ TEST(Parameters, EveryOneHasAPlaceInBothFileLayouts) {
     for (const JaxName& name : jax_names(config)) in_jax.insert(name.parameter);
     EXPECT_EQ(in_jax, parameters);
   }
+}
+
+// A module's parameters against their declarations, when a model is built.
+TEST(Parameters, AreTheDeclaredOnes) {
+  const ModelConfig config = small(MixerKind::kMamba, Backbone::kTransformer, false, true);
+  const LanguageModel model(config, 0);
+  const auto registered = model.named_parameters().pairs();
+  EXPECT_EQ(check_declared(config, registered).size(), registered.size());
+  const auto message = [&](const Tensors& parameters) {
+    try {
+      check_declared(config, parameters);
+    } catch (const std::exception& error) {
+      return std::string(error.what());
+    }
+    return std::string("nothing");
+  };
+  Tensors more = registered;
+  more.emplace_back("layers.1.mixer.momentum", torch::ones({3}));
+  EXPECT_TRUE(contains(message(more), "registers the parameter 'layers.1.mixer.momentum', which nobody declared"));
+  Tensors fewer = registered;
+  std::erase_if(fewer, [](const auto& parameter) { return parameter.first == "layers.1.mixer.A_log"; });
+  EXPECT_TRUE(contains(message(fewer), "'layers.1.mixer.A_log' is declared, but no module registers it"));
+  Tensors wrong = registered;
+  for (auto& [name, tensor] : wrong)
+    if (name == "layers.0.mixer.D") tensor = torch::ones({5});
+  EXPECT_TRUE(contains(message(wrong), "'layers.0.mixer.D' is declared as"));
 }
 
 TEST(Parameters, ExportThenImportGivesTheSameModel) {
@@ -178,7 +205,7 @@ TEST(HuggingFaceConfig, RoundTrip) {
       back.ttt_base_lr_init = config.ttt_base_lr_init;
       back.ttt_base_lr_warmup_steps = config.ttt_base_lr_warmup_steps;
     }
-    if (config.is_pure_mamba()) {
+    if (config.mixer.is_only(MixerKind::kMamba)) {
       back.num_heads = config.num_heads;
       back.intermediate_size = config.intermediate_size;
       back.rope_theta = config.rope_theta;

@@ -42,6 +42,11 @@ struct PlainAdamW {
   }
 };
 
+// The declarations of these tests' parameters: vectors by their names.
+Decay by_name(const std::string& name) {
+  return name.find("norm") != std::string::npos || name.ends_with("bias") ? Decay::kVector : Decay::kMatrix;
+}
+
 torch::Tensor leaf(const torch::Tensor& values) {
   return values.clone().requires_grad_(true);
 }
@@ -59,7 +64,7 @@ void compare_with_plain(torch::ScalarType type, double tolerance) {
   config.eps = 1e-3;  // large, so that its place in the formula shows
   config.weight_decay = 0.3;
   const torch::Tensor weight = leaf(torch::randn({37, 5}).to(type)), bias = leaf(torch::randn({37}).to(type));
-  AdamW optimizer({{"layer.weight", weight}, {"layer.bias", bias}}, config);
+  AdamW optimizer({{"layer.weight", weight}, {"layer.bias", bias}}, config, by_name);
   PlainAdamW plain_weight(weight, config, 0.3), plain_bias(bias, config, 0.0);
   for (int t = 1; t <= 25; ++t) {
     const double lr = 0.01 * t;
@@ -83,24 +88,28 @@ TEST(AdamW, FollowsTheFormula) {
 
 TEST(AdamW, DecayTouchesMatricesAlone) {
   const torch::Tensor matrix = torch::ones({4, 4}), vector = torch::ones({4});
+  ModelConfig model;
+  model.mixer = MixerKind::kTttMlp;
+  model.tie_embeddings = false;
+  const DecayOf decay = decay_of(model);
   for (const char* name :
-       {"embedding.weight", "lm_head.weight", "layers.0.mixer.q_proj.weight", "layers.0.mixer.w1",
+       {"embedding.weight", "lm_head.weight", "layers.0.mixer.q_proj.weight", "layers.0.mixer.w1", "layers.0.mixer.w2",
         "layers.0.mixer.lr_weight", "layers.0.mixer.conv_q.weight", "layers.0.pre_conv.conv.weight"}) {
-    EXPECT_TRUE(is_decayed(name, matrix)) << name;
+    EXPECT_EQ(decay(name), Decay::kMatrix) << name;
   }
   for (const char* name : {"layers.0.mixer.ttt_norm_weight", "layers.0.mixer.ttt_norm_bias", "layers.0.mixer.lr_bias",
-                           "layers.0.mixer.b1", "layers.0.mixer.b2"}) {
-    EXPECT_FALSE(is_decayed(name, matrix)) << name;
+                           "layers.0.mixer.b1", "layers.0.mixer.b2", "final_norm.weight", "layers.1.mlp_norm.weight",
+                           "layers.0.mixer.token_scale_delta", "layers.0.mixer.conv_k.bias"}) {
+    EXPECT_EQ(decay(name), Decay::kVector) << name;
   }
-  EXPECT_FALSE(is_decayed("final_norm.weight", vector));
-  EXPECT_FALSE(is_decayed("layers.0.mixer.token_scale_delta", vector));
+  EXPECT_THROW(decay("layers.0.mixer.w3"), std::exception);
 
   OptimConfig config;
   config.weight_decay = 0.5;
   for (const DecayOn decay_on : {DecayOn::kMatrices, DecayOn::kAll}) {
     config.decay_on = decay_on;
     const torch::Tensor weight = leaf(matrix), norm = leaf(vector);
-    AdamW optimizer({{"a.weight", weight}, {"a_norm.weight", norm}}, config);
+    AdamW optimizer({{"a.weight", weight}, {"a_norm.weight", norm}}, config, by_name);
     optimizer.step(0.1);  // undefined gradients are zero: only the decay acts
     EXPECT_NEAR(weight[0][0].item<double>(), 0.95, 1e-6);
     EXPECT_NEAR(norm[0].item<double>(), decay_on == DecayOn::kAll ? 0.95 : 1.0, 1e-6);
@@ -112,10 +121,15 @@ TEST(AdamW, MambasTimeScalesAreNeverDecayed) {
   OptimConfig config;
   config.weight_decay = 0.5;
   config.decay_on = DecayOn::kAll;
+  ModelConfig model;
+  model.mixer = MixerKind::kMamba;
+  model.pre_conv = false;
+  const DecayOf decay = decay_of(model);
+  EXPECT_EQ(decay("layers.0.mixer.conv.weight"), Decay::kMatrix);
   for (const char* name : {"layers.0.mixer.A_log", "layers.0.mixer.D", "layers.0.mixer.dt_proj.bias"}) {
-    EXPECT_FALSE(is_decayed(name, matrix)) << name;
+    EXPECT_EQ(decay(name), Decay::kNever) << name;
     const torch::Tensor parameter = leaf(matrix);
-    AdamW optimizer({{name, parameter}}, config);
+    AdamW optimizer({{name, parameter}}, config, decay);
     optimizer.step(0.1);
     EXPECT_EQ(parameter[0][0].item<double>(), 1.0) << name;
   }
@@ -129,7 +143,8 @@ TEST(AdamW, GroupsHaveRatesAndDecayOfTheirOwn) {
   const auto parameter = [] { return leaf(torch::ones({4, 4})); };
   const torch::Tensor w1 = parameter(), first = parameter(), other = parameter(), outside = parameter();
   AdamW optimizer(
-      {{"layers.3.w1", w1}, {"layers.0.up.weight", first}, {"layers.1.up.weight", other}, {"b.w1", outside}}, config);
+      {{"layers.3.w1", w1}, {"layers.0.up.weight", first}, {"layers.1.up.weight", other}, {"b.w1", outside}}, config,
+      by_name);
   const auto after_step = [&](double lr) {
     for (const torch::Tensor& p : {w1, first, other, outside}) p.mutable_grad() = torch::ones({4, 4});
     optimizer.step(lr);
@@ -147,7 +162,7 @@ TEST(AdamW, GroupsHaveRatesAndDecayOfTheirOwn) {
 
   config.groups = {{"layers.*", -1, 0.1}, {"nothing.*", -1, 0.0}};
   try {
-    AdamW({{"layers.3.w1", parameter()}}, config);
+    AdamW({{"layers.3.w1", parameter()}}, config, by_name);
     FAIL() << "a pattern that matches nothing was accepted";
   } catch (const UserError& error) {
     EXPECT_NE(std::string(error.what()).find("entry 2 of optim.groups, match 'nothing.*'"), std::string::npos);
@@ -160,7 +175,7 @@ TEST(AdamW, StateGoesOnExactly) {
   std::vector<torch::Tensor> gradients;
   for (int i = 0; i < 6; ++i) gradients.push_back(torch::randn({6, 3}));
   const torch::Tensor whole = leaf(start), first = leaf(start);
-  AdamW straight({{"w", whole}}, OptimConfig()), before({{"w", first}}, OptimConfig());
+  AdamW straight({{"w", whole}}, OptimConfig(), by_name), before({{"w", first}}, OptimConfig(), by_name);
   for (int i = 0; i < 6; ++i) {
     whole.mutable_grad() = gradients[static_cast<std::size_t>(i)].clone();
     straight.step(0.01);
@@ -170,7 +185,7 @@ TEST(AdamW, StateGoesOnExactly) {
     before.step(0.01);
   }
   const torch::Tensor second = leaf(first.detach());
-  AdamW after({{"w", second}}, OptimConfig());
+  AdamW after({{"w", second}}, OptimConfig(), by_name);
   after.load_state(before.state(), before.updates(), "state");
   for (int i = 3; i < 6; ++i) {
     second.mutable_grad() = gradients[static_cast<std::size_t>(i)].clone();
@@ -204,7 +219,8 @@ TEST_P(AdamWParts, StepAsTheWhole) {
   const NamedParameters parts = {{"a.weight", leaf(whole[0].second.detach())},
                                  {"norm.weight", leaf(whole[1].second.detach())}};
   OptimConfig config;
-  AdamW one(whole, config), first(parts, config, {{0, 96}, {0, 0}}), second(parts, config, {{96, 185}, {0, 23}});
+  AdamW one(whole, config, by_name), first(parts, config, by_name, {{0, 96}, {0, 0}}),
+      second(parts, config, by_name, {{96, 185}, {0, 23}});
   const auto step = [&] {
     for (std::size_t i = 0; i < whole.size(); ++i) {
       parts[i].second.mutable_grad() = torch::randn(whole[i].second.sizes());
@@ -218,7 +234,8 @@ TEST_P(AdamWParts, StepAsTheWhole) {
   EXPECT_EQ(first.state()[0].second.numel(), 96);
   EXPECT_TRUE(torch::equal(second.state()[0].second, one.state()[0].second.reshape({-1}).slice(0, 96)));
 
-  AdamW other_first(parts, config, {{0, 32}, {0, 16}}), other_second(parts, config, {{32, 185}, {16, 23}});
+  AdamW other_first(parts, config, by_name, {{0, 32}, {0, 16}}),
+      other_second(parts, config, by_name, {{32, 185}, {16, 23}});
   for (AdamW* optimizer : {&other_first, &other_second}) optimizer->load_state(one.state(), one.updates(), "a test");
   for (std::size_t i = 0; i < whole.size(); ++i) {
     parts[i].second.mutable_grad() = torch::randn(whole[i].second.sizes());
@@ -232,7 +249,7 @@ TEST_P(AdamWParts, StepAsTheWhole) {
 TEST(Clipping, ScalesByTheGlobalNorm) {
   for (const double max_norm : {0.0, 1.0, 5.0, 100.0}) {
     const torch::Tensor a = leaf(torch::zeros({2, 1})), b = leaf(torch::zeros({1}));
-    AdamW optimizer({{"a", a}, {"b", b}}, OptimConfig());
+    AdamW optimizer({{"a", a}, {"b", b}}, OptimConfig(), by_name);
     a.mutable_grad() = torch::tensor({{3.0f}, {4.0f}});
     b.mutable_grad() = torch::tensor({12.0f});
     EXPECT_NEAR(optimizer.clip_gradients(max_norm), 13.0, 1e-5);
@@ -250,7 +267,7 @@ TEST(Clipping, IsPartOfTheStepOnAGpu) {
     const torch::Tensor d_weight = torch::randn({70, 1000}), d_bias = torch::randn({7});
     const auto step = [&](double limit, const torch::Tensor& first, const torch::Tensor& second) {
       const NamedParameters parameters = {{"a.weight", leaf(weight)}, {"a.bias", leaf(bias)}};
-      AdamW optimizer(parameters, OptimConfig());
+      AdamW optimizer(parameters, OptimConfig(), by_name);
       parameters[0].second.mutable_grad() = first.clone();
       parameters[1].second.mutable_grad() = second.clone();
       const double norm = optimizer.clip_gradients(limit);

@@ -57,7 +57,7 @@ std::int64_t AttentionState::bytes() const {
 
 AttentionMixer::AttentionMixer(const ModelConfig& config)
     : num_heads_(config.num_heads),
-      head_dim_(config.head_dim()),
+      head_dim_(config.head_size()),
       window_(config.attention_window),
       rope_theta_(config.rope_theta) {
   const auto D = config.hidden_size;

@@ -3,6 +3,7 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include "arch/mixer/mamba.h"
 #include "base/error.h"
 #include "ops/causal_conv.h"
 #include "ops/row_dispatch.h"
@@ -24,8 +25,7 @@ std::int64_t MambaState::bytes() const {
   return static_cast<std::int64_t>(conv_window_BWE.nbytes() + h_BNE.nbytes());
 }
 
-MambaMixer::MambaMixer(const ModelConfig& config)
-    : channels_(config.mamba_channels()), dt_rank_(config.mamba_dt_rank()) {
+MambaMixer::MambaMixer(const ModelConfig& config) : channels_(mamba_channels(config)), dt_rank_(mamba_dt_rank(config)) {
   const auto D = config.hidden_size, E = channels_, R = dt_rank_, N = kMambaStates;
   in_proj_ = register_module("in_proj", std::make_shared<Linear>(D, 2 * E));
   conv_ = register_module("conv", std::make_shared<CausalConv>(E));

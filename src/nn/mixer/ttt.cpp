@@ -57,7 +57,7 @@ TttMixer::TttMixer(const ModelConfig& config, TttKind kind)
     : kind_(kind),
       backbone_(config.backbone),
       num_heads_(config.num_heads),
-      head_dim_(config.head_dim()),
+      head_dim_(config.head_size()),
       mini_batch_(config.mini_batch_size),
       base_lr_(config.resolved_ttt_base_lr()),
       rope_theta_(config.rope_theta) {

@@ -1,24 +1,24 @@
 // Names, derived values and cross-field rules of the model section.
-#include "config/model_config.h"
+#include "arch/model_config.h"
 
 #include <algorithm>
 
+#include "arch/mixer.h"
 #include "base/error.h"
 
 namespace ttt {
+namespace {
+
+template <class Holds>
+bool any_mixer(const ModelConfig& config, Holds&& holds) {
+  const auto& kinds = config.mixer.kinds();
+  return std::any_of(kinds.begin(), kinds.end(), [&](MixerKind kind) { return holds(declaration_of(kind)); });
+}
+
+}  // namespace
 
 const char* to_string(MixerKind mixer) {
-  switch (mixer) {
-    case MixerKind::kAttention:
-      return "attention";
-    case MixerKind::kTttLinear:
-      return "ttt_linear";
-    case MixerKind::kTttMlp:
-      return "ttt_mlp";
-    case MixerKind::kMamba:
-      return "mamba";
-  }
-  return "?";
+  return declaration_of(mixer).name();
 }
 
 const char* to_string(Backbone backbone) {
@@ -40,23 +40,44 @@ std::string to_string(const MixerPattern& mixer) {
   return cat("[", text, "]");
 }
 
+bool ModelConfig::has_ttt() const {
+  return any_mixer(*this, [](const MixerDeclaration& own) { return own.has_inner_loop(); });
+}
+
+bool ModelConfig::has_mlp() const {
+  const MixerDeclaration* only = only_mixer(*this);
+  return only == nullptr || only->has_mlp_alone();
+}
+
+double ModelConfig::rms_norm_eps() const {
+  const MixerDeclaration* only = only_mixer(*this);
+  return only == nullptr ? 1e-6 : only->norm_eps_alone();
+}
+
 double ModelConfig::resolved_ttt_base_lr() const {
   if (ttt_base_lr >= 0) return ttt_base_lr;
-  return mixer.contains(MixerKind::kTttMlp) ? 0.1 : 1.0;
+  double rate = 1.0;
+  for (const MixerKind kind : mixer.kinds())
+    if (declaration_of(kind).has_inner_loop()) rate = std::min(rate, declaration_of(kind).paper_base_lr());
+  return rate;
 }
 
 double ModelConfig::resolved_ttt_base_lr_init() const {
   if (ttt_base_lr_init >= 0) return ttt_base_lr_init;
-  return mixer.contains(MixerKind::kTttMlp) ? 0.01 : resolved_ttt_base_lr();
+  for (const MixerKind kind : mixer.kinds())
+    if (const auto init = declaration_of(kind).paper_base_lr_init()) return *init;
+  return resolved_ttt_base_lr();
 }
 
 bool uses_key(const ModelConfig& config, const std::string& key) {
-  if (key == "model.backbone" || key == "model.mini_batch_size" || key.starts_with("model.ttt_"))
-    return config.has_ttt();
-  if (key == "model.num_heads" || key == "model.intermediate_size" || key == "model.rope_theta")
-    return !config.is_pure_mamba();
-  if (key == "model.attention_window") return config.mixer.contains(MixerKind::kAttention);
-  return true;
+  if (key == "model.intermediate_size") return config.has_mlp();
+  const auto names = [&](const MixerDeclaration& mixer) {
+    const std::vector<const char*> keys = mixer.keys();
+    return std::find(keys.begin(), keys.end(), key) != keys.end();
+  };
+  const auto& all = all_mixers();
+  const bool is_of_mixers = std::any_of(all.begin(), all.end(), [&](const auto* mixer) { return names(*mixer); });
+  return !is_of_mixers || any_mixer(config, names);
 }
 
 void validate(const ModelConfig& config) {
@@ -65,17 +86,14 @@ void validate(const ModelConfig& config) {
     user_error("model.mixer lists ", pattern, " layers and model.num_layers is ", config.num_layers,
                "; shorten the list or add layers");
   }
-  if (config.mixer.contains(MixerKind::kTttLinear) && config.mixer.contains(MixerKind::kTttMlp) &&
-      (config.ttt_base_lr < 0 || config.ttt_base_lr_init < 0)) {
-    user_error(
-        "model.mixer has ttt_linear and ttt_mlp layers, whose inner learning rates the paper sets differently; give "
-        "model.ttt_base_lr and model.ttt_base_lr_init, which hold for both");
-  }
-  if (config.attention_window > 0 && !config.mixer.contains(MixerKind::kAttention)) {
+  if (config.attention_window > 0 && !uses_key(config, "model.attention_window")) {
     user_error("model.attention_window is ", config.attention_window, " but model.mixer ", to_string(config.mixer),
                " has no attention layer; leave it out");
   }
-  if (config.is_pure_mamba()) return;  // has no heads
+  for (const MixerKind kind : config.mixer.kinds()) declaration_of(kind).check(config);
+}
+
+void check_heads_divide_width(const ModelConfig& config) {
   const std::int64_t heads = config.num_heads;
   if (config.hidden_size % heads != 0) {
     const std::int64_t below = config.hidden_size / heads * heads;
@@ -83,14 +101,9 @@ void validate(const ModelConfig& config) {
                below > 0 ? cat("a width of ", below, " or ", below + heads) : cat("a width of ", heads),
                ", or another number of heads");
   }
-  if (config.head_dim() % 2 != 0) {
-    user_error("model.hidden_size / model.num_heads is ", config.head_dim(),
+  if (config.head_size() % 2 != 0) {
+    user_error("model.hidden_size / model.num_heads is ", config.head_size(),
                ", but RoPE rotates pairs and needs an even head size; change one of the two");
-  }
-  if (config.has_ttt() && config.resolved_ttt_base_lr() == 0.0) {
-    user_error(
-        "model.ttt_base_lr is 0, with which the inner loop never learns; give a positive one, or leave the key out for "
-        "the paper's");
   }
 }
 

@@ -53,28 +53,23 @@ struct ModelConfig {
   double rope_theta = 10000.0;
   bool tie_embeddings = true;
 
-  std::int64_t head_dim() const { return hidden_size / num_heads; }
-  bool has_ttt() const { return mixer.contains(MixerKind::kTttLinear) || mixer.contains(MixerKind::kTttMlp); }
-  // Mamba as its authors build it: blocks without an MLP, RMSNorm with eps 1e-5. A hybrid's Mamba layers have an MLP.
-  bool is_pure_mamba() const { return mixer.is_only(MixerKind::kMamba); }
-  bool has_mlp() const { return !is_pure_mamba(); }
-  double rms_norm_eps() const { return is_pure_mamba() ? 1e-5 : 1e-6; }
-  // Mamba's inner sizes: d_inner = 2 D channels with 16 states each, steps dt of rank ceil(D / 16).
-  std::int64_t mamba_channels() const { return 2 * hidden_size; }
-  std::int64_t mamba_dt_rank() const { return (hidden_size + 15) / 16; }
+  std::int64_t head_size() const { return hidden_size / num_heads; }  // K
+  bool has_ttt() const;                                               // whether a layer has an inner loop
+  bool has_mlp() const;                      // whether blocks have one: all but those of a model of Mamba alone
+  double rms_norm_eps() const;               // of the blocks' norms
   double resolved_ttt_base_lr() const;       // ttt_base_lr with -1 replaced
   double resolved_ttt_base_lr_init() const;  // likewise; equals resolved_ttt_base_lr() when there is no inner warm-up
 
   bool operator==(const ModelConfig&) const = default;
 };
 
-constexpr std::int64_t kMambaStates = 16;
-
-// Whether a model of this config has any use for the key "model.KEY" (mini_batch_size: only with TTT layers, ...).
+// Whether a model of this config has any use for the key "model.KEY": one of its mixers names it, or it is no mixer's.
 bool uses_key(const ModelConfig& config, const std::string& key);
 
 // Cross-field rules (hidden_size divisible by num_heads, even head size, ...). Throws UserError with a sentence that
 // names the keys and the remedy.
 void validate(const ModelConfig& config);
+// A rule of mixers with heads of hidden_size / num_heads, which RoPE rotates.
+void check_heads_divide_width(const ModelConfig& config);
 
 }  // namespace ttt

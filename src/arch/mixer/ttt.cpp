@@ -1,0 +1,203 @@
+// TTT-Linear and TTT-MLP (arXiv 2407.04620), as the official PyTorch code (ttt-lm-pytorch) names their parts. The
+// module: nn/mixer/ttt.h.
+#include "arch/mixer.h"
+#include "base/error.h"
+
+namespace ttt {
+namespace {
+
+// What the two share; they differ in the inner net.
+class Ttt : public MixerDeclaration {
+ public:
+  Ttt(MixerKind kind, const char* name, const char* variant)
+      : MixerDeclaration(kind, name,
+                         {.model_type = "ttt",
+                          .architecture = "TTTForCausalLM",
+                          .variant_key = "ttt_layer_type",
+                          .variant = variant}) {}
+
+  Parameters parameters(const ModelConfig& m) const override {
+    const auto D = m.hidden_size, H = m.num_heads, K = m.head_size();
+    const auto zeros = [](const char* name, std::vector<std::int64_t> shape) {
+      return other(name, std::move(shape), {Init::Kind::kZeros}, Decay::kVector);
+    };
+    const auto ones = [](const char* name, std::vector<std::int64_t> shape) {
+      return other(name, std::move(shape), {Init::Kind::kOnes}, Decay::kVector);
+    };
+    Parameters all = {
+        dense("q_proj", D, D).in_jax("wq/kernel"),
+        dense("v_proj", D, D).in_jax("wv/kernel"),
+        dense("o_proj", D, D).in_jax("wo/kernel"),
+        ones("post_norm.weight", {D}).in_jax("post_norm/scale"),
+        zeros("post_norm.bias", {D}).in_jax("post_norm/bias"),
+        ones("ttt_norm_weight", {H, K}).in_jax("ttt_norm/scale"),
+        zeros("ttt_norm_bias", {H, K}).in_jax("ttt_norm/bias"),
+        other("lr_weight", {H, 1, D}, {Init::Kind::kNormal, kProjectionStd}, Decay::kMatrix, Role::kDense)
+            .in_file("learnable_ttt_lr_weight")
+            .in_jax("learnable_ttt_lr/kernel"),
+        zeros("lr_bias", {H, 1}).in_file("learnable_ttt_lr_bias").in_jax("learnable_ttt_lr/bias"),
+        zeros("token_scale_delta", {m.mini_batch_size}).in_file("learnable_token_idx").in_jax("learnable_token_idx")};
+    for (Parameter& weight : fast_weights(H, K)) all.push_back(std::move(weight));
+    if (m.backbone == Backbone::kTransformer) {
+      all.push_back(dense("k_proj", D, D).in_jax("wk/kernel"));
+    } else {
+      all.push_back(dense("gate_proj", D, D).in_file("g_proj.weight").in_jax("wg/kernel"));
+      all.push_back(convolution("conv_q", D).in_jax("conv_q/kernel"));
+      all.push_back(convolution_bias("conv_q", D).in_jax("conv_q/bias"));
+      all.push_back(convolution("conv_k", D).in_jax("conv_k/kernel"));
+      all.push_back(convolution_bias("conv_k", D).in_jax("conv_k/bias"));
+    }
+    return all;
+  }
+  const char* file_prefix() const override { return "seq_modeling_block."; }
+  const char* mixer_norm_file_name() const override { return "seq_norm.weight"; }
+  const char* mlp_norm_file_name() const override { return "ffn_norm.weight"; }
+  bool is_in_jax() const override { return true; }
+
+  std::vector<const char*> keys() const override {
+    return {"model.backbone",    "model.num_heads",        "model.mini_batch_size",
+            "model.ttt_base_lr", "model.ttt_base_lr_init", "model.ttt_base_lr_warmup_steps",
+            "model.rope_theta"};
+  }
+  bool has_inner_loop() const override { return true; }
+  void check(const ModelConfig& m) const override {
+    check_heads_divide_width(m);
+    for (const MixerKind other_kind : m.mixer.kinds()) {
+      if (!declaration_of(other_kind).has_inner_loop() || other_kind == kind()) continue;
+      if (m.ttt_base_lr >= 0 && m.ttt_base_lr_init >= 0) continue;
+      user_error(
+          "model.mixer has ttt_linear and ttt_mlp layers, whose inner learning rates the paper sets differently; give "
+          "model.ttt_base_lr and model.ttt_base_lr_init, which hold for both");
+    }
+    if (m.resolved_ttt_base_lr() == 0.0) {
+      user_error(
+          "model.ttt_base_lr is 0, with which the inner loop never learns; give a positive one, or leave the key out "
+          "for the paper's");
+    }
+  }
+
+  double op_flops(const ModelConfig& m, double) const override {
+    return static_cast<double>(m.num_heads) * inner_loop_flops(m.head_size(), m.mini_batch_size);
+  }
+  double recomputed_flops(const ModelConfig& m) const override { return op_flops(m, 0); }
+  Kept kept(const ModelConfig& m) const override {
+    const auto D = static_cast<double>(m.hidden_size);
+    return {(m.backbone == Backbone::kMamba ? 4 : 2) * D, kept_by_inner_loop(m) + 5 * D};
+  }
+  // W and b, and the open mini-batch's rows and sigma; the convolutions' window.
+  std::int64_t state_numbers(const ModelConfig& m, std::int64_t) const override {
+    const auto H = m.num_heads, C = m.mini_batch_size;
+    const std::int64_t window = m.backbone == Backbone::kMamba ? (kConvTaps - 1) * m.hidden_size : 0;
+    return recurrent_numbers(m) + H * (C * open_row_numbers(m.head_size()) + C) + window;
+  }
+  std::int64_t recurrent_numbers(const ModelConfig& m) const override {
+    std::int64_t numbers = 0;
+    for (const Parameter& weight : fast_weights(m.num_heads, m.head_size())) numbers += weight.numel();
+    return numbers;
+  }
+
+  void write_keys(const ModelConfig& m, Json& json) const override {
+    json["use_gate"] = m.backbone == Backbone::kMamba;
+    json["share_qk"] = m.backbone == Backbone::kMamba;
+    json["mini_batch_size"] = m.mini_batch_size;
+    json["ttt_base_lr"] = m.resolved_ttt_base_lr();
+    json["ttt_base_lr_init"] = m.resolved_ttt_base_lr_init();
+    if (m.ttt_base_lr_warmup_steps >= 0) json["ttt_base_lr_warmup_steps"] = m.ttt_base_lr_warmup_steps;
+    json["conv_kernel"] = kConvTaps;
+    json["scan_checkpoint_group_size"] = 0;
+  }
+  void read_keys(const HuggingFaceReader& in, ModelConfig& m) const override {
+    const bool gate = in.boolean("use_gate", false), share_qk = in.boolean("share_qk", false);
+    if (gate != share_qk)
+      user_error(in.source(),
+                 ": 'use_gate' and 'share_qk' differ; only both true (Mamba backbone) or both false (Transformer "
+                 "backbone) are supported");
+    m.backbone = gate ? Backbone::kMamba : Backbone::kTransformer;
+    m.mini_batch_size = in.has("mini_batch_size") ? in.integer("mini_batch_size") : 16;
+    in.only("mini_batch_size", m.mini_batch_size > 0, "a positive number");
+    m.ttt_base_lr = in.number("ttt_base_lr", 1.0);
+    m.ttt_base_lr_init = in.number("ttt_base_lr_init", -1);
+    if (in.has("ttt_base_lr_warmup_steps")) m.ttt_base_lr_warmup_steps = in.integer("ttt_base_lr_warmup_steps");
+    if (in.has("conv_kernel")) in.only("conv_kernel", in.integer("conv_kernel") == kConvTaps, "4");
+  }
+  bool is_said_by_form(const ModelConfig&) const override { return true; }
+  bool says_pre_conv() const override { return true; }
+
+ protected:
+  // W0 and b0 of the inner net, under the names of both codes.
+  virtual Parameters fast_weights(std::int64_t heads, std::int64_t head_size) const = 0;
+  virtual std::int64_t open_row_numbers(std::int64_t head_size) const = 0;  // that decoding keeps of an open token
+  virtual double kept_by_inner_loop(const ModelConfig& m) const = 0;        // fp32, for the backward pass, a token
+
+  static Parameter matrix(const char* name, std::vector<std::int64_t> shape) {
+    return other(name, std::move(shape), {Init::Kind::kNormal, kProjectionStd}, Decay::kMatrix, Role::kFastWeight);
+  }
+  static Parameter bias(const char* name, std::vector<std::int64_t> shape) {
+    return other(name, std::move(shape), {Init::Kind::kZeros}, Decay::kVector, Role::kFastWeight);
+  }
+};
+
+class TttLinear : public Ttt {
+ public:
+  TttLinear() : Ttt(MixerKind::kTttLinear, "ttt_linear", "linear") {}
+  double paper_base_lr() const override { return 1.0; }
+  // The dual form, forward.
+  double inner_loop_flops(std::int64_t head_size, std::int64_t mini_batch) const override {
+    const auto K = static_cast<double>(head_size), C = static_cast<double>(mini_batch);
+    return 6 * K * K + 4 * C * K;
+  }
+
+ private:
+  Parameters fast_weights(std::int64_t H, std::int64_t K) const override {
+    return {matrix("w1", {H, K, K}).in_file("W1").in_jax("ttt_dense_0"),
+            bias("b1", {H, 1, K}).in_file("b1").in_jax("ttt_bias_0")};
+  }
+  std::int64_t open_row_numbers(std::int64_t K) const override { return 2 * K; }  // K, G
+  // The fused kernels (kernels/cpu/ttt_fused.h): the normalised activations, G, and W of every eighth mini-batch.
+  double kept_by_inner_loop(const ModelConfig& m) const override {
+    const auto D = static_cast<double>(m.hidden_size), K = static_cast<double>(m.head_size()),
+               C = static_cast<double>(m.mini_batch_size);
+    return 3 * D + (K + 1) * D / (8 * C);
+  }
+};
+
+class TttMlp : public Ttt {
+ public:
+  TttMlp() : Ttt(MixerKind::kTttMlp, "ttt_mlp", "mlp") {}
+  double paper_base_lr() const override { return 0.1; }
+  std::optional<double> paper_base_lr_init() const override { return 0.01; }
+  double inner_loop_flops(std::int64_t head_size, std::int64_t mini_batch) const override {
+    const auto K = static_cast<double>(head_size), C = static_cast<double>(mini_batch);
+    return 56 * K * K + 20 * C * K;
+  }
+
+ private:
+  Parameters fast_weights(std::int64_t H, std::int64_t K) const override {
+    const std::int64_t M = 4 * K;
+    return {matrix("w1", {H, K, M}).in_file("W1").in_jax("ttt_dense_0"),
+            bias("b1", {H, 1, M}).in_file("b1").in_jax("ttt_bias_0"),
+            matrix("w2", {H, M, K}).in_file("W2").in_jax("ttt_dense_1"),
+            bias("b2", {H, 1, K}).in_file("b2").in_jax("ttt_bias_1")};
+  }
+  std::int64_t open_row_numbers(std::int64_t K) const override { return 2 * K + 2 * 4 * K; }  // K, G2, X2, G1
+  // The fused kernels: W of every sixteenth mini-batch.
+  double kept_by_inner_loop(const ModelConfig& m) const override {
+    const auto D = static_cast<double>(m.hidden_size), K = static_cast<double>(m.head_size()),
+               C = static_cast<double>(m.mini_batch_size);
+    return (8 * K + 5) * D / (16 * C);
+  }
+};
+
+}  // namespace
+
+const MixerDeclaration& ttt_linear_declaration() {
+  static const TttLinear linear;
+  return linear;
+}
+
+const MixerDeclaration& ttt_mlp_declaration() {
+  static const TttMlp mlp;
+  return mlp;
+}
+
+}  // namespace ttt
