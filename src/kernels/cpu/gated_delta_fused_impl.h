@@ -16,6 +16,110 @@
 namespace ttt::kernels {
 namespace {
 
+// The passes' own steps work on registers, not on the sixteen values of Lanes: what GCC makes of shuffles and choices
+// of vectors wider than the registers is scalar.
+typedef std::int32_t IntRegister __attribute__((vector_size(TTT_REGISTER_BYTES)));
+
+TTT_INLINE inline Register values_at(const float* p) {
+  return load<Register>(p);
+}
+
+// The low and the high halves of two registers, interleaved.
+#if TTT_REGISTER_BYTES == 64
+TTT_INLINE inline Register low_halves(Register x, Register y) {
+  return interleave_low(x, y);
+}
+TTT_INLINE inline Register high_halves(Register x, Register y) {
+  return interleave_high(x, y);
+}
+#elif TTT_REGISTER_BYTES == 32
+TTT_INLINE inline Register low_halves(Register x, Register y) {
+  return __builtin_shufflevector(x, y, 0, 8, 1, 9, 2, 10, 3, 11);
+}
+TTT_INLINE inline Register high_halves(Register x, Register y) {
+  return __builtin_shufflevector(x, y, 4, 12, 5, 13, 6, 14, 7, 15);
+}
+#else
+TTT_INLINE inline Register low_halves(Register x, Register y) {
+  return __builtin_shufflevector(x, y, 0, 4, 1, 5);
+}
+TTT_INLINE inline Register high_halves(Register x, Register y) {
+  return __builtin_shufflevector(x, y, 2, 6, 3, 7);
+}
+#endif
+
+// The sum of each of as many registers as one has values. x is overwritten.
+TTT_INLINE inline Register register_sums(Register (&x)[kRegister]) {
+#pragma GCC unroll 4
+  for (int half = kRegister / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+    for (int i = 0; i < half; ++i) x[i] = low_halves(x[i], x[i + half]) + high_halves(x[i], x[i + half]);
+  }
+  return x[0];
+}
+// body(row, column) adds up a row's terms: the sums of `rows` (at most kRegister) rows, zero for the others.
+template <class Body>
+TTT_INLINE inline Register sums_of_rows(std::int64_t rows, std::int64_t cols, const Body& body) {
+  Register sums[kRegister];
+  for (std::int64_t i = 0; i < kRegister; ++i) {
+    Register sum = {};
+    if (i < rows) {
+      for (std::int64_t k = 0; k < cols; k += kRegister) sum += body(i, k);
+    }
+    sums[i] = sum;
+  }
+  return register_sums(sums);
+}
+TTT_INLINE inline float register_sum(Register x) {
+  float sum = 0;
+  for (int i = 0; i < kRegister; ++i) sum += x[i];
+  return sum;
+}
+
+// out [cols,rows] = in^T; rows and cols multiples of 16. Perfect shuffles, see transpose() in products.h.
+inline void transpose_rows(std::int64_t rows, std::int64_t cols, const float* in, std::int64_t in_row, float* out,
+                           std::int64_t out_row) {
+  for (std::int64_t i = 0; i < rows; i += kRegister) {
+    for (std::int64_t j = 0; j < cols; j += kRegister) {
+      Register x[kRegister], y[kRegister];
+#pragma GCC unroll 16
+      for (int l = 0; l < kRegister; ++l) x[l] = values_at(in + (i + l) * in_row + j);
+#pragma GCC unroll 4
+      for (int pass = 1; pass < kRegister; pass *= 2) {
+#pragma GCC unroll 8
+        for (int l = 0; l < kRegister / 2; ++l) {
+          y[2 * l] = low_halves(x[l], x[l + kRegister / 2]);
+          y[2 * l + 1] = high_halves(x[l], x[l + kRegister / 2]);
+        }
+#pragma GCC unroll 16
+        for (int l = 0; l < kRegister; ++l) x[l] = y[l];
+      }
+#pragma GCC unroll 16
+      for (int l = 0; l < kRegister; ++l) save(out + (j + l) * out_row + i, x[l]);
+    }
+  }
+}
+
+// exp(x) for x <= 0, as exp_of() in lanes_math.h; nothing remains of what has decayed by exp(-87).
+TTT_INLINE inline Register decay(Register x) {
+  const Register zeros = {};
+  const auto gone = x < -87.0f;
+  x = gone ? zeros : x;
+  const IntRegister n = __builtin_convertvector(x * 1.44269504088896341f - 0.5f, IntRegister);
+  const Register whole = __builtin_convertvector(n, Register);
+  const Register r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
+  Register p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  const IntRegister bits = (n + 127) << 23;
+  Register power;
+  std::memcpy(&power, &bits, sizeof(power));
+  return gone ? zeros : p * power;
+}
+
 // While it lives, results too small for normal numbers are zero. States of heads that decay fast are full of such, and
 // they take the processor a hundred times as long.
 class FlushSubnormals {
@@ -161,9 +265,9 @@ class DeltaPass {
       for (std::int64_t i = 0; i < rows_; ++i) {
         const float* v_i = i < tokens_ ? head_.v[first_ + i] : nullptr;
         float* const d_i = D_ + i * Vs;
-        for (std::int64_t j = 0; j < V; j += 16) {
-          const Lanes<float> read_j = e_[i] * lanes_at(d_i + j);
-          save(d_i + j, i < tokens_ ? Lanes<float>(beta_[i] * (lanes_at(v_i + j) - read_j)) : Lanes<float>{});
+        for (std::int64_t j = 0; j < V; j += kRegister) {
+          const Register read_j = e_[i] * values_at(d_i + j);
+          save(d_i + j, i < tokens_ ? Register(beta_[i] * (values_at(v_i + j) - read_j)) : Register{});
         }
       }
       solve(A_, Cs, rows_, V, D_, Vs);
@@ -198,18 +302,18 @@ class DeltaPass {
       solve_transposed(A_, Cs, rows_, V, R_, Vs);
 
       // dP = dO D^T and -dA = R D^T, with their masks; what gamma and beta have of them.
-      transpose(rows_, V, D_, Vs, D_t_, Cs);
+      transpose_rows(rows_, V, D_, Vs, D_t_, Cs);
       lower_product(rows_, V, d_o, Vs, D_t_, Cs, dP_, Cs);
       lower_product(rows_, V, R_, Vs, D_t_, Cs, dA_, Cs);
       mask_gradients();
 
       // Z = D dS'^T: dK = w (.) Z; gamma through w and through e_C
-      transpose(K, V, dS_, Vs, S_t_, Ks);
+      transpose_rows(K, V, dS_, Vs, S_t_, Ks);
       product(rows_, K, V, {D_, Vs, 1}, S_t_, Ks, x_, Ks);
       const float to_last = scaled_rows(x_, k_, w_, -1, dk_) + e_[tokens_ - 1] * state_product();
       dgamma_[tokens_ - 1] += to_last;
       // X = dO S^T: dQ = e (.) X + (dP (.) L) K
-      transpose(K, V, S_, Vs, S_t_, Ks);
+      transpose_rows(K, V, S_, Vs, S_t_, Ks);
       product(rows_, K, V, {d_o, Vs, 1}, S_t_, Ks, x_, Ks);
       scaled_rows(x_, q_, e_, 1, dq_);
       product<Store::kAdd, Terms::kUpToRow>(rows_, K, rows_, {dP_, Cs, 1}, k_, Ks, dq_, Ks);
@@ -254,34 +358,30 @@ class DeltaPass {
       e_[i] = high_[i] + low_[i];
       w_[i] = static_cast<float>(sum - gamma[i]);
     }
-    for (std::int64_t i = 0; i < rows_; i += 16) {
-      save(e_ + i, decay(lanes_at(e_ + i)));
-      save(w_ + i, decay(lanes_at(w_ + i)));
+    for (std::int64_t i = 0; i < rows_; i += kRegister) {
+      save(e_ + i, decay(values_at(e_ + i)));
+      save(w_ + i, decay(values_at(w_ + i)));
     }
     const float scale = 1.0f / __builtin_sqrtf(static_cast<float>(K));
     read_rows(head_.q, scale, e_, q_, eq_, q_factor_);
     read_rows(head_.k, 1.0f, w_, k_, wk_, k_factor_);
-    transpose(rows_, K, k_, Ks, k_t_, Cs);
-  }
-
-  // exp(x); nothing remains of what has decayed by exp(-87).
-  static Lanes<float> decay(Lanes<float> x) {
-    const Lanes<float> zeros = {};
-    return x < -87.0f ? zeros : exp_of(x);
+    transpose_rows(rows_, K, k_, Ks, k_t_, Cs);
   }
 
   // x_i = scale f_i row_i, f_i = 1 / sqrt(sum row_i^2 + eps), and by_x = by (.) x.
   void read_rows(const HeadRows<const float>& from, float scale, const float* by, float* x, float* by_x,
                  float* factor) const {
-    for (std::int64_t first = 0; first < rows_; first += 16) {
-      const std::int64_t left = tokens_ - first, count = left < 16 ? left : 16;
-      const Lanes<float> squares = row_sums(
+    for (std::int64_t first = 0; first < rows_; first += kRegister) {
+      const std::int64_t left = tokens_ - first, count = left < kRegister ? left : kRegister;
+      const Register squares = sums_of_rows(
           count, K, TTT_CELL {
-            const Lanes<float> x_k = lanes_at(from[first_ + first + i] + k);
+            const Register x_k = values_at(from[first_ + first + i] + k);
             return x_k * x_k;
           });
-      const SixteenRows roots = reciprocal_roots(squares + static_cast<float>(kQkNormEps));
-      for (std::int64_t c = 0; c < 16; ++c) {
+      float roots[kRegister];
+      for (std::int64_t c = 0; c < kRegister; ++c)
+        roots[c] = 1.0f / __builtin_sqrtf(squares[c] + static_cast<float>(kQkNormEps));
+      for (std::int64_t c = 0; c < kRegister; ++c) {
         const std::int64_t i = first + c;
         float *x_i = x + i * Ks, *by_x_i = by_x + i * Ks;
         factor[i] = roots[c];
@@ -290,134 +390,145 @@ class DeltaPass {
           continue;
         }
         const float *row = from[first_ + i], f = scale * roots[c], by_i = by[i];
-        for (std::int64_t j = 0; j < K; j += 16) {
-          const Lanes<float> x_j = f * lanes_at(row + j);
+        for (std::int64_t j = 0; j < K; j += kRegister) {
+          const Register x_j = f * values_at(row + j);
           save(x_i + j, x_j);
-          save(by_x_i + j, Lanes<float>(by_i * x_j));
+          save(by_x_i + j, Register(by_i * x_j));
         }
       }
     }
   }
 
+  // body(first row) for blocks of kRegister rows.
+  template <class Body>
+  TTT_INLINE void for_blocks(const Body& body) const {
+    for (std::int64_t first = 0; first < rows_; first += kRegister) body(first);
+  }
+
   static auto below(std::int64_t i, std::int64_t j) {
-    const IntLanes lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    static constexpr std::int32_t kLane[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    IntRegister lane;
+    std::memcpy(&lane, kLane, sizeof(lane));
     return lane + static_cast<std::int32_t>(j) < static_cast<std::int32_t>(i);
   }
   static auto up_to(std::int64_t i, std::int64_t j) { return below(i + 1, j); }
 
-  // L, K K^T (.) L strictly lower, A = beta (.) that, P = Q K^T (.) L. Blocks above the diagonal are not touched.
+  // Of row i of a lower matrix: up to the end of the block on the diagonal, all that products with Terms read.
+  static std::int64_t lower_columns(std::int64_t i) { return (i / kSolveRows + 1) * kSolveRows; }
+
+  // L, K K^T (.) L strictly lower, A = beta (.) that, P = Q K^T (.) L. Nothing is written beyond lower_columns().
   void masked_products() {
     lower_product(rows_, K, k_, Ks, k_t_, Cs, kkL_, Cs);
     lower_product(rows_, K, q_, Ks, k_t_, Cs, P_, Cs);
-    const Lanes<float> zeros = {};
+    const Register zeros = {};
     for (std::int64_t i = 0; i < rows_; ++i) {
-      for (std::int64_t j = 0; j <= i; j += 16) {
+      for (std::int64_t j = 0; j < lower_columns(i); j += kRegister) {
         const std::int64_t at = i * Cs + j;
-        const Lanes<float> difference = (high_[i] - lanes_at(high_ + j)) + (low_[i] - lanes_at(low_ + j));
-        const Lanes<float> l = up_to(i, j) ? decay(up_to(i, j) ? difference : zeros) : zeros;
-        const Lanes<float> strict = below(i, j) ? l * lanes_at(kkL_ + at) : zeros;
+        const Register difference = (high_[i] - values_at(high_ + j)) + (low_[i] - values_at(low_ + j));
+        const Register l = up_to(i, j) ? decay(up_to(i, j) ? difference : zeros) : zeros;
+        const Register strict = below(i, j) ? l * values_at(kkL_ + at) : zeros;
         save(L_ + at, l);
         save(kkL_ + at, strict);
-        save(A_ + at, Lanes<float>(beta_[i] * strict));
-        save(P_ + at, Lanes<float>(l * lanes_at(P_ + at)));
+        save(A_ + at, Register(beta_[i] * strict));
+        save(P_ + at, Register(l * values_at(P_ + at)));
       }
     }
   }
 
   // dP becomes dP (.) L, dA (which holds R D^T = -dA) becomes E = beta (.) dA (.) L; begins dbeta and dgamma.
   void mask_gradients() {
-    const Lanes<float> zeros = {};
+    const Register zeros = {};
     zero(dgamma_, C);
-    row_blocks(rows_, [&](std::int64_t first, std::int64_t) {
-      Lanes<float> of_beta[16] = {}, of_gamma[16] = {};
-      for (std::int64_t j = 0; j <= first; j += 16) {
-        Lanes<float> columns = {};
-        for (std::int64_t c = 0; c < 16; ++c) {
+    for_blocks([&](std::int64_t first) TTT_INLINE {
+      Register of_beta[kRegister] = {}, of_gamma[kRegister] = {};
+      for (std::int64_t j = 0; j < lower_columns(first); j += kRegister) {
+        Register columns = {};
+        for (std::int64_t c = 0; c < kRegister; ++c) {
           const std::int64_t i = first + c, at = i * Cs + j;
           const auto strict = below(i, j);
-          const Lanes<float> l = lanes_at(L_ + at), dp = lanes_at(dP_ + at), da = -lanes_at(dA_ + at);
-          const Lanes<float> beta_ij = da * lanes_at(kkL_ + at);
-          const Lanes<float> gamma_ij = (strict ? dp * lanes_at(P_ + at) : zeros) + beta_[i] * beta_ij;
+          const Register l = values_at(L_ + at), dp = values_at(dP_ + at), da = -values_at(dA_ + at);
+          const Register beta_ij = da * values_at(kkL_ + at);
+          const Register gamma_ij = (strict ? dp * values_at(P_ + at) : zeros) + beta_[i] * beta_ij;
           of_beta[c] += beta_ij;
           of_gamma[c] += gamma_ij;
           columns += gamma_ij;
-          save(dP_ + at, Lanes<float>(dp * l));
-          save(dA_ + at, strict ? Lanes<float>(beta_[i] * l * da) : zeros);
+          save(dP_ + at, Register(dp * l));
+          save(dA_ + at, strict ? Register(beta_[i] * l * da) : zeros);
         }
-        save(dgamma_ + j, Lanes<float>(lanes_at(dgamma_ + j) - columns));
+        save(dgamma_ + j, Register(values_at(dgamma_ + j) - columns));
       }
-      save(dbeta_ + first, sums_of(of_beta));
-      save(dgamma_ + first, Lanes<float>(lanes_at(dgamma_ + first) + sums_of(of_gamma)));
+      save(dbeta_ + first, register_sums(of_beta));
+      save(dgamma_ + first, Register(values_at(dgamma_ + first) + register_sums(of_gamma)));
     });
   }
 
   // out_i = by_i x_i;  h_i = by_i x_i . y_i is added to dgamma, times sign. Returns the sum of all h.
   float scaled_rows(const float* x, const float* y, const float* by, float sign, float* out) {
-    Lanes<float> all = {};
-    row_blocks(rows_, [&](std::int64_t first, std::int64_t count) {
-      const Lanes<float> h = lanes_at(by + first) * row_sums(
-                                                        count, K, TTT_CELL {
-                                                          const std::int64_t at = (first + i) * Ks + k;
-                                                          const Lanes<float> x_k = lanes_at(x + at);
-                                                          save(out + at, Lanes<float>(by[first + i] * x_k));
-                                                          return x_k * lanes_at(y + at);
-                                                        });
-      save(dgamma_ + first, Lanes<float>(lanes_at(dgamma_ + first) + sign * h));
+    Register all = {};
+    for_blocks([&](std::int64_t first) TTT_INLINE {
+      const Register h = values_at(by + first) * sums_of_rows(
+                                                     kRegister, K, TTT_CELL {
+                                                       const std::int64_t at = (first + i) * Ks + k;
+                                                       const Register x_k = values_at(x + at);
+                                                       save(out + at, Register(by[first + i] * x_k));
+                                                       return x_k * values_at(y + at);
+                                                     });
+      save(dgamma_ + first, Register(values_at(dgamma_ + first) + sign * h));
       all += h;
     });
-    return sum_of(all);
+    return register_sum(all);
   }
 
   // With x = Y: dK -= beta e (.) Y;  dbeta_i += R_i . V_i - e_i Y_i . K_i;  dgamma_i -= beta_i e_i Y_i . K_i; and
   // beta e (.) K.
   void subtract_read_keys() {
-    row_blocks(rows_, [&](std::int64_t first, std::int64_t count) {
-      const Lanes<float> read_keys =
-          lanes_at(e_ + first) * row_sums(
-                                     count, K, TTT_CELL {
-                                       const std::int64_t at = (first + i) * Ks + k;
-                                       const float be = beta_[first + i] * e_[first + i];
-                                       const Lanes<float> y_k = lanes_at(x_ + at), k_k = lanes_at(k_ + at);
-                                       save(dk_ + at, Lanes<float>(lanes_at(dk_ + at) - be * y_k));
-                                       save(bek_ + at, Lanes<float>(be * k_k));
-                                       return y_k * k_k;
-                                     });
-      const std::int64_t left = tokens_ - first, inside = left < 16 ? left : 16;
-      const Lanes<float> values = row_sums(
+    for_blocks([&](std::int64_t first) TTT_INLINE {
+      const Register read_keys = values_at(e_ + first) * sums_of_rows(
+                                                             kRegister, K, TTT_CELL {
+                                                               const std::int64_t at = (first + i) * Ks + k;
+                                                               const float be = beta_[first + i] * e_[first + i];
+                                                               const Register y_k = values_at(x_ + at),
+                                                                              k_k = values_at(k_ + at);
+                                                               save(dk_ + at, Register(values_at(dk_ + at) - be * y_k));
+                                                               save(bek_ + at, Register(be * k_k));
+                                                               return y_k * k_k;
+                                                             });
+      const std::int64_t left = tokens_ - first, inside = left < kRegister ? left : kRegister;
+      const Register values = sums_of_rows(
           inside, V,
-          TTT_CELL { return lanes_at(R_ + (first + i) * Vs + k) * lanes_at(head_.v[first_ + first + i] + k); });
-      save(dbeta_ + first, Lanes<float>(lanes_at(dbeta_ + first) + values - read_keys));
-      save(dgamma_ + first, Lanes<float>(lanes_at(dgamma_ + first) - lanes_at(beta_ + first) * read_keys));
+          TTT_CELL { return values_at(R_ + (first + i) * Vs + k) * values_at(head_.v[first_ + first + i] + k); });
+      save(dbeta_ + first, Register(values_at(dbeta_ + first) + values - read_keys));
+      save(dgamma_ + first, Register(values_at(dgamma_ + first) - values_at(beta_ + first) * read_keys));
     });
   }
 
   // <S, dS'>
   float state_product() const {
-    Lanes<float> sum = {};
+    Register sum = {};
     for (std::int64_t i = 0; i < K; ++i) {
-      for (std::int64_t j = 0; j < V; j += 16) sum += lanes_at(S_ + i * Vs + j) * lanes_at(dS_ + i * Vs + j);
+      for (std::int64_t j = 0; j < V; j += kRegister) sum += values_at(S_ + i * Vs + j) * values_at(dS_ + i * Vs + j);
     }
-    return sum_of(sum);
+    return register_sum(sum);
   }
 
   void scale_state(float* state) const {
     const float last = e_[tokens_ - 1];
     for (std::int64_t i = 0; i < K; ++i) {
-      for (std::int64_t j = 0; j < V; j += 16)
-        save(state + i * Vs + j, Lanes<float>(last * lanes_at(state + i * Vs + j)));
+      for (std::int64_t j = 0; j < V; j += kRegister)
+        save(state + i * Vs + j, Register(last * values_at(state + i * Vs + j)));
     }
   }
 
   // dx = scale f (d - u (u . d)), u = f row = x / scale, the row's unit vector.
   void store_rows(const float* x, const float* factor, float scale, const float* d, const HeadRows<float>& to) const {
-    row_blocks(rows_, [&](std::int64_t first, std::int64_t count) {
-      const SixteenRows along = by_row(row_sums(
-          count, K, TTT_CELL { return lanes_at(x + (first + i) * Ks + k) * lanes_at(d + (first + i) * Ks + k); }));
-      for (std::int64_t c = 0; c < count && first + c < tokens_; ++c) {
+    for_blocks([&](std::int64_t first) TTT_INLINE {
+      const Register along = sums_of_rows(
+          kRegister, K, TTT_CELL { return values_at(x + (first + i) * Ks + k) * values_at(d + (first + i) * Ks + k); });
+      for (std::int64_t c = 0; c < kRegister && first + c < tokens_; ++c) {
         const std::int64_t i = first + c;
         const float by = scale * factor[i], unit = along[c] / (scale * scale);
-        for (std::int64_t j = 0; j < K; j += 16)
-          save(to[first_ + i] + j, Lanes<float>(by * (lanes_at(d + i * Ks + j) - unit * lanes_at(x + i * Ks + j))));
+        for (std::int64_t j = 0; j < K; j += kRegister)
+          save(to[first_ + i] + j, Register(by * (values_at(d + i * Ks + j) - unit * values_at(x + i * Ks + j))));
       }
     });
   }
@@ -427,7 +538,7 @@ class DeltaPass {
     store_rows(k_, k_factor_, 1.0f, dk_, d.dk);
     for (std::int64_t i = 0; i < tokens_; ++i) {
       float* const dv_i = d.dv[first_ + i];
-      for (std::int64_t j = 0; j < V; j += 16) save(dv_i + j, Lanes<float>(beta_[i] * lanes_at(R_ + i * Vs + j)));
+      for (std::int64_t j = 0; j < V; j += kRegister) save(dv_i + j, Register(beta_[i] * values_at(R_ + i * Vs + j)));
       d.dbeta[first_ + i] = dbeta_[i];
     }
     float sum = 0;
