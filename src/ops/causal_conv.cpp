@@ -43,6 +43,10 @@ at::Tensor window_or_zeros(const at::Tensor& x_BTD, const at::Tensor& window_BWD
   return at::zeros({x_BTD.size(0), kBefore, x_BTD.size(2)}, x_BTD.options());
 }
 
+at::Tensor bias_or_zeros(const at::Tensor& weight_D1W, const at::Tensor& bias_D) {
+  return bias_D.defined() ? bias_D : at::zeros({weight_D1W.size(0)}, weight_D1W.options().requires_grad(false));
+}
+
 struct CausalConvFunction : torch::autograd::Function<CausalConvFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x_BTD, const at::Tensor& weight_D1W,
                             const at::Tensor& bias_D, const at::Tensor& window_BWD) {
@@ -109,8 +113,9 @@ struct CausalConvFunction : torch::autograd::Function<CausalConvFunction> {
 
 }  // namespace
 
-at::Tensor causal_conv_composed(const at::Tensor& x_BTD, const at::Tensor& weight_D1W, const at::Tensor& bias_D,
+at::Tensor causal_conv_composed(const at::Tensor& x_BTD, const at::Tensor& weight_D1W, const at::Tensor& bias,
                                 const at::Tensor& window_BWD) {
+  const at::Tensor bias_D = bias_or_zeros(weight_D1W, bias);
   const auto T = x_BTD.size(1);
   const at::Tensor padded = at::cat({window_or_zeros(x_BTD, window_BWD), x_BTD}, 1);
   at::Tensor y_BTD = bias_D;
@@ -125,7 +130,8 @@ at::Tensor causal_conv(const at::Tensor& x_BTD, const at::Tensor& weight_D1W, co
             x_BTD.sizes(), ", weight ", weight_D1W.sizes());
   if (!rows_take(x_BTD) && !cuda_takes(x_BTD, x_BTD.scalar_type()))
     return causal_conv_composed(x_BTD, weight_D1W, bias_D, window_BWD);
-  return CausalConvFunction::apply(x_BTD.contiguous(), weight_D1W, bias_D, window_or_zeros(x_BTD, window_BWD));
+  return CausalConvFunction::apply(x_BTD.contiguous(), weight_D1W, bias_or_zeros(weight_D1W, bias_D),
+                                   window_or_zeros(x_BTD, window_BWD));
 }
 
 at::Tensor next_conv_window(const at::Tensor& x_BTD, const at::Tensor& window_BWD) {

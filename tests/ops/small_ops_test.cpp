@@ -220,6 +220,17 @@ TEST(CausalConv, LastTapIsTheCurrentTokenAndWindowsContinue) {
   }
 }
 
+TEST(CausalConv, NoBiasIsABiasOfZeros) {
+  const at::Tensor x = at::randn({2, 9, 20}), weight = at::randn({20, 1, 4}).requires_grad_(true);
+  const at::Tensor expected = causal_conv(x, weight, at::zeros({20}));
+  for (const at::Tensor& y : {causal_conv(x, weight, {}), causal_conv_composed(x, weight, {})}) {
+    EXPECT_TRUE(at::allclose(y, expected, 0, 1e-6));
+    const at::Tensor dy = at::randn_like(y);
+    const auto gradient = torch::autograd::grad({y}, {weight}, {dy});
+    EXPECT_TRUE(at::allclose(gradient[0], torch::autograd::grad({expected}, {weight}, {dy}, true)[0], 1e-5, 1e-5));
+  }
+}
+
 TEST_P(SmallOps, LayerNormGate) {
   for (const std::int64_t K : {1, 5, 8, 16, 33, 64}) {
     for (const bool gated : {false, true}) {

@@ -1,0 +1,204 @@
+// The gated delta rule: argument checks, the kernel table and its choice, and the autograd function.
+#include "ops/gated_delta.h"
+
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/types.h>
+#include <torch/utils.h>
+
+#include <mutex>
+#include <set>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "ops/gated_delta_kernels.h"
+#include "ops/row_dispatch.h"
+
+namespace ttt {
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// --- argument checks ---
+
+void check_delta_tensor(const char* name, const at::Tensor& tensor, at::IntArrayRef sizes, at::ScalarType type,
+                        const at::Tensor& q) {
+  if (!tensor.defined()) fail("gated delta rule: ", name, " is not given; it must be a tensor of shape ", sizes);
+  if (tensor.sizes() != sizes) fail("gated delta rule: ", name, " has shape ", tensor.sizes(), ", it must be ", sizes);
+  if (tensor.scalar_type() != type)
+    fail("gated delta rule: ", name, " is ", tensor.scalar_type(), ", beside a q of ", q.scalar_type(), " it must be ",
+         type);
+  if (tensor.device() != q.device())
+    fail("gated delta rule: ", name, " is on ", tensor.device(), " but q is on ", q.device(),
+         "; all tensors must be on one device");
+}
+
+void check_delta_inputs(const GatedDeltaInputs& in) {
+  const at::Tensor& q = in.q_BHTK;
+  if (!q.defined() || q.dim() != 4)
+    fail("gated delta rule: q must be a tensor of four dimensions, [batch, heads, time, head size]");
+  if (!in.v_BHTV.defined() || in.v_BHTV.dim() != 4)
+    fail("gated delta rule: v must be a tensor of four dimensions, [batch, heads, time, head size of the values]");
+  const at::ScalarType type = q.scalar_type();
+  if (type != at::kFloat && type != at::kDouble && type != at::kBFloat16)
+    user_error("the gated delta rule takes bf16, fp32 and fp64 tensors, not ", type, "; set train.dtype: fp32");
+  const std::int64_t B = q.size(0), H = q.size(1), T = q.size(2), V = in.v_BHTV.size(3);
+  if (q.numel() < 1 || V < 1)
+    fail("gated delta rule: q has shape ", q.sizes(), ", v ", in.v_BHTV.sizes(), "; every size must be at least 1");
+  check_delta_tensor("k", in.k_BHTK, q.sizes(), type, q);
+  check_delta_tensor("v", in.v_BHTV, {B, H, T, V}, type, q);
+  check_delta_tensor("g", in.g_BHT, {B, H, T}, wide_type(type), q);
+  check_delta_tensor("beta", in.beta_BHT, {B, H, T}, wide_type(type), q);
+}
+
+// q, k and v of bf16 in fp32.
+GatedDeltaInputs widened(const GatedDeltaInputs& in) {
+  const at::ScalarType wide = wide_type(in.q_BHTK.scalar_type());
+  return {in.q_BHTK.to(wide), in.k_BHTK.to(wide), in.v_BHTV.to(wide), in.g_BHT, in.beta_BHT};
+}
+
+// --- the choice of a kernel ---
+
+struct ForcedDelta {
+  std::string name, source;
+};
+
+std::mutex& delta_mutex() {
+  static std::mutex mutex;
+  return mutex;
+}
+
+// Under delta_mutex().
+ForcedDelta& forced_delta() {
+  static ForcedDelta forced;
+  return forced;
+}
+
+std::string delta_kernel_names() {
+  std::string names;
+  for (const GatedDeltaKernel& kernel : gated_delta_kernels()) names += (names.empty() ? "" : ", ") + kernel.name;
+  return names;
+}
+
+const GatedDeltaKernel& find_delta_kernel(const std::string& name, const std::string& source) {
+  for (const GatedDeltaKernel& kernel : gated_delta_kernels()) {
+    if (kernel.name == name) return kernel;
+  }
+  user_error(source, " names no kernel of the gated delta rule: \"", name, "\"; the kernels of this build are ",
+             delta_kernel_names());
+}
+
+void log_delta_choice_once(const GatedDeltaKernel& kernel) {
+  static std::set<std::string> logged;
+  {
+    const std::lock_guard<std::mutex> lock(delta_mutex());
+    if (!logged.insert(kernel.name).second) return;
+  }
+  log_info(cat("the gated delta rule runs on kernel ", kernel.name));
+}
+
+// --- autograd ---
+
+struct GatedDeltaFunction : torch::autograd::Function<GatedDeltaFunction> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                            const at::Tensor& g, const at::Tensor& beta, std::int64_t kernel) {
+    GatedDeltaSaved saved;
+    const at::Tensor o = gated_delta_kernels()[static_cast<std::size_t>(kernel)].forward(
+        {q, k, v, g, beta}, /*state_BHKV=*/nullptr, &saved);
+    variable_list kept = {q, k, v, g, beta};
+    kept.insert(kept.end(), saved.begin(), saved.end());
+    context->save_for_backward(std::move(kept));
+    context->saved_data["kernel"] = kernel;
+    return o;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    if (at::GradMode::is_enabled())
+      fail("the gated delta rule has no second derivative: call backward without create_graph");
+    const variable_list kept = context->get_saved_variables();
+    const GatedDeltaSaved saved(kept.begin() + 5, kept.end());
+    const auto kernel = static_cast<std::size_t>(context->saved_data["kernel"].toInt());
+    const GatedDeltaInputs d =
+        gated_delta_kernels()[kernel].backward(grads[0], {kept[0], kept[1], kept[2], kept[3], kept[4]}, saved);
+    return {d.q_BHTK, d.k_BHTK, d.v_BHTV, d.g_BHT, d.beta_BHT, at::Tensor()};
+  }
+};
+
+}  // namespace
+
+GatedDeltaShape shape_of(const GatedDeltaInputs& in) {
+  const at::Tensor& q = in.q_BHTK;
+  return {q.size(0), q.size(1), q.size(2), q.size(3), in.v_BHTV.size(3), q.scalar_type(), q.device()};
+}
+
+const std::vector<GatedDeltaKernel>& gated_delta_kernels() {
+  static const std::vector<GatedDeltaKernel> kernels = [] {
+    std::vector<GatedDeltaKernel> rows = fused_gated_delta_kernels();
+    rows.push_back(composed_gated_delta_kernel());
+    rows.push_back(reference_gated_delta_kernel());
+    return rows;
+  }();
+  return kernels;
+}
+
+void force_gated_delta_kernel(const std::string& name, const std::string& source) {
+  const bool is_forced = name != "auto";
+  if (is_forced) find_delta_kernel(name, source);
+  const std::lock_guard<std::mutex> lock(delta_mutex());
+  forced_delta() = is_forced ? ForcedDelta{name, source} : ForcedDelta{};
+}
+
+const GatedDeltaKernel& choose_gated_delta_kernel(const GatedDeltaShape& shape) {
+  ForcedDelta forced;
+  {
+    const std::lock_guard<std::mutex> lock(delta_mutex());
+    forced = forced_delta();
+  }
+  if (!forced.name.empty()) {
+    const GatedDeltaKernel& kernel = find_delta_kernel(forced.name, forced.source);
+    const std::string reason = kernel.unsupported(shape);
+    if (!reason.empty())
+      user_error("kernel ", kernel.name, " of the gated delta rule, set by ", forced.source,
+                 ", cannot take this call: ", reason, "; choose another of ", delta_kernel_names(),
+                 " or lift the choice");
+    log_delta_choice_once(kernel);
+    return kernel;
+  }
+  std::string reasons;
+  for (const GatedDeltaKernel& kernel : gated_delta_kernels()) {
+    const std::string reason = kernel.unsupported(shape);
+    if (reason.empty()) {
+      log_delta_choice_once(kernel);
+      return kernel;
+    }
+    reasons += cat(reasons.empty() ? "" : "; ", kernel.name, ": ", reason);
+  }
+  user_error("no kernel takes this call of the gated delta rule (", reasons, ")");
+}
+
+at::Tensor gated_delta_forward(const GatedDeltaInputs& inputs) {
+  check_delta_inputs(inputs);
+  const GatedDeltaInputs in = widened(inputs);
+  const GatedDeltaKernel& kernel = choose_gated_delta_kernel(shape_of(in));
+  bool differentiate = false;
+  for (const at::Tensor& t : {in.q_BHTK, in.k_BHTK, in.v_BHTV, in.g_BHT, in.beta_BHT})
+    differentiate = differentiate || t.requires_grad();
+  if (!differentiate || !at::GradMode::is_enabled()) {
+    const at::NoGradGuard no_grad;
+    return kernel.forward(in, /*state_BHKV=*/nullptr, /*saved=*/nullptr);
+  }
+  const std::int64_t index = &kernel - gated_delta_kernels().data();
+  return GatedDeltaFunction::apply(in.q_BHTK, in.k_BHTK, in.v_BHTV, in.g_BHT, in.beta_BHT, index);
+}
+
+at::Tensor gated_delta_advance(const GatedDeltaInputs& inputs, at::Tensor& state_BHKV) {
+  const at::NoGradGuard no_grad;
+  check_delta_inputs(inputs);
+  const GatedDeltaInputs in = widened(inputs);
+  const at::Tensor& q = in.q_BHTK;
+  check_delta_tensor("the state", state_BHKV, {q.size(0), q.size(1), q.size(3), in.v_BHTV.size(3)}, q.scalar_type(), q);
+  TTT_CHECK(state_BHKV.is_contiguous(), "the state advances in place, it must be contiguous");
+  return choose_gated_delta_kernel(shape_of(in)).forward(in, &state_BHKV, /*saved=*/nullptr);
+}
+
+}  // namespace ttt
