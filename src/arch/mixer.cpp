@@ -9,10 +9,12 @@ const MixerDeclaration& attention_declaration();
 const MixerDeclaration& ttt_linear_declaration();
 const MixerDeclaration& ttt_mlp_declaration();
 const MixerDeclaration& mamba_declaration();
+const MixerDeclaration& gated_deltanet_declaration();
 
 const std::vector<const MixerDeclaration*>& all_mixers() {
   static const std::vector<const MixerDeclaration*> all = {&attention_declaration(), &ttt_linear_declaration(),
-                                                           &ttt_mlp_declaration(), &mamba_declaration()};
+                                                           &ttt_mlp_declaration(), &mamba_declaration(),
+                                                           &gated_deltanet_declaration()};
   return all;
 }
 

@@ -57,6 +57,7 @@ class MixerDeclaration {
   // --- the section model: of a config ---
   virtual std::vector<const char*> keys() const = 0;     // those it has a use for, "model.num_heads"
   virtual void check(const ModelConfig&) const {}        // throws UserError
+  virtual void resolve(ModelConfig&) const {}            // defaults that depend on other keys
   virtual bool has_inner_loop() const { return false; }  // a TTT layer
   // The paper's eta_base of its inner loop, and where its warm-up starts; nothing: no warm-up.
   virtual double paper_base_lr() const { return 0; }

@@ -90,6 +90,10 @@ void validate(const ModelConfig& config) {
     user_error("model.attention_window is ", config.attention_window, " but model.mixer ", to_string(config.mixer),
                " has no attention layer; leave it out");
   }
+  if (config.head_dim > 0 && !uses_key(config, "model.head_dim")) {
+    user_error("model.head_dim is ", config.head_dim, ", and the heads of model.mixer ", to_string(config.mixer),
+               " are of model.hidden_size / model.num_heads; leave it out");
+  }
   for (const MixerKind kind : config.mixer.kinds()) declaration_of(kind).check(config);
 }
 

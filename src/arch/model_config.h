@@ -8,7 +8,7 @@
 
 namespace ttt {
 
-enum class MixerKind { kAttention, kTttLinear, kTttMlp, kMamba };
+enum class MixerKind { kAttention, kTttLinear, kTttMlp, kMamba, kGatedDeltaNet };
 enum class Backbone { kTransformer, kMamba };
 
 const char* to_string(MixerKind mixer);    // "attention", "ttt_linear", "ttt_mlp", "mamba"
@@ -48,7 +48,9 @@ struct ModelConfig {
   // eta_base at the first step of the inner warm-up; -1: the paper's, no warm-up (TTT-Linear) or 0.01 (TTT-MLP).
   double ttt_base_lr_init = -1;
   std::int64_t ttt_base_lr_warmup_steps = -1;  // -1: the outer warm-up's
-  std::int64_t attention_window = 0;           // attention sees this many tokens, its own included; 0: all before it
+  std::int64_t head_dim = 0;          // Gated DeltaNet: size of a head's queries and keys; 0: hidden_size / num_heads
+  double expand_v = 2;                // Gated DeltaNet: size of a head's values, in head_dims
+  std::int64_t attention_window = 0;  // attention sees this many tokens, its own included; 0: all before it
   bool pre_conv = true;  // a causal convolution block before the mixer (the Mamba backbone's default in the presets)
   double rope_theta = 10000.0;
   bool tie_embeddings = true;

@@ -207,6 +207,9 @@ void declare(Declarations& d, ModelConfig& m) {
             "width of the residual stream, a multiple of num_heads");
   d.integer("model.num_layers", m.num_layers, {1, 10000}, "", "blocks");
   d.integer("model.num_heads", m.num_heads, {1, 1 << 16}, "", "heads of the mixer");
+  d.integer("model.head_dim", m.head_dim, {0, 1 << 16}, "",
+            "Gated DeltaNet: size of a head's queries and keys; 0: hidden_size / num_heads");
+  d.number("model.expand_v", m.expand_v, {.min_open = true}, "Gated DeltaNet: size of a head's values, in head_dims");
   d.integer("model.intermediate_size", m.intermediate_size, {1, 1 << 22}, "", "SwiGLU's hidden width");
   d.integer("model.mini_batch_size", m.mini_batch_size, {1, 1 << 20}, "tokens", "TTT: tokens of one inner-loop step");
   d.number("model.ttt_base_lr", m.ttt_base_lr, {.automatic = true},

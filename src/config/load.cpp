@@ -285,6 +285,7 @@ void apply_parity_defaults(RunConfig& config) {
 // The rules below and RunConfig::micro_batch(), in words, for explain_config.
 const std::map<std::string, std::string> kDerived = {
     {"model.backbone", "by model.mixer"},
+    {"model.head_dim", "hidden_size / num_heads"},
     {"model.pre_conv", "by model.mixer and model.backbone"},
     {"model.ttt_base_lr", "the paper's for model.mixer"},
     {"model.ttt_base_lr_init", "the paper's for model.mixer"},
@@ -298,6 +299,7 @@ const std::map<std::string, std::string> kDerived = {
 void resolve_model(ModelConfig& model, const GivenKeys& given) {
   if (!given.count("model.backbone") && !model.has_ttt()) model.backbone = Backbone::kTransformer;
   if (!given.count("model.pre_conv")) model.pre_conv = model.has_ttt() && model.backbone == Backbone::kMamba;
+  for (const MixerKind kind : model.mixer.kinds()) declaration_of(kind).resolve(model);
   std::set<MixerKind> inner_loops;
   for (const MixerKind kind : model.mixer.kinds())
     if (declaration_of(kind).has_inner_loop()) inner_loops.insert(kind);

@@ -3,8 +3,10 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include "arch/mixer/gated_deltanet.h"
 #include "base/error.h"
 #include "nn/mixer/attention.h"
+#include "nn/mixer/gated_deltanet.h"
 #include "nn/mixer/mamba.h"
 #include "nn/mixer/ttt.h"
 
@@ -20,6 +22,11 @@ std::shared_ptr<SequenceMixer> make_mixer(const ModelConfig& config, std::int64_
       return std::make_shared<TttMixer>(config, TttKind::kMlp);
     case MixerKind::kMamba:
       return std::make_shared<MambaMixer>(config);
+    case MixerKind::kGatedDeltaNet:
+      return std::make_shared<GatedDeltaMixer>(GatedDeltaConfig{.hidden_size = config.hidden_size,
+                                                                .num_heads = config.num_heads,
+                                                                .head_dim = deltanet_key_dim(config),
+                                                                .value_dim = deltanet_value_dim(config)});
   }
   fail("a mixer that make_mixer does not know");
 }

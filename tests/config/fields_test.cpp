@@ -101,7 +101,7 @@ TEST(Presets, EveryModelLoads) {
     if (model.has_ttt()) {
       EXPECT_EQ(model.backbone == Backbone::kTransformer, name.find("transformer") != name.npos) << name;
     }
-    if (model.mixer.is_only(MixerKind::kMamba)) continue;
+    if (!uses_key(model, "model.rope_theta")) continue;  // other heads, other MLPs
     if (name.ends_with("760m")) {
       EXPECT_EQ(model.head_size(), 96) << name;
     }
@@ -113,8 +113,8 @@ TEST(Presets, EveryModelLoads) {
   }
   for (const char* size : {"130m", "370m", "790m", "1.4b"}) EXPECT_TRUE(names.count(cat("mamba_", size))) << size;
   for (const char* size : {"125m", "350m", "760m", "1.3b"}) {
-    for (const char* kind :
-         {"attention", "ttt_linear", "ttt_mlp", "ttt_linear_transformer", "ttt_mlp_transformer", "mamba"}) {
+    for (const char* kind : {"attention", "ttt_linear", "ttt_mlp", "ttt_linear_transformer", "ttt_mlp_transformer",
+                             "mamba", "gated_deltanet"}) {
       EXPECT_TRUE(names.count(cat(kind, "_", size))) << kind << "_" << size;
     }
   }
@@ -140,7 +140,7 @@ TEST(Presets, EveryRunLoadsAndFollowsTheRecipe) {
       EXPECT_EQ(config.ttt_warmup_steps(), config.optim.warmup_steps) << name;
     }
   }
-  EXPECT_EQ(checked, 24);
+  EXPECT_EQ(checked, 28);
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 // Hugging Face's config.json. One that is taken says, written out and read again, the same.
+#include "config/hugging_face.h"
 #include "fuzz/fuzz.h"
-#include "model/layout.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view input(reinterpret_cast<const char*>(data), size);

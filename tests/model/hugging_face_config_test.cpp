@@ -186,6 +186,42 @@ TEST(HuggingFaceKeys, WhatDoesNotMatterIsTaken) {
   EXPECT_EQ(read_config(with(mamba_json(), "time_step_rank", "auto")), mamba);
 }
 
+// What flash-linear-attention's GatedDeltaNetForCausalLM writes.
+TEST(HuggingFaceKeys, GatedDeltaNet) {
+  const Json fla = Json::parse(R"({"model_type": "gated_deltanet", "architectures": ["GatedDeltaNetForCausalLM"],
+    "attn": null, "attn_mode": "chunk", "allow_neg_eigval": false, "bos_token_id": 1, "conv_size": 4, "eos_token_id": 2,
+    "expand_v": 1.5, "fuse_cross_entropy": true, "fuse_linear_cross_entropy": false, "fuse_norm": true,
+    "fuse_swiglu": true, "head_dim": 32, "hidden_act": "swish", "hidden_ratio": 4, "hidden_size": 96,
+    "initializer_range": 0.02, "intermediate_size": null, "max_position_embeddings": 2048, "norm_eps": 1e-06,
+    "num_heads": 2, "num_hidden_layers": 3, "num_v_heads": null, "tie_word_embeddings": false,
+    "transformers_version": "4.53.0", "use_cache": true, "use_gate": true, "use_l2warp": false, "use_short_conv": true,
+    "vocab_size": 31})");
+  const ModelConfig config = read_config(fla);
+  EXPECT_EQ(config.mixer, MixerPattern(MixerKind::kGatedDeltaNet));
+  EXPECT_EQ(config.num_heads, 2);
+  EXPECT_EQ(config.head_dim, 32);
+  EXPECT_EQ(config.expand_v, 1.5);
+  EXPECT_EQ(config.intermediate_size, 256);  // 96 * 4 * 2 / 3, rounded up
+  EXPECT_FALSE(config.tie_embeddings);
+  EXPECT_EQ(read_config(with(fla, "intermediate_size", 72)).intermediate_size, 72);
+  EXPECT_EQ(read_config(with(fla, "hidden_size", 512)).intermediate_size, 1536);
+  EXPECT_EQ(read_config(hugging_face_config(config)), config);
+  for (const auto& [key, value] : std::vector<std::pair<const char*, Json>>{{"num_v_heads", 4},
+                                                                            {"attn", {{"layers", {1}}}},
+                                                                            {"use_short_conv", false},
+                                                                            {"conv_size", 3},
+                                                                            {"norm_eps", 1e-5},
+                                                                            {"use_gate", false},
+                                                                            {"allow_neg_eigval", true},
+                                                                            {"hidden_act", "gelu"},
+                                                                            {"expand_v", 1.51},
+                                                                            {"something_new", 1}}) {
+    const std::string message = refusal_of(with(fla, key, value));
+    EXPECT_TRUE(message.starts_with("dir/config.json: ") && message.find(key) != message.npos)
+        << key << ": " << message;
+  }
+}
+
 TEST(HuggingFaceKeys, WrittenForOtherProgramsInEveryArchitecture) {
   const GenerationKeys given{512, 1, Json::parse("[2, 7]"), nullptr};
   ModelConfig ttt = read_config(llama_json());

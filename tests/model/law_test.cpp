@@ -28,7 +28,7 @@ struct Case {
 std::vector<Case> all_cases() {
   std::vector<Case> list;
   constexpr auto attention = MixerKind::kAttention, linear = MixerKind::kTttLinear, mlp = MixerKind::kTttMlp,
-                 mamba = MixerKind::kMamba;
+                 mamba = MixerKind::kMamba, deltanet = MixerKind::kGatedDeltaNet;
   const auto add = [&](const std::string& name, const MixerPattern& mixer, Backbone backbone, bool pre_conv,
                        std::int64_t window = 0) {
     list.push_back(
@@ -38,12 +38,14 @@ std::vector<Case> all_cases() {
     add("attention", attention, Backbone::kTransformer, pre_conv);
     add("attention_window", attention, Backbone::kTransformer, pre_conv, /*window=*/5);
     add("mamba", mamba, Backbone::kTransformer, pre_conv);
+    add("gated_deltanet", deltanet, Backbone::kTransformer, pre_conv);
     for (const MixerKind mixer : {linear, mlp})
       for (const Backbone backbone : {Backbone::kTransformer, Backbone::kMamba})
         add(to_string(mixer), mixer, backbone, pre_conv);
     add("linear_attention", MixerPattern({linear, attention}), Backbone::kMamba, pre_conv);
     add("mlp_window", MixerPattern({mlp, attention}), Backbone::kTransformer, pre_conv, /*window=*/3);
     add("mamba_attention", MixerPattern({mamba, attention}), Backbone::kMamba, pre_conv, /*window=*/4);
+    add("deltanet_attention", MixerPattern({deltanet, attention}), Backbone::kTransformer, pre_conv);
     add("mamba_linear_linear_mlp", MixerPattern({mamba, linear, linear, mlp}), Backbone::kMamba, pre_conv);
   }
   return list;

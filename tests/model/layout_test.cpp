@@ -41,6 +41,14 @@ std::vector<ModelConfig> all_configs() {
     for (const Backbone backbone : {Backbone::kTransformer, Backbone::kMamba})
       for (const bool pre_conv : {false, true})
         for (const bool tied : {false, true}) list.push_back(small(mixer, backbone, pre_conv, tied));
+  for (const MixerPattern& mixer :
+       {MixerPattern(MixerKind::kGatedDeltaNet), MixerPattern({MixerKind::kGatedDeltaNet, MixerKind::kAttention})}) {
+    for (const bool tied : {false, true}) {
+      list.push_back(small(mixer, Backbone::kTransformer, /*pre_conv=*/tied, tied));
+      list.back().head_dim = 10;  // other than the width's share
+      list.back().expand_v = 1.5;
+    }
+  }
   const MixerPattern hybrid({MixerKind::kTttLinear, MixerKind::kAttention, MixerKind::kMamba});
   for (const bool pre_conv : {false, true}) {
     for (const bool tied : {false, true}) {
@@ -78,7 +86,7 @@ TEST(Parameters, EveryOneHasAPlaceInBothFileLayouts) {
       EXPECT_TRUE(file_names.insert(entry.file_name).second) << entry.file_name;
     }
     EXPECT_EQ(in_checkpoint, parameters);
-    if (config.mixer.contains(MixerKind::kMamba)) {
+    if (config.mixer.contains(MixerKind::kMamba) || config.mixer.contains(MixerKind::kGatedDeltaNet)) {
       EXPECT_TRUE(contains(message_of([&] { jax_names(config); }), "the official JAX code has no model with"));
       continue;
     }
@@ -208,8 +216,9 @@ TEST(HuggingFaceConfig, RoundTrip) {
     if (config.mixer.is_only(MixerKind::kMamba)) {
       back.num_heads = config.num_heads;
       back.intermediate_size = config.intermediate_size;
-      back.rope_theta = config.rope_theta;
     }
+    if (config.mixer.is_only(MixerKind::kMamba) || config.mixer.is_only(MixerKind::kGatedDeltaNet))
+      back.rope_theta = config.rope_theta;
     EXPECT_EQ(back, config) << hugging_face_config(config).dump(2);
   }
 }

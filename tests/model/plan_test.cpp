@@ -44,8 +44,9 @@ ModelConfig small(MixerPattern mixer, Backbone backbone) {
 }
 
 const std::vector<MixerPattern> kMixers = {
-    MixerKind::kAttention, MixerKind::kTttLinear, MixerKind::kTttMlp, MixerKind::kMamba,
-    MixerPattern({MixerKind::kTttLinear, MixerKind::kAttention, MixerKind::kMamba})};
+    MixerKind::kAttention,     MixerKind::kTttLinear,
+    MixerKind::kTttMlp,        MixerKind::kMamba,
+    MixerKind::kGatedDeltaNet, MixerPattern({MixerKind::kTttLinear, MixerKind::kAttention, MixerKind::kMamba})};
 
 TEST(Plan, ParametersOfEverySwitch) {
   for (const MixerPattern& mixer : kMixers) {

@@ -56,6 +56,18 @@ TEST(Flops, TheMatchedModelsCostWhatMambaDoes) {
     EXPECT_NEAR(training_gflop(name, 8192) / mamba, 1, 0.01) << name;
 }
 
+// Gated DeltaNet's MLPs are narrower by what its mixers have more.
+TEST(Parameters, GatedDeltaNetHasTheTransformers) {
+  for (const std::string size : {"125m", "350m", "760m", "1.3b"}) {
+    const ModelConfig deltanet = preset("gated_deltanet_" + size);
+    const auto transformer = static_cast<double>(count_parameters(preset("attention_" + size)).total);
+    EXPECT_NEAR(static_cast<double>(count_parameters(deltanet).total) / transformer, 1, 0.03) << size;
+    EXPECT_EQ(4 * deltanet.num_heads * deltanet.head_dim, 3 * deltanet.hidden_size) << size;
+    EXPECT_EQ(count_parameters(deltanet).inner_state,
+              deltanet.num_layers * deltanet.num_heads * 2 * deltanet.head_dim * deltanet.head_dim);
+  }
+}
+
 TEST(Flops, SixNdAndChinchillaByHand) {
   ModelConfig m;
   m.mixer = MixerKind::kAttention;

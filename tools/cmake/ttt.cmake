@@ -21,7 +21,7 @@ if(TTT_SANITIZE)
                          -fno-sanitize=vptr -fno-sanitize-recover=all)
   target_link_options(ttt_options INTERFACE -fsanitize=address,undefined)
   # The libraries of the readers that tests/fuzz drives count their branches for libFuzzer; in the others that would only take time.
-  set(TTT_FUZZED base config tokenizer data checkpoint model)
+  set(TTT_FUZZED base arch config tokenizer data checkpoint)
 endif()
 find_program(TTT_MOLD mold)
 if(TTT_MOLD)

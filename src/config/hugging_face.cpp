@@ -1,13 +1,14 @@
 // config.json in the form of a mixer's own architecture (arch/mixer.h), where one mixer is all and the form can say it;
 // what none of them has (hybrids, attention windows, pre_conv elsewhere) is model_type ttt_cpp, with the keys of all
 // and `mixer`, the list of layers.
+#include "config/hugging_face.h"
+
 #include <algorithm>
 
 #include "arch/hugging_face_reader.h"
 #include "arch/mixer.h"
 #include "base/error.h"
 #include "config/fields.h"
-#include "model/layout.h"
 
 namespace ttt {
 namespace {
@@ -147,10 +148,10 @@ ModelConfig model_config_from_hugging_face(const Json& json, const std::string& 
   in.check_nothing_is_left();
   try {
     for (const Field& field : fields_of(config)) field.set(field.get());  // checks the bounds that a YAML config has
+    validate(config);
   } catch (const UserError& error) {
     user_error(source, ": ", error.what());
   }
-  validate(config);
   return config;
 }
 
