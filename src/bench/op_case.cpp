@@ -14,6 +14,8 @@ const std::vector<BenchOp>& op_table() {
   static const std::vector<BenchOp> table = {
       {"ttt_linear", "TTT-Linear's inner loop", ttt_linear_case},
       {"ttt_mlp", "TTT-MLP's inner loop", ttt_mlp_case},
+      {"gated_delta", "the gated delta rule, values of twice the keys' head size", gated_delta_case},
+      {"gated_delta_1x", "the same, values of the keys' head size", gated_delta_1x_case},
       {"attention", "causal softmax attention", attention_case},
       {"selective_scan", "Mamba's scan", selective_scan_case},
       {"rms_norm", "RMSNorm", rms_norm_case},

@@ -73,6 +73,8 @@ const std::vector<BenchOp>& op_table();
 
 OpCase ttt_linear_case(const OpSizes& sizes);  // ttt_case.cpp
 OpCase ttt_mlp_case(const OpSizes& sizes);
+OpCase gated_delta_case(const OpSizes& sizes);  // gated_delta_case.cpp
+OpCase gated_delta_1x_case(const OpSizes& sizes);
 OpCase attention_case(const OpSizes& sizes);  // mixer_cases.cpp
 OpCase selective_scan_case(const OpSizes& sizes);
 OpCase rms_norm_case(const OpSizes& sizes);  // row_cases.cpp

@@ -250,6 +250,7 @@ class DeltaPass {
   }
 
   void forward(const GatedDeltaHeadOutputs& out) {
+    if (out.state != nullptr && head_.time < kFewTokens) return recurrence(out);
     if (out.state == nullptr) {
       zero(S_, K * Vs);
     } else {
@@ -338,6 +339,27 @@ class DeltaPass {
   static void copy_rows(std::int64_t rows, std::int64_t cols, const float* in, std::int64_t in_row, float* out,
                         std::int64_t out_row) {
     for (std::int64_t i = 0; i < rows; ++i) copy_row(out + i * out_row, in + i * in_row, cols);
+  }
+
+  // A few tokens of decoding, one after the other: two passes over the state each.
+  void recurrence(const GatedDeltaHeadOutputs& out) {
+    read(0);
+    for (std::int64_t t = 0; t < tokens_; ++t) {
+      const float *q = q_ + t * Ks, *k = k_ + t * Ks, *v = head_.v[t];
+      const float alpha = decay(head_.g[t][0] - Register{})[0];
+      float* const o = out.o[t];
+      for (std::int64_t j = 0; j < V; j += kRegister) {
+        Register read_j = {}, o_j = {};
+        for (std::int64_t i = 0; i < K; ++i) read_j += k[i] * values_at(out.state + i * V + j);
+        const Register d = beta_[t] * (values_at(v + j) - alpha * read_j);
+        for (std::int64_t i = 0; i < K; ++i) {
+          const Register s = alpha * values_at(out.state + i * V + j) + k[i] * d;
+          save(out.state + i * V + j, s);
+          o_j += q[i] * s;
+        }
+        save(o + j, o_j);
+      }
+    }
   }
 
   // Chunk n: normalised rows, those scaled by e and w, and the gates. Rows past its tokens are zero.
@@ -545,7 +567,7 @@ class DeltaPass {
     for (std::int64_t i = tokens_ - 1; i >= 0; --i) d.dg[first_ + i] = sum += dgamma_[i];
   }
 
-  static constexpr std::int64_t C = kDeltaChunk, Cs = C + 16;
+  static constexpr std::int64_t C = kDeltaChunk, Cs = C + 16, kFewTokens = 8;
   const GatedDeltaHead& head_;
   const std::int64_t K, V, Ks, Vs;                  // Ks, Vs, Cs: from row to row
   std::int64_t first_ = 0, tokens_ = 0, rows_ = 0;  // of the chunk at hand; rows: tokens rounded up to 16
