@@ -16,9 +16,9 @@ struct GenerationKeys {
 };
 GenerationKeys generation_keys(const Json& hugging_face_config);
 
-// config.json beside the weights (Hugging Face's keys; model_type llama, mamba, ttt, or ttt_cpp for what none of those
-// has: hybrids, attention windows, pre_conv elsewhere), and back. Reading refuses, by name, every key that is neither
-// understood nor known to be harmless.
+// config.json beside the weights (Hugging Face's keys; model_type llama, mamba, ttt, gated_deltanet, or ttt_cpp for
+// what none of those has: hybrids, attention windows, pre_conv elsewhere), and back. Reading refuses, by name, every
+// key that is neither understood nor known to be harmless.
 Json hugging_face_config(const ModelConfig& config, const GenerationKeys& generation = {});
 ModelConfig model_config_from_hugging_face(const Json& json, const std::string& source);
 

@@ -1,5 +1,5 @@
-// A model folder in Hugging Face's layout: config.json and model.safetensors (Llama, Mamba, or the official PyTorch TTT
-// model).
+// A model folder in Hugging Face's layout: config.json and model.safetensors (Llama, Mamba, Gated DeltaNet, or the
+// official PyTorch TTT model).
 #pragma once
 
 #include <filesystem>

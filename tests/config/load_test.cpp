@@ -165,7 +165,8 @@ TEST_F(LoadTest, WrongTypesAndValuesOutOfRange) {
             "run.yaml:1: 'model.ttt_base_lr' must be a number of at least 0, or -1 for the paper's value, not '-0.5'");
   EXPECT_EQ(error_of("model: {pre_conv: yes}\n"), "run.yaml:1: 'model.pre_conv' must be true or false, not 'yes'");
   EXPECT_EQ(error_of("model: {mixer: ttt_liner}\n"),
-            "run.yaml:1: 'model.mixer' must be one of attention | ttt_linear | ttt_mlp | mamba | gated_deltanet, or a list of them, not "
+            "run.yaml:1: 'model.mixer' must be one of attention | ttt_linear | ttt_mlp | mamba | gated_deltanet, or a "
+            "list of them, not "
             "'ttt_liner'; did "
             "you mean 'ttt_linear'?");
   EXPECT_EQ(error_of("parity: jax\n"), "run.yaml:1: 'parity' must be one of none | ttt-lm-jax, not 'jax'");
