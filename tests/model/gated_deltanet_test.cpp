@@ -120,11 +120,10 @@ torch::Tensor by_definition(const GatedDeltaMixer& mixer, const GatedDeltaConfig
   const torch::Tensor x = x_BTD.to(at::kDouble);
   const auto conv = [&](const std::string& name, std::int64_t size) {
     const torch::Tensor in = at::matmul(x, of((name + "_proj.weight").c_str()).t());
-    const torch::Tensor padded = at::constant_pad_nd(in.transpose(1, 2), {3, 0});
-    return at::silu(at::conv1d(padded, of((name + "_conv1d.weight").c_str()), std::optional<at::Tensor>(),
-                               at::IntArrayRef({1}), at::IntArrayRef({0}), at::IntArrayRef({1}), in.size(2)))
-        .transpose(1, 2)
-        .unflatten(2, {H, size});
+    const torch::Tensor padded = at::constant_pad_nd(in, {0, 0, 3, 0}), weight = of((name + "_conv1d.weight").c_str());
+    torch::Tensor sum = at::zeros_like(in);
+    for (std::int64_t w = 0; w < 4; ++w) sum = sum + padded.narrow(1, w, T) * weight.select(2, w).squeeze(1);
+    return at::silu(sum).unflatten(2, {H, size});
   };
   const torch::Tensor v = conv("v", V);
   torch::Tensor q = conv("q", K), k = conv("k", K);

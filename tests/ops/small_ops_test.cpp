@@ -13,6 +13,7 @@
 #include "kernels/cuda/kernel_table.h"
 #include "ops/attention.h"
 #include "ops/causal_conv.h"
+#include "ops/conv_silu.h"
 #include "ops/cross_entropy.h"
 #include "ops/cuda_target.h"
 #include "ops/layer_norm_gate.h"
@@ -201,6 +202,34 @@ TEST_P(SmallOps, CausalConv) {
                   "D " + std::to_string(D) + " T " + std::to_string(T));
     }
   }
+}
+
+TEST_P(SmallOps, ConvSilu) {
+  for (const auto D : kWidths) {
+    for (const std::int64_t T : {1, 2, 3, 4, 5, 40, 300}) {
+      if (T == 300 && (D != 200 || on_gpu())) continue;  // several threads
+      const at::Tensor window = T % 2 == 0 ? at::randn({2, 3, D}, at::dtype(type())) : at::Tensor();
+      const auto fused = [&](const auto& in) {
+        const at::Tensor y = conv_silu(4 * in[0], in[1], window);
+        EXPECT_EQ(y.scalar_type(), wide());
+        return y;
+      };
+      const auto composed = [&](const auto& in) {
+        return at::silu(causal_conv_composed(4 * in[0], in[1], {}, window.defined() ? window.to(at::kDouble) : window));
+      };
+      expect_same(fused, composed, {leaf({2, T, D}), wide_leaf({D, 1, 4})}, tolerance(),
+                  "D " + std::to_string(D) + " T " + std::to_string(T));
+    }
+  }
+}
+
+TEST(ConvSilu, LargeValuesStayFinite) {
+  const at::Tensor x = at::tensor({-1e30, -300.0, -90.0, 90.0, 300.0, 1e30}, at::kFloat).repeat({3}).view({1, 1, 18});
+  const at::Tensor weight = at::zeros({18, 1, 4}), leaf_x = x.clone().requires_grad_(true);
+  weight.select(2, 3).fill_(1);
+  const at::Tensor y = conv_silu(leaf_x, weight);
+  EXPECT_TRUE(at::allclose(y, x.clamp_min(0), 1e-6, 1e-5)) << y;
+  EXPECT_TRUE(at::allclose(torch::autograd::grad({y}, {leaf_x}, {at::ones_like(y)})[0], (x > 0).to(at::kFloat)));
 }
 
 TEST(CausalConv, LastTapIsTheCurrentTokenAndWindowsContinue) {

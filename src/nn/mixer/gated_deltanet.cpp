@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "ops/causal_conv.h"
+#include "ops/conv_silu.h"
 #include "ops/gated_delta.h"
 #include "ops/rms_norm.h"
 #include "ops/row_dispatch.h"
@@ -50,8 +51,7 @@ GatedDeltaMixer::GatedDeltaMixer(const GatedDeltaConfig& config) : config_(confi
 torch::Tensor GatedDeltaMixer::heads(const torch::Tensor& x_BTD, const Linear& projection, const Weight& conv,
                                      torch::Tensor* window) const {
   const torch::Tensor in_BTE = projection.forward(x_BTD);
-  const torch::Tensor out_BTE =
-      at::silu(causal_conv(in_BTE, conv.weight, /*bias_D=*/{}, window == nullptr ? torch::Tensor() : *window));
+  const torch::Tensor out_BTE = conv_silu(in_BTE, conv.weight, window == nullptr ? torch::Tensor() : *window);
   if (window != nullptr) *window = next_conv_window(in_BTE, *window);
   return out_BTE.unflatten(2, {config_.num_heads, -1}).transpose(1, 2);
 }
