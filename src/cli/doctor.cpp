@@ -69,12 +69,12 @@ Json kernel_rows() {
   Json rows;
   for (const auto& [name, kind] : {std::pair{"ttt_linear", TttKind::kLinear}, std::pair{"ttt_mlp", TttKind::kMlp}}) {
     std::array<bool, 2> taken = {};
-    for (const TttKernel& row : ttt_kernels()) {
+    for (const TttKernel& row : ttt_kernels(kind)) {
       Json entry = {{"row", row.name}};
       for (const bool bf16 : {false, true}) {
         TttShape shape{1, 12, 2048, kHeadSize, kMiniBatch, at::kFloat, at::kCPU};
         shape.bf16_products = bf16;
-        const std::string reason = row.unsupported(kind, shape);
+        const std::string reason = why_not(row.needs, call_of(shape));
         entry[bf16 ? "bf16" : "fp32"] = !reason.empty() ? reason : taken[bf16] ? "can run" : "is taken";
         taken[bf16] = taken[bf16] || reason.empty();
       }

@@ -98,10 +98,10 @@ TEST(NaiveTtt, AgreesWithTheComposedRow) {
       const testing::Arguments a = testing::random_arguments(s);
       const at::Tensor grad_o = at::randn({2, 3, time, 6}, at::kDouble);
       TttSaved saved;
-      const TttKernel& composed = ttt_kernels()[ttt_kernels().size() - 2];
+      const TttKernel& composed = ttt_kernels(kind)[ttt_kernels(kind).size() - 2];
       ASSERT_EQ(composed.name, "composed");
-      const at::Tensor expected = composed.forward(kind, a.inputs, a.weights, 8, &saved);
-      const TttGradients gradients = composed.backward(kind, grad_o, a.inputs, a.weights, 8, saved);
+      const at::Tensor expected = composed.run.forward(kind, a.inputs, a.weights, 8, &saved);
+      const TttGradients gradients = composed.run.backward(kind, grad_o, a.inputs, a.weights, 8, saved);
 
       std::vector<at::Tensor> leaves;
       for (const auto& [name, tensor] : a.named()) leaves.push_back(tensor.requires_grad_(true));
@@ -179,7 +179,7 @@ TEST(BenchOp, RowsThatCannotTakeTheCallAreNamed) {
   OpSizes sizes = small_sizes();
   sizes.dtype = at::kBFloat16;
   const OpBench bench = bench_op("ttt_linear", sizes, {.threads = 1, .repeats = 1, .row = ""});
-  EXPECT_EQ(bench.rows.size() + bench.op.left_out.size(), ttt_kernels().size() + 1);
+  EXPECT_EQ(bench.rows.size() + bench.op.left_out.size(), ttt_kernels(TttKind::kLinear).size() + 1);
   EXPECT_LE(bench.rows.back().errors.output, 0.1);  // naive, in bf16
 }
 
