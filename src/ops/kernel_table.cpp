@@ -12,7 +12,18 @@
 namespace ttt {
 namespace {
 
-enum class Lack { kNone, kInstructions, kPlace, kBf16Products, kNativeBf16, kDtype, kMiniBatch, kHeadDim, kShared };
+enum class Lack {
+  kNone,
+  kInstructions,
+  kPlace,
+  kBf16Products,
+  kNativeBf16,
+  kOneRow,
+  kDtype,
+  kMiniBatch,
+  kHeadDim,
+  kShared
+};
 
 bool is_of(const std::vector<at::ScalarType>& types, at::ScalarType type) {
   return std::find(types.begin(), types.end(), type) != types.end();
@@ -36,6 +47,7 @@ Lack lack_of(const KernelNeeds& needs, const KernelCall& call) {
   if (!is_at(needs.place, call.device)) return Lack::kPlace;
   if (needs.bf16_products && !call.bf16_products) return Lack::kBf16Products;
   if (needs.native_bf16 && call.bf16_through_fp32) return Lack::kNativeBf16;
+  if (needs.one_row && !call.one_row) return Lack::kOneRow;
   if (!needs.dtypes.empty() && !is_of(needs.dtypes, call.dtype)) return Lack::kDtype;
   if (needs.mini_batch != 0 && call.mini_batch != needs.mini_batch) return Lack::kMiniBatch;
   if (call.head_dim % needs.head_dim_multiple != 0) return Lack::kHeadDim;
@@ -92,6 +104,8 @@ std::string sentence(Lack lack, const KernelNeeds& needs, const KernelCall& call
       return "its products are bf16, those of this call fp32";
     case Lack::kNativeBf16:
       return "products of bf16 are done in fp32 here";
+    case Lack::kOneRow:
+      return "it is for one row without gradients";
     case Lack::kDtype:
       return cat("it takes ", listed(needs.dtypes), ", not ", call.dtype);
     case Lack::kMiniBatch:
@@ -229,6 +243,15 @@ std::optional<std::size_t> KernelTable::would_choose(const KernelCall& call) con
     if (takes(rows_[i]->needs, call)) return i;
   }
   return std::nullopt;
+}
+
+KernelCall KernelTable::call_in_model(at::Device device, bool bf16, std::int64_t head_dim,
+                                      std::int64_t mini_batch) const {
+  KernelCall call{.device = device, .head_dim = head_dim, .mini_batch = mini_batch, .bf16_products = bf16};
+  if (bf16 && !traits_.fp32_in_bf16_models) call.dtype = at::kBFloat16;
+  if (call.dtype == at::kBFloat16 && traits_.bf16_through_fp32 != nullptr)
+    call.bf16_through_fp32 = traits_.bf16_through_fp32(device);
+  return call;
 }
 
 const KernelTable& find_kernel_table(const std::string& op, const std::string& source) {

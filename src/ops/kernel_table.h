@@ -27,6 +27,7 @@ struct KernelCall {
   std::int64_t head_dim = 0, mini_batch = 0;
   bool bf16_products = false;      // of a model in bf16: operands of products may be rounded to bf16
   bool bf16_through_fp32 = false;  // products of bf16 tensors are to be done in fp32 (ops/products.h)
+  bool one_row = false;            // a single row without gradients: a token in decoding
 };
 
 enum class KernelPlace { kAnywhere, kCpu, kGpu };  // kGpu: where there are CUDA kernels, ops/cuda_target.h
@@ -48,6 +49,7 @@ struct KernelNeeds {
   std::int64_t mini_batch = 0;              // 0: any
   bool bf16_products = false;               // its products round to bf16: for calls that allow it
   bool native_bf16 = false;                 // its products of bf16 tensors are LibTorch's
+  bool one_row = false;                     // it is for a single row without gradients
   // The kinds of call that it has kernels for; null: all that the rest allows. Asked only where there are CUDA kernels.
   const std::vector<KernelBlock>& (*blocks)() = nullptr;
 };
@@ -60,12 +62,13 @@ std::string why_never(const KernelNeeds& needs);
 
 struct KernelRow {
   std::string name;
-  KernelNeeds needs;
+  KernelNeeds needs = {};
 };
 
 struct KernelTableTraits {
   bool fp32_in_bf16_models = false;  // the op's tensors are fp32 in a model in bf16 as well
   bool announced = false;            // the choice is logged on the terminal too, not in the run's log alone
+  bool (*bf16_through_fp32)(at::Device) = nullptr;  // KernelCall's, of calls in bf16 there; null: never
 };
 
 // A table without the functions.
@@ -91,6 +94,8 @@ class KernelTable {
   std::size_t choose_index(const KernelCall& call) const;
   // The same, without choosing: none where choose_index() would throw.
   std::optional<std::size_t> would_choose(const KernelCall& call) const;
+  // A call of the op in a model, in bf16 or not.
+  KernelCall call_in_model(at::Device device, bool bf16, std::int64_t head_dim, std::int64_t mini_batch) const;
   // How many calls have taken that row.
   std::int64_t taken(std::size_t i) const { return taken_[i].load(std::memory_order_relaxed); }
 

@@ -226,12 +226,12 @@ TEST(BenchOp, AttentionBesideTheInnerLoop) {
   EXPECT_DOUBLE_EQ(attention.whole_rate, 3 * 2 * 16 * 41 / attention.whole().median / 1e3);
 }
 
-// `ttt bench op NAME --plan` finds each kernel by its op's name; attention is LibTorch's.
+// `ttt bench op NAME --plan` finds each kernel by its op's name; attention and dense layers are LibTorch's.
 TEST(BenchOp, EveryOpHasThePlansOfItsKernels) {
   std::set<std::string> planned, ops;
   for (const auto& plan : kernels::cuda::emulated::kernels().plans()) planned.insert(plan.op);
   for (const BenchOp& op : op_table()) ops.insert(op.name);
-  ops.erase("attention");
+  for (const char* of_libtorch : {"attention", "linear"}) ops.erase(of_libtorch);
   EXPECT_EQ(planned, ops);
 }
 
@@ -247,8 +247,8 @@ TEST(CheckOp, RowsOfEmulatedCudaKernelsAreRight) {
       sizes.checked_only = true;
       const OpChecks checks = check_op(op.name, {sizes});
       EXPECT_TRUE(checks.passed()) << to_json(checks).dump(2);
-      const std::string first = std::string(op.name).starts_with("ttt") ? "cuda" : "fused";
-      EXPECT_EQ(checks.checks.front().row, first);
+      const std::string name = op.name, first = name == "attention" ? "sdpa" : name == "linear" ? "libtorch" : "cuda";
+      EXPECT_EQ(checks.checks.front().row, first) << name;
       EXPECT_EQ(to_json(checks)["checks"].size(), checks.checks.size());
     }
   }
