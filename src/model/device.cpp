@@ -102,7 +102,9 @@ Bf16Products select_bf16_products(ProductsKind kind, torch::Device device, const
 
 void select_kernels(const TrainConfig& train) {
   read_kernel_environment();
-  force_kernels({{"ttt", train.ttt_kernel, "train.ttt_kernel"}});
+  std::vector<KernelChoice> choices = {{"ttt", train.ttt_kernel, "train.ttt_kernel"}};
+  for (const auto& [op, row] : train.kernels) choices.push_back({op, row, "train.kernels"});
+  force_kernels(choices);
 }
 
 void prepare_cpu(std::int64_t threads, const LocalProcesses& processes) {
