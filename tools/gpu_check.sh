@@ -267,7 +267,7 @@ else
   for tool in memcheck racecheck synccheck; do
     for op in "${ops[@]}"; do
       # The rows that are this project's kernels.
-      case $op in ttt_*) rows=(cuda decoding) ;; *) rows=(fused) ;; esac
+      case $op in ttt_*) rows=(cuda decoding) ;; attention | linear) rows=() ;; *) rows=(cuda) ;; esac
       for row in "${rows[@]}"; do
         name=${tool}_${op}_$row
         attempt "$name" 1200 compute-sanitizer --tool "$tool" --error-exitcode 9 "$ttt" bench op "$op" --check --row "$row" --device cuda

@@ -46,8 +46,8 @@ at::Tensor naive_gated_delta(const Tensors& t) {
 Tensors run_delta_row(const GatedDeltaKernel& row, const Tensors& arguments, const at::Tensor& grad_o) {
   const torch::NoGradGuard no_grad;
   GatedDeltaSaved saved;
-  const at::Tensor o = row.forward(delta_inputs(arguments), nullptr, &saved);
-  const GatedDeltaInputs d = row.backward(grad_o, delta_inputs(arguments), saved);
+  const at::Tensor o = row.run.forward(delta_inputs(arguments), nullptr, &saved);
+  const GatedDeltaInputs d = row.run.backward(grad_o, delta_inputs(arguments), saved);
   return {o, d.q_BHTK, d.k_BHTK, d.v_BHTV, d.g_BHT, d.beta_BHT};
 }
 
@@ -90,7 +90,7 @@ Contender delta_contender(const GatedDeltaKernel& row, const std::shared_ptr<con
   contender.exact = problem->exact;
   contender.forward = [&row, problem] {
     const torch::NoGradGuard no_grad;
-    return Tensors{row.forward(delta_inputs(problem->arguments), nullptr, /*saved=*/nullptr)};
+    return Tensors{row.run.forward(delta_inputs(problem->arguments), nullptr, /*saved=*/nullptr)};
   };
   contender.forward_backward = [&row, problem] { return run_delta_row(row, problem->arguments, problem->grad_o); };
   return contender;
@@ -121,7 +121,10 @@ Contender delta_decoding(const std::shared_ptr<const DeltaProblem>& problem) {
   return contender;
 }
 
-OpCase delta_case(const OpSizes& s, std::int64_t V) {
+}  // namespace
+
+OpCase gated_delta_case(const OpSizes& s) {
+  const std::int64_t V = 2 * s.head_dim;
   const double K = static_cast<double>(s.head_dim), values = static_cast<double>(V), C = kChunkTokens;
   OpCase op;
   op.unit = "token-head";
@@ -135,9 +138,9 @@ OpCase delta_case(const OpSizes& s, std::int64_t V) {
     return std::make_shared<const DeltaProblem>(sizes, V);
   };
   const std::shared_ptr<const DeltaProblem> problem = problem_of(s.context);
-  const GatedDeltaShape shape{s.batch, s.heads, s.context, s.head_dim, V, at::kFloat, s.device};
+  const KernelCall call = gated_delta_call(s.head_dim, V, at::kFloat, s.device);
   for (const GatedDeltaKernel& row : gated_delta_kernels()) {
-    if (const std::string reason = row.unsupported(shape); !reason.empty()) {
+    if (const std::string reason = why_not(row.needs, call); !reason.empty()) {
       op.left_out.push_back(row.name + ": " + reason);
     } else if (row.name == "reference") {
       const std::int64_t tokens = std::min(s.context, kDeltaReferenceTokens);
@@ -147,6 +150,9 @@ OpCase delta_case(const OpSizes& s, std::int64_t V) {
       op.contenders.push_back(delta_contender(row, problem));
     }
   }
+  op.as_called = autograd_contender("", problem->units, problem->arguments, problem->grad_o, [](const Tensors& leaves) {
+                   return gated_delta_forward(delta_inputs(leaves));
+                 }).forward_backward;
   if (s.checked_only) op.contenders.push_back(delta_decoding(problem));
   const double token_bytes = 16 * K * values * static_cast<double>(s.batch * s.heads);
   const std::int64_t tokens =
@@ -158,16 +164,6 @@ OpCase delta_case(const OpSizes& s, std::int64_t V) {
   op.contenders.back().note = cat("token by token in batched ATen calls, autograd",
                                   tokens == s.context ? "" : cat("; sequences of ", tokens, " tokens"));
   return op;
-}
-
-}  // namespace
-
-OpCase gated_delta_case(const OpSizes& sizes) {
-  return delta_case(sizes, 2 * sizes.head_dim);
-}
-
-OpCase gated_delta_1x_case(const OpSizes& sizes) {
-  return delta_case(sizes, sizes.head_dim);
 }
 
 }  // namespace ttt

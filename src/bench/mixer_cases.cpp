@@ -1,4 +1,4 @@
-// The mixers that TTT is compared with, for `ttt bench op`: attention and Mamba's selective scan.
+// The mixers that TTT is compared with, for `ttt bench op`: attention and Mamba's selective scan; and the dense layer.
 #include <ATen/ATen.h>
 
 #include <cmath>
@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "bench/op_case.h"
 #include "ops/attention.h"
+#include "ops/linear.h"
 #include "ops/selective_scan.h"
 
 namespace ttt {
@@ -43,7 +44,7 @@ OpCase attention_case(const OpSizes& s) {
       "two products with the keys that the mask leaves, (T+1)/2 of them, forward; four backward; scores that are "
       "computed again are not counted";
   add_autograd_contenders(
-      op, s, static_cast<double>(s.batch * s.heads * s.context),
+      op, attention_kernels(), s, static_cast<double>(s.batch * s.heads * s.context),
       {s.activation(random.normal(sizes_BHTK, 1)), s.activation(random.normal(sizes_BHTK, 1)),
        s.activation(random.normal(sizes_BHTK, 1))},
       sizes_BHTK, [](const Tensors& a) { return causal_attention(a[0], a[1], a[2]); }, naive_attention);
@@ -63,13 +64,33 @@ OpCase selective_scan_case(const OpSizes& s) {
   op.work_note = cat(E, " channels of ", kStates, " states; inputs, outputs and their gradients. ",
                      "fp32 in every model. It is the exponentials, one a channel and state, that take the time");
   add_autograd_contenders(
-      op, s, static_cast<double>(s.batch * s.context),
+      op, selective_scan_kernels(), s, static_cast<double>(s.batch * s.context),
       to_type({random.normal(sizes_BTE, 1), 0.001 + 0.1 * at::sigmoid(random.normal(sizes_BTE, 1)),
                -at::arange(1, kStates + 1, at::kDouble).repeat({E, 1}), random.normal(sizes_BTN, 1),
                random.normal(sizes_BTN, 1), 1 + random.normal({E}, 0.1)},
               at::kFloat),
       sizes_BTE, [](const Tensors& a) { return selective_scan(scan_inputs(a)); },
       [](const Tensors& a) { return selective_scan_composed(scan_inputs(a)); });
+  return op;
+}
+
+OpCase linear_case(const OpSizes& s) {
+  RandomTensors random(s);
+  const std::int64_t D = s.width();
+  OpCase op;
+  op.unit = "token";
+  op.work.forward = 2 * static_cast<double>(D) * static_cast<double>(D);
+  op.work.forward_backward = 3 * op.work.forward;
+  op.work_note = cat("three products with a weight of ", D, " x ", D);
+  add_autograd_contenders(
+      op, linear_kernels(), s, static_cast<double>(s.batch * s.context),
+      {s.activation(random.normal({s.batch, s.context, D}, 1)), s.wide(random.normal({D, D}, 0.02)),
+       s.wide(random.normal({D}, 0.02))},
+      {s.batch, s.context, D}, [](const Tensors& a) { return linear_layer(a[0], a[1], a[2]); },
+      [device = s.device](const Tensors& a) {
+        const at::ScalarType type = multiplied_type(a[0].scalar_type(), device);
+        return at::linear(a[0].to(type), a[1].to(type), a[2].to(type)).to(a[0].scalar_type());
+      });
   return op;
 }
 

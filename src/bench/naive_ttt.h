@@ -1,6 +1,6 @@
 // The TTT ops as they are usually written, and as the official PyTorch code has them: one mini-batch after the other,
 // a handful of batched ATen calls over [P, c, K] each, the matrices eta written out, autograd for the backward pass.
-// What the kernels of `ttt_kernels()` are timed against; equations: kernels/reference/ttt_reference.h.
+// What the kernels of `ttt_kernels(kind)` are timed against; equations: kernels/reference/ttt_reference.h.
 //
 // Shapes: B batch, H heads, P = B*H, T time, K head size, C mini-batch, c its tokens (C, or fewer at the end).
 #pragma once

@@ -8,6 +8,8 @@
 
 #include <limits>
 
+#include "base/error.h"
+
 namespace ttt {
 
 const std::vector<BenchOp>& op_table() {
@@ -15,15 +17,16 @@ const std::vector<BenchOp>& op_table() {
       {"ttt_linear", "TTT-Linear's inner loop", ttt_linear_case},
       {"ttt_mlp", "TTT-MLP's inner loop", ttt_mlp_case},
       {"gated_delta", "the gated delta rule, values of twice the keys' head size", gated_delta_case},
-      {"gated_delta_1x", "the same, values of the keys' head size", gated_delta_1x_case},
       {"attention", "causal softmax attention", attention_case},
       {"selective_scan", "Mamba's scan", selective_scan_case},
+      {"linear", "a dense layer", linear_case},
       {"rms_norm", "RMSNorm", rms_norm_case},
       {"swiglu", "SwiGLU's elementwise part", swiglu_case},
       {"layer_norm_gate", "heads merged, LayerNorm, gate", layer_norm_gate_case},
       {"causal_conv", "the short convolution", causal_conv_case},
       {"rope", "rotary embedding and the split into heads", rope_case},
       {"conv_rope", "two short convolutions of the same rows, each rotated and split into heads", conv_rope_case},
+      {"conv_silu", "the short convolution without bias, and silu of it", conv_silu_case},
       {"cross_entropy", "the head and its loss, chunk by chunk", cross_entropy_case},
       {"adamw", "clipping and AdamW", adamw_case},
   };
@@ -82,13 +85,38 @@ Contender autograd_contender(std::string name, double units, const Tensors& leav
   return contender;
 }
 
-void add_autograd_contenders(OpCase& op, const OpSizes& sizes, double units, const Tensors& arguments,
-                             at::IntArrayRef output_sizes, const OpFunction& fused, const OpFunction& naive) {
+OpFunction on_row(const KernelTable& table, std::size_t row, OpFunction function) {
+  return [&table, row, function = std::move(function)](const Tensors& arguments) {
+    const ForcedRow forced(table, row);
+    return function(arguments);
+  };
+}
+
+std::vector<std::size_t> rows_that_take(OpCase& op, const KernelTable& table, const OpSizes& sizes) {
+  const KernelCall call =
+      table.call_in_model(sizes.device, sizes.dtype == at::kBFloat16, sizes.head_dim, sizes.mini_batch);
+  std::vector<std::size_t> rows;
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    const std::string reason = why_not(table.row(i).needs, call);
+    if (reason.empty()) {
+      rows.push_back(i);
+    } else {
+      op.left_out.push_back(table.row(i).name + ": " + reason);
+    }
+  }
+  TTT_CHECK(!rows.empty(), table.op());
+  return rows;
+}
+
+void add_autograd_contenders(OpCase& op, const KernelTable& table, const OpSizes& sizes, double units,
+                             const Tensors& arguments, at::IntArrayRef output_sizes, const OpFunction& function,
+                             const OpFunction& naive) {
+  const std::vector<std::size_t> rows = rows_that_take(op, table, sizes);
   const Tensors leaves = to_device(arguments, sizes.device);
   at::ScalarType output_type;
   {
     const torch::NoGradGuard no_grad;
-    output_type = fused(leaves).scalar_type();
+    output_type = on_row(table, rows.front(), function)(leaves).scalar_type();
   }
   const at::Tensor grad = RandomTensors(sizes, /*seed=*/2).normal(output_sizes, 1).to(output_type);
   std::shared_ptr<const Tensors> exact;
@@ -99,10 +127,13 @@ void add_autograd_contenders(OpCase& op, const OpSizes& sizes, double units, con
     exact = std::make_shared<const Tensors>(widened.forward_backward());
   }
   const at::Tensor own_grad = grad.to(sizes.device);
-  op.contenders.push_back(autograd_contender("fused", units, leaves, own_grad, fused));
+  for (const std::size_t row : rows)
+    op.contenders.push_back(
+        autograd_contender(table.row(row).name, units, leaves, own_grad, on_row(table, row, function)));
   op.contenders.push_back(autograd_contender("naive", units, leaves, own_grad, naive));
   op.contenders.back().note = "ATen calls, autograd";
   for (Contender& contender : op.contenders) contender.exact = exact;
+  op.as_called = autograd_contender("", units, leaves, own_grad, function).forward_backward;
 }
 
 double relative_error(const at::Tensor& actual, const at::Tensor& expected) {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "bench/yardstick.h"
+#include "ops/kernel_table.h"
 
 namespace ttt {
 
@@ -57,9 +58,12 @@ struct OpCase {
   std::string unit;                // "token-head"
   Bound bound = Bound::kProducts;  // and so which rate is shown: GFLOP/s of products or GB/s of traffic
   Work work;
-  std::string work_note;              // how the work was counted
-  std::vector<Contender> contenders;  // `naive` last: what the others are compared to
+  std::string work_note;  // how the work was counted
+  std::vector<Contender>
+      contenders;  // rows in the order of the op's table; `naive` last: what the others are compared to
   std::vector<std::string> left_out;  // "ROW: why", rows that cannot take these sizes
+  std::function<Tensors()>
+      as_called;  // forward and backward pass as a model runs them: by the row that the table chooses
 };
 
 struct BenchOp {
@@ -74,15 +78,16 @@ const std::vector<BenchOp>& op_table();
 OpCase ttt_linear_case(const OpSizes& sizes);  // ttt_case.cpp
 OpCase ttt_mlp_case(const OpSizes& sizes);
 OpCase gated_delta_case(const OpSizes& sizes);  // gated_delta_case.cpp
-OpCase gated_delta_1x_case(const OpSizes& sizes);
-OpCase attention_case(const OpSizes& sizes);  // mixer_cases.cpp
+OpCase attention_case(const OpSizes& sizes);    // mixer_cases.cpp
 OpCase selective_scan_case(const OpSizes& sizes);
+OpCase linear_case(const OpSizes& sizes);
 OpCase rms_norm_case(const OpSizes& sizes);  // row_cases.cpp
 OpCase swiglu_case(const OpSizes& sizes);
 OpCase layer_norm_gate_case(const OpSizes& sizes);
 OpCase causal_conv_case(const OpSizes& sizes);
 OpCase rope_case(const OpSizes& sizes);
 OpCase conv_rope_case(const OpSizes& sizes);
+OpCase conv_silu_case(const OpSizes& sizes);
 OpCase cross_entropy_case(const OpSizes& sizes);  // step_cases.cpp
 OpCase adamw_case(const OpSizes& sizes);
 
@@ -109,10 +114,17 @@ Tensors to_device(const Tensors& tensors, at::Device device);
 Contender autograd_contender(std::string name, double units, const Tensors& leaves, const at::Tensor& grad,
                              OpFunction function);
 
-// The contenders `fused` and `naive` of an op that is two functions of its arguments, on the device of the sizes, and
-// what `naive` gives for those in fp64 on the CPU.
-void add_autograd_contenders(OpCase& op, const OpSizes& sizes, double units, const Tensors& arguments,
-                             at::IntArrayRef output_sizes, const OpFunction& fused, const OpFunction& naive);
+// `function`, which asks that table, on that row.
+OpFunction on_row(const KernelTable& table, std::size_t row, OpFunction function);
+
+// The rows of the table that take a call of the op at these sizes; why the others cannot goes to op.left_out.
+std::vector<std::size_t> rows_that_take(OpCase& op, const KernelTable& table, const OpSizes& sizes);
+
+// The contenders of an op that is a function of its arguments, which asks that table, on the device of the sizes: its
+// rows and `naive`, and what that one gives for those arguments in fp64 on the CPU.
+void add_autograd_contenders(OpCase& op, const KernelTable& table, const OpSizes& sizes, double units,
+                             const Tensors& arguments, at::IntArrayRef output_sizes, const OpFunction& function,
+                             const OpFunction& naive);
 
 // The largest difference relative to the expected tensor's largest value; infinite when a value is not finite or the
 // shapes differ.

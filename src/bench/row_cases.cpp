@@ -4,6 +4,7 @@
 #include "bench/op_case.h"
 #include "ops/causal_conv.h"
 #include "ops/conv_rope.h"
+#include "ops/conv_silu.h"
 #include "ops/layer_norm_gate.h"
 #include "ops/rms_norm.h"
 #include "ops/rope.h"
@@ -21,9 +22,9 @@ struct Traffic {
 };
 
 // Rows of `width` values.
-OpCase row_case(const OpSizes& s, std::int64_t width, Traffic forward, Traffic backward, const char* what,
-                const Tensors& arguments, at::IntArrayRef output_sizes, const OpFunction& fused,
-                const OpFunction& composed) {
+OpCase row_case(const KernelTable& table, const OpSizes& s, std::int64_t width, Traffic forward, Traffic backward,
+                const char* what, const Tensors& arguments, at::IntArrayRef output_sizes, const OpFunction& function,
+                const OpFunction& naive) {
   const auto bytes = [&](const Traffic& t) {
     return (s.value_bytes() * t.activations + sizeof(float) * t.wide) * static_cast<double>(width);
   };
@@ -32,7 +33,8 @@ OpCase row_case(const OpSizes& s, std::int64_t width, Traffic forward, Traffic b
   op.bound = Bound::kMemory;
   op.work = {bytes(forward), bytes(forward) + bytes(backward)};
   op.work_note = what;
-  add_autograd_contenders(op, s, static_cast<double>(s.batch * s.context), arguments, output_sizes, fused, composed);
+  add_autograd_contenders(op, table, s, static_cast<double>(s.batch * s.context), arguments, output_sizes, function,
+                          naive);
   return op;
 }
 
@@ -57,7 +59,7 @@ OpCase rms_norm_case(const OpSizes& s) {
   const std::int64_t D = s.width();
   const Sizes sizes_BTD{s.batch, s.context, D};
   return row_case(
-      s, D, {1, 1}, {1, 2}, "x in, y out; x and dy in, dx out; x and dx are fp32",
+      rms_norm_kernels(), s, D, {1, 1}, {1, 2}, "x in, y out; x and dy in, dx out; x and dx are fp32",
       {s.wide(random.normal(sizes_BTD, 1)), s.wide(1 + random.normal({D}, 0.1))}, sizes_BTD,
       [=](const Tensors& a) { return rms_norm(a[0], a[1], kRmsNormEps, result_type(s, a)); },
       [=](const Tensors& a) { return rms_norm_composed(a[0], a[1], kRmsNormEps, result_type(s, a)); });
@@ -68,7 +70,7 @@ OpCase swiglu_case(const OpSizes& s) {
   const std::int64_t F = s.mlp_width();
   const Sizes sizes_BTF{s.batch, s.context, F};
   return row_case(
-      s, F, {3, 0}, {5, 0}, "gate and up in, y out; gate, up and dy in, two gradients out",
+      swiglu_kernels(), s, F, {3, 0}, {5, 0}, "gate and up in, y out; gate, up and dy in, two gradients out",
       {s.activation(random.normal(sizes_BTF, 1)), s.activation(random.normal(sizes_BTF, 1))}, sizes_BTF,
       [](const Tensors& a) { return swiglu(a[0], a[1]); },
       [](const Tensors& a) { return swiglu_composed(a[0], a[1]); });
@@ -79,7 +81,8 @@ OpCase layer_norm_gate_case(const OpSizes& s) {
   const std::int64_t D = s.width();
   const Sizes sizes_BTD{s.batch, s.context, D};
   return row_case(
-      s, D, {2, 1}, {3, 2}, "o and gate in, y out; o, gate and dy in, two gradients out; o and do are fp32",
+      layer_norm_gate_kernels(), s, D, {2, 1}, {3, 2},
+      "o and gate in, y out; o, gate and dy in, two gradients out; o and do are fp32",
       {s.wide(random.normal({s.batch, s.heads, s.context, s.head_dim}, 1)), s.wide(1 + random.normal({D}, 0.1)),
        s.wide(random.normal({D}, 0.1)), s.activation(random.normal(sizes_BTD, 1))},
       sizes_BTD, [](const Tensors& a) { return layer_norm_gate(a[0], a[1], a[2], a[3]); },
@@ -91,7 +94,7 @@ OpCase causal_conv_case(const OpSizes& s) {
   const std::int64_t D = s.width();
   const Sizes sizes_BTD{s.batch, s.context, D};
   return row_case(
-      s, D, {2, 0}, {3, 0}, "x in, y out; x and dy in, dx out",
+      causal_conv_kernels(), s, D, {2, 0}, {3, 0}, "x in, y out; x and dy in, dx out",
       {s.activation(random.normal(sizes_BTD, 1)), s.wide(random.normal({D, 1, kConvWidth}, 0.5)),
        s.wide(random.normal({D}, 0.1))},
       sizes_BTD, [](const Tensors& a) { return causal_conv(a[0], a[1], a[2]); },
@@ -103,7 +106,7 @@ OpCase rope_case(const OpSizes& s) {
   const std::int64_t D = s.width();
   const auto table = rope_tables(s);
   return row_case(
-      s, D, {1, 1}, {1, 1}, "x in, y out; dy in, dx out; y and dy are fp32",
+      rope_kernels(), s, D, {1, 1}, {1, 1}, "x in, y out; dy in, dx out; y and dy are fp32",
       {s.activation(random.normal({s.batch, s.context, D}, 1))}, {s.batch, s.heads, s.context, s.head_dim},
       [=](const Tensors& a) { return rope_split_heads(a[0], s.heads, table(a[0]), 0, wide_type(a[0].scalar_type())); },
       [=](const Tensors& a) {
@@ -123,7 +126,8 @@ OpCase conv_rope_case(const OpSizes& s) {
     return rope_split_heads_composed(x, s.heads, table(x), 0, wide_type(x.scalar_type()));
   };
   return row_case(
-      s, D, {1, 2}, {2, 2}, "x in, q and k out; x, dq and dk in, dx out; q, k and their gradients are fp32",
+      conv_rope_kernels(), s, D, {1, 2}, {2, 2},
+      "x in, q and k out; x, dq and dk in, dx out; q, k and their gradients are fp32",
       {s.activation(random.normal({s.batch, s.context, D}, 1)), weight(), bias(), weight(), bias()},
       {2, s.batch, s.heads, s.context, s.head_dim},
       [=](const Tensors& a) {
@@ -133,6 +137,20 @@ OpCase conv_rope_case(const OpSizes& s) {
       },
       [=](const Tensors& a) {
         return at::stack({composed(a, 1), composed(a, 3)});
+      });
+}
+
+OpCase conv_silu_case(const OpSizes& s) {
+  RandomTensors random(s);
+  const std::int64_t D = s.width();
+  const Sizes sizes_BTD{s.batch, s.context, D};
+  return row_case(
+      conv_silu_kernels(), s, D, {1, 1}, {2, 1}, "x in, y out; x and dy in, dx out; y and dy are fp32",
+      {s.activation(random.normal(sizes_BTD, 1)), s.wide(random.normal({D, 1, kConvWidth}, 0.5))}, sizes_BTD,
+      [](const Tensors& a) { return conv_silu(a[0], a[1]); },
+      [](const Tensors& a) {
+        const at::Tensor y_BTD = causal_conv_composed(a[0], a[1], /*bias_D=*/{}, /*window_BWD=*/{});
+        return at::silu(y_BTD).to(a[1].scalar_type());
       });
 }
 

@@ -1,14 +1,13 @@
 #include "bench/setup.h"
 
 #include "model/device.h"
-#include "ops/ttt.h"
 
 namespace ttt {
 
 BenchSetup set_up(const TrainConfig& train) {
   const torch::Device device = select_device(train.device);
   prepare_cpu(train.threads);
-  force_ttt_kernel(train.ttt_kernel, "train.ttt_kernel");
+  select_kernels(train);
   const bool bf16 = select_bf16(train.dtype, device);
   if (bf16) select_bf16_products(train.bf16_products, device);
   return {device, bf16};

@@ -90,7 +90,8 @@ OpCase cross_entropy_case(const OpSizes& s) {
   op.work_note = cat("the head's three products with ", V, " tokens of vocabulary; logits that are computed again are ",
                      "not counted");
   add_autograd_contenders(
-      op, s, static_cast<double>(N), {s.activation(random.normal({N, D}, 1)), s.wide(random.normal({V, D}, 0.02))}, {N},
+      op, cross_entropy_kernels(), s, static_cast<double>(N),
+      {s.activation(random.normal({N, D}, 1)), s.wide(random.normal({V, D}, 0.02))}, {N},
       [=](const Tensors& a) { return token_cross_entropy(a[0], a[1], targets(a[0])); },
       [=](const Tensors& a) {
         const at::ScalarType type = multiplied_type(a[0].scalar_type(), s.device);
@@ -119,10 +120,26 @@ OpCase adamw_case(const OpSizes& s) {
   if (s.exact)
     exact = std::make_shared<const Tensors>(Update(parameters, gradients, at::kDouble, at::kCPU).naive(config));
 
-  const auto ours = std::make_shared<Update>(parameters, gradients, at::kFloat, s.device);
-  const auto optimizer =
-      std::make_shared<AdamW>(ours->named(), config, [](const std::string&) { return Decay::kMatrix; });
-  op.contenders.push_back({"fused", units, [=] { return ours->with(*optimizer); }, {}, exact, "clipping included"});
+  const DecayOf decayed = [](const std::string&) { return Decay::kMatrix; };
+  const auto updates = [=](const std::shared_ptr<AdamW>& optimizer, const std::shared_ptr<Update>& ours) {
+    return [=] { return ours->with(*optimizer); };
+  };
+  const auto fresh = [=] { return std::make_shared<Update>(parameters, gradients, at::kFloat, s.device); };
+  for (const std::size_t row : rows_that_take(op, adamw_kernels(), s)) {
+    const ForcedRow forced(adamw_kernels(), row);  // an optimizer chooses once
+    const auto ours = fresh();
+    op.contenders.push_back({adamw_kernels().row(row).name,
+                             units,
+                             updates(std::make_shared<AdamW>(ours->named(), config, decayed), ours),
+                             {},
+                             exact,
+                             "clipping included"});
+  }
+  op.as_called = [=] {
+    const auto ours = fresh();
+    AdamW optimizer(ours->named(), config, decayed);
+    return ours->with(optimizer);
+  };
   const auto naive = std::make_shared<Update>(parameters, gradients, at::kFloat, s.device);
   op.contenders.push_back(
       {"naive", units, [=] { return naive->naive(config); }, {}, exact, "ATen calls, a tensor at a time"});

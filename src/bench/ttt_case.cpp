@@ -66,24 +66,18 @@ Tensors run_row(const TttKernel& row, TttKind kind, const Tensors& arguments, st
   const TttInputs inputs = inputs_of(arguments);
   const TttWeights weights = weights_of(arguments);
   TttSaved saved;
-  Tensors all = {row.forward(kind, inputs, weights, mini_batch, &saved)};
-  const TttGradients gradients = row.backward(kind, grad_o, inputs, weights, mini_batch, saved);
+  Tensors all = {row.run.forward(kind, inputs, weights, mini_batch, &saved)};
+  const TttGradients gradients = row.run.backward(kind, grad_o, inputs, weights, mini_batch, saved);
   const Tensors flat_gradients = flat(gradients.inputs, gradients.initial);
   all.insert(all.end(), flat_gradients.begin(), flat_gradients.end());
   return all;
 }
 
-const TttKernel& row_named(const std::string& name) {
-  for (const TttKernel& row : ttt_kernels()) {
-    if (row.name == name) return row;
-  }
-  fail("no row '", name, "' in the TTT kernel table");
-}
-
 // Which row of the table says what is right: the specification where its plain loops take a moment, else the composed
 // row.
-const TttKernel& exact_row(const OpSizes& s) {
-  return row_named(s.batch * s.heads * s.context <= kReferenceTokenHeads ? "reference" : "composed");
+const TttKernel& exact_row(TttKind kind, const OpSizes& s) {
+  const char* name = s.batch * s.heads * s.context <= kReferenceTokenHeads ? "reference" : "composed";
+  return ttt_kernels(kind)[ttt_kernels(kind).find(name, "the benchmark")];
 }
 
 // Sequences of one length: arguments, q, k and v of type `tokens`, and what they should give.
@@ -100,7 +94,7 @@ struct Problem {
     // From the rounded arguments: rounding them is not the kernels' error.
     if (s.exact)
       exact = std::make_shared<const Tensors>(
-          run_row(exact_row(s), kind, to_type(drawn, at::kDouble), s.mini_batch, drawn_grad.to(at::kDouble)));
+          run_row(exact_row(kind, s), kind, to_type(drawn, at::kDouble), s.mini_batch, drawn_grad.to(at::kDouble)));
     arguments = to_device(drawn, s.device);
     grad_o = drawn_grad.to(s.device);
   }
@@ -124,19 +118,20 @@ class Problems {
   std::shared_ptr<const Problem> fp32_, bf16_;
 };
 
-Contender row_contender(const TttKernel& row, TttKind kind, const std::shared_ptr<const Problem>& problem) {
-  Contender contender;
-  contender.name = row.name;
-  contender.units = problem->units();
+// The op as layers call it.
+OpFunction ttt_op(TttKind kind, const OpSizes& s) {
+  return [kind, C = s.mini_batch, bf16 = s.dtype == at::kBFloat16](const Tensors& leaves) {
+    TttInputs inputs = inputs_of(leaves);
+    inputs.bf16_products = bf16;
+    return ttt_forward(kind, inputs, weights_of(leaves), C);
+  };
+}
+
+Contender row_contender(std::size_t row, TttKind kind, const std::shared_ptr<const Problem>& problem) {
+  const TttKernels& kernels = ttt_kernels(kind);
+  Contender contender = autograd_contender(kernels[row].name, problem->units(), problem->arguments, problem->grad_o,
+                                           on_row(kernels, row, ttt_op(kind, problem->sizes)));
   contender.exact = problem->exact;
-  contender.forward = [&row, kind, problem] {
-    const torch::NoGradGuard no_grad;
-    return Tensors{row.forward(kind, inputs_of(problem->arguments), weights_of(problem->arguments),
-                               problem->sizes.mini_batch, /*saved=*/nullptr)};
-  };
-  contender.forward_backward = [&row, kind, problem] {
-    return run_row(row, kind, problem->arguments, problem->sizes.mini_batch, problem->grad_o);
-  };
   return contender;
 }
 
@@ -189,26 +184,29 @@ OpCase ttt_case(TttKind kind, const OpSizes& s) {
                                           : "56 K^2 + 20 C K forward, twice that backward; what the backward pass "
                                             "computes again is not counted";
   Problems problems(kind, s);
-  for (const TttKernel& row : ttt_kernels()) {
-    const bool bf16 = s.dtype == at::kBFloat16;
-    TttShape shape{s.batch, s.heads, s.context, s.head_dim, s.mini_batch, at::kFloat, s.device, bf16};
+  const TttKernels& kernels = ttt_kernels(kind);
+  for (std::size_t i = 0; i < kernels.size(); ++i) {
+    const TttKernel& row = kernels[i];
+    KernelCall call = kernels.call_in_model(s.device, s.dtype == at::kBFloat16, s.head_dim, s.mini_batch);
     // In a model in bf16 most rows take fp32 all the same.
-    TttShape rounded = shape;
+    KernelCall rounded = call;
     rounded.dtype = at::kBFloat16;
-    if (bf16 && row.unsupported(kind, rounded).empty()) shape = rounded;
-    if (const std::string reason = row.unsupported(kind, shape); !reason.empty()) {
+    if (call.bf16_products && takes(row.needs, rounded)) call = rounded;
+    if (const std::string reason = why_not(row.needs, call); !reason.empty()) {
       op.left_out.push_back(row.name + ": " + reason);
     } else if (row.name == "reference") {
       OpSizes short_sizes = s;
       short_sizes.context = std::min(s.context, kReferenceTokens);
-      Contender contender = row_contender(row, kind, std::make_shared<const Problem>(kind, short_sizes, at::kFloat));
+      Contender contender = row_contender(i, kind, std::make_shared<const Problem>(kind, short_sizes, at::kFloat));
       contender.note = cat("sequences of ", short_sizes.context, " tokens, one thread");
       op.contenders.push_back(std::move(contender));
     } else {
-      op.contenders.push_back(row_contender(row, kind, problems.with(shape.dtype)));
+      op.contenders.push_back(row_contender(i, kind, problems.with(call.dtype)));
     }
   }
   const std::shared_ptr<const Problem> problem = problems.with(at::kFloat);
+  op.as_called =
+      autograd_contender("", problem->units(), problem->arguments, problem->grad_o, ttt_op(kind, s)).forward_backward;
   if (s.checked_only) op.contenders.push_back(decoding_contender(kind, problem));
   if (s.attention) op.contenders.push_back(attention_contender(s));
   Contender naive = autograd_contender("naive", problem->units(), problem->arguments, problem->grad_o,

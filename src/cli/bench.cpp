@@ -12,6 +12,7 @@
 #include "cli/parse.h"
 #include "config/load.h"
 #include "model/device.h"
+#include "ops/kernel_table.h"
 #include "plan/units.h"
 
 namespace ttt {
@@ -335,6 +336,7 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
     return ExitCode::kOk;
   }
   find_op(name);
+  read_kernel_environment();
   sizes.device = select_device(device);
   if (check) {
     prepare_cpu(options.threads);

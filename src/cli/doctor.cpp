@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <iomanip>
 #include <iostream>
 
@@ -22,8 +21,8 @@
 #include "cli/parse.h"
 #include "dist/world.h"
 #include "model/device.h"
+#include "ops/kernel_table.h"
 #include "ops/products.h"
-#include "ops/ttt.h"
 
 namespace ttt {
 namespace {
@@ -64,24 +63,26 @@ Json processor(const Machine& machine) {
           {"clock_source", machine.clock_source}};
 }
 
-// Each row of the TTT kernel table, for models in either type: whether it is taken, can run, or why it cannot.
-Json kernel_rows() {
-  Json rows;
-  for (const auto& [name, kind] : {std::pair{"ttt_linear", TttKind::kLinear}, std::pair{"ttt_mlp", TttKind::kMlp}}) {
-    std::array<bool, 2> taken = {};
-    for (const TttKernel& row : ttt_kernels()) {
-      Json entry = {{"row", row.name}};
+// Each row of every op's kernel table, for models in either type on the device that they would train on: whether it is
+// taken, can run, or why it cannot.
+Json kernel_rows(at::Device device) {
+  Json ops;
+  for (const KernelTable* table : kernel_tables()) {
+    Json rows = Json::array();
+    for (std::size_t i = 0; i < table->size(); ++i) {
+      Json entry = {{"row", table->row(i).name}};
       for (const bool bf16 : {false, true}) {
-        TttShape shape{1, 12, 2048, kHeadSize, kMiniBatch, at::kFloat, at::kCPU};
-        shape.bf16_products = bf16;
-        const std::string reason = row.unsupported(kind, shape);
-        entry[bf16 ? "bf16" : "fp32"] = !reason.empty() ? reason : taken[bf16] ? "can run" : "is taken";
-        taken[bf16] = taken[bf16] || reason.empty();
+        const KernelCall call = table->call_in_model(device, bf16, kHeadSize, kMiniBatch);
+        std::string state = why_not(table->row(i).needs, call);
+        if (state.empty()) state = table->would_choose(call) == i ? "is taken" : "can run";
+        if (table->forced() == i) state += cat(" (set by ", table->forced_by(), ")");
+        entry[bf16 ? "bf16" : "fp32"] = state;
       }
-      rows[name].push_back(entry);
+      rows.push_back(std::move(entry));
     }
+    ops[table->op()] = std::move(rows);
   }
-  return rows;
+  return ops;
 }
 
 Json gpus(const Machine& machine) {
@@ -216,8 +217,8 @@ void print_collectives(const Json& collectives) {
 
 void print_kernel(const std::string& op, const Json& entry) {
   const std::string fp32 = plain(entry["fp32"]), bf16 = plain(entry["bf16"]);
-  row(op) << std::setw(19) << plain(entry["row"]) << (fp32 == bf16 ? fp32 : "fp32: " + fp32 + "; bf16: " + bf16)
-          << "\n";
+  std::cout << "  " << std::left << std::setw(17) << op << std::setw(19) << plain(entry["row"])
+            << (fp32 == bf16 ? fp32 : "fp32: " + fp32 + "; bf16: " + bf16) << "\n";
 }
 
 void print(const Json& report) {
@@ -241,8 +242,9 @@ void print(const Json& report) {
   for (const Json& node : cpu["numa_nodes"])
     row("NUMA node") << node["node"] << ": cores " << plain(node["cpus"]) << ", " << gigabytes(node["memory_bytes"])
                      << "\n";
-  for (const auto& [op, rows] : report["kernels"].items()) {
-    for (const Json& entry : rows) print_kernel(op, entry);
+  std::cout << "  kernels, the best first; set others by train.kernels or TTT_KERNELS:\n";
+  for (const KernelTable* table : kernel_tables()) {
+    for (const Json& entry : report["kernels"][table->op()]) print_kernel(table->op(), entry);
   }
   const Json& gpu = report["gpus"];
   for (const Json& found : gpu["found"]) row("GPU") << plain(found) << "\n";
@@ -311,6 +313,7 @@ ExitCode run_doctor(const std::vector<std::string>& args) {
     if (world.rank == 0) std::cout << kCollectivesMark << to_line(result);
     return ExitCode::kOk;
   }
+  read_kernel_environment();
   const Machine machine = this_machine();
   Json between;
   if (!world.alone()) {
@@ -319,18 +322,19 @@ ExitCode run_doctor(const std::vector<std::string>& args) {
     between = collectives_between(ranks, folder);
   }
   prepare_cpu(0);
-  Json report = {{"version", build_info().version},
-                 {"revision", build_info().revision()},
-                 {"cpu", processor(machine)},
-                 {"threads", at::get_num_threads()},
-                 {"kernels", kernel_rows()},
-                 {"gpus", gpus(machine)},
-                 {"links", links(machine)},
-                 {"gemm_gflops",
-                  {{"fp32", speed(Bound::kProducts, at::kFloat)}, {"bf16", speed(Bound::kProducts, at::kBFloat16)}}},
-                 {"bf16_products", bf16_products_report()},
-                 {"copy_gb_per_second", speed(Bound::kMemory, at::kFloat)},
-                 {"disk", disk(folder, mebibytes)}};
+  Json report = {
+      {"version", build_info().version},
+      {"revision", build_info().revision()},
+      {"cpu", processor(machine)},
+      {"threads", at::get_num_threads()},
+      {"kernels", kernel_rows(torch::cuda::is_available() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU))},
+      {"gpus", gpus(machine)},
+      {"links", links(machine)},
+      {"gemm_gflops",
+       {{"fp32", speed(Bound::kProducts, at::kFloat)}, {"bf16", speed(Bound::kProducts, at::kBFloat16)}}},
+      {"bf16_products", bf16_products_report()},
+      {"copy_gb_per_second", speed(Bound::kMemory, at::kFloat)},
+      {"disk", disk(folder, mebibytes)}};
   if (!between.is_null()) report["collectives"] = between;
   if (json) {
     std::cout << to_line(report);

@@ -2,6 +2,7 @@
 #include "cli/model_options.h"
 
 #include "model/device.h"
+#include "ops/kernel_table.h"
 
 namespace ttt {
 
@@ -19,6 +20,7 @@ void ModelOptions::add_to(CLI::App& app) {
 
 torch::Device ModelOptions::select() const {
   prepare_cpu(threads);
+  read_kernel_environment();
   return select_device(device);
 }
 

@@ -134,6 +134,11 @@ class Declarations {
     fields_.push_back({key, type, "", help, std::move(set), std::move(get), /*is_list=*/true});
   }
 
+  void map(const char* key, const char* type, std::function<void(const std::string&)> set,
+           std::function<std::string()> get, const char* help) {
+    fields_.push_back({key, type, "", help, std::move(set), std::move(get), /*is_list=*/true, /*is_map=*/true});
+  }
+
   std::vector<Field> take() { return std::move(fields_); }
 
  private:
@@ -265,8 +270,14 @@ void declare(Declarations& d, TrainConfig& t) {
   d.choice<DeviceKind>("train.device", t.device,
                        {{"auto", DeviceKind::kAuto}, {"cpu", DeviceKind::kCpu}, {"cuda", DeviceKind::kCuda}},
                        "auto: a GPU where there is one");
-  d.word("train.ttt_kernel", t.ttt_kernel,
-         "that TTT layers run on (`ttt bench op ttt_linear` lists them); auto: the best that takes the call");
+  d.map(
+      "train.kernels", "map of op: kernel",
+      [&t](const std::string& text) { t.kernels = parse_flow_pairs("train.kernels", text); },
+      [&t] { return to_flow(t.kernels); },
+      "rows that ops run on, as in {ttt: fused_avx2, rms_norm: composed} (`ttt doctor` lists them; ttt: both TTT ops); "
+      "the others take the best that can; the environment's TTT_KERNELS=ttt=fused_avx2,rms_norm=composed does the "
+      "same");
+  d.word("train.ttt_kernel", t.ttt_kernel, "the older name of train.kernels: {ttt: ...}; auto: the best");
   d.choice<LossAverage>("train.loss_average", t.loss_average,
                         {{"tokens", LossAverage::kTokens}, {"sequences", LossAverage::kSequences}},
                         "over all scored tokens, or over a sequence's and then over sequences");

@@ -21,6 +21,7 @@ struct Field {
   std::function<void(const std::string& text)> set;
   std::function<std::string()> get;  // as set() takes it: set(get()) changes nothing
   bool is_list = false;              // set() also takes YAML in flow style, "[a, b]"; a file may give a list
+  bool is_map = false;               // likewise "{a: b}"; is_list is set as well
 };
 
 // The fields of `config`, in order of declaration, bound to that object (which must outlive them).

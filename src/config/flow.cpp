@@ -63,6 +63,41 @@ std::vector<FlowRecord> parse_flow_records(const std::string& key, const std::st
   return records;
 }
 
+FlowPairs parse_flow_pairs(const std::string& key, const std::string& text) {
+  const auto refuse = [&] { user_error("'", key, "' takes a map such as '{a: b, c: d}', not '", text, "'"); };
+  FlowPairs pairs;
+  const auto add = [&](const std::string& name, const std::string& value) {
+    if (name.empty() || value.empty()) refuse();
+    for (const auto& [other, unused] : pairs)
+      if (other == name) user_error("'", key, "' gives '", name, "' twice; remove one");
+    pairs.emplace_back(name, value);
+  };
+  const YAML::Node node = parse(key, text);
+  if (node.IsMap()) {
+    for (const auto& pair : node) {
+      if (!pair.first.IsScalar() || !pair.second.IsScalar()) refuse();
+      add(pair.first.Scalar(), pair.second.Scalar());
+    }
+  } else if (node.IsScalar()) {
+    for (std::size_t begin = 0; begin < text.size();) {
+      const std::size_t end = std::min(text.find(',', begin), text.size()), equals = text.find('=', begin);
+      if (equals >= end) refuse();
+      add(text.substr(begin, equals - begin), text.substr(equals + 1, end - equals - 1));
+      begin = end + 1;
+    }
+  } else if (!text.empty()) {
+    refuse();
+  }
+  return pairs;
+}
+
+std::string to_flow(const FlowPairs& pairs) {
+  std::string map;
+  for (const auto& [name, value] : pairs)
+    map += cat(map.empty() ? "" : ", ", flow_scalar(name), ": ", flow_scalar(value));
+  return cat("{", map, "}");
+}
+
 std::string flow_scalar(const std::string& text) {
   const bool plain = !text.empty() && text.front() != '-' && text != "null" && text != "." &&
                      std::all_of(text.begin(), text.end(), [](unsigned char c) {

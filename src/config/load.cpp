@@ -61,6 +61,7 @@ class KnownKeys {
     for (const Field& field : fields_of(config)) {
       keys_.push_back(field.key);
       if (field.is_list) lists_.insert(field.key);
+      if (field.is_map) maps_.insert(field.key);
       if (const std::string section = section_of(field.key); !section.empty()) sections_.insert(section);
     }
   }
@@ -69,6 +70,7 @@ class KnownKeys {
     return key == kEvalBatches || std::find(keys_.begin(), keys_.end(), key) != keys_.end();
   }
   bool is_list(const std::string& key) const { return lists_.count(key) != 0; }
+  bool is_map(const std::string& key) const { return maps_.count(key) != 0; }
   bool is_section(const std::string& name) const { return sections_.count(name) != 0; }
 
   [[noreturn]] void unknown(const std::string& place, const std::string& key) const {
@@ -99,7 +101,7 @@ class KnownKeys {
   }
 
   std::vector<std::string> keys_;
-  std::set<std::string> sections_, lists_;
+  std::set<std::string> sections_, lists_, maps_;
 };
 
 // Lists in flow style, as Field::set takes them.
@@ -212,7 +214,7 @@ class FileReader {
   }
 
   void read_value(const std::string& at, const std::string& key, const YAML::Node& value, GivenKeys& own) const {
-    const bool list = value.IsSequence() && known_.is_list(key);
+    const bool list = (value.IsSequence() && known_.is_list(key)) || (value.IsMap() && known_.is_map(key));
     if ((value.IsMap() || value.IsSequence()) && !list)
       user_error(at, ": '", key, "' takes a single value, not a ", value.IsMap() ? "section" : "list");
     const std::string text = list ? flow_text(value) : value.IsNull() ? "" : value.Scalar();

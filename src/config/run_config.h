@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "arch/model_config.h"
@@ -37,6 +38,8 @@ struct TrainConfig {
   DType dtype = DType::kAuto;
   ProductsKind bf16_products = ProductsKind::kAuto;  // on a CPU, and then kept: it stands in the run's checkpoints
   DeviceKind device = DeviceKind::kAuto;
+  // Rows of kernel tables by op, ops/kernel_table.h; "ttt": both TTT ops, which ttt_kernel is the older name of.
+  std::vector<std::pair<std::string, std::string>> kernels;
   std::string ttt_kernel = "auto";  // row of the TTT kernel table, ops/ttt.h; auto: the best that takes the call
   LossAverage loss_average = LossAverage::kTokens;
   bool recompute = false;              // keep only each block's input and compute the block again in the backward pass

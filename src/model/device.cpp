@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "base/machine.h"
+#include "ops/kernel_table.h"
 
 namespace ttt {
 namespace {
@@ -97,6 +98,13 @@ Bf16Products select_bf16_products(ProductsKind kind, torch::Device device, const
   }
   set_bf16_products(chosen);
   return chosen;
+}
+
+void select_kernels(const TrainConfig& train) {
+  read_kernel_environment();
+  std::vector<KernelChoice> choices = {{"ttt", train.ttt_kernel, "train.ttt_kernel"}};
+  for (const auto& [op, row] : train.kernels) choices.push_back({op, row, "train.kernels"});
+  force_kernels(choices);
 }
 
 void prepare_cpu(std::int64_t threads, const LocalProcesses& processes) {

@@ -25,6 +25,10 @@ bool select_bf16(DType dtype, torch::Device device);
 // the other one is warned of. On a GPU: LibTorch's.
 Bf16Products select_bf16_products(ProductsKind kind, torch::Device device, const std::string& stored = "");
 
+// Forces the rows of kernel tables that the configuration names (train.kernels, train.ttt_kernel), beside those of the
+// environment. Throws UserError for a row that does not exist or cannot run here.
+void select_kernels(const TrainConfig& train);
+
 // How many processes of a training share this one's cores and its machine, itself included.
 struct LocalProcesses {
   std::int64_t on_these_cores = 1, on_this_host = 1;

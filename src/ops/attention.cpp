@@ -53,21 +53,50 @@ at::Tensor windowed_attention(const at::Tensor& q_BHTK, const at::Tensor& k_BHSK
   return parts.size() == 1 ? parts.front() : at::cat(parts, 2);
 }
 
+at::Tensor sdpa(const at::Tensor& q_BHTK, const at::Tensor& k_BHSK, const at::Tensor& v_BHSK, std::int64_t window) {
+  const auto T = q_BHTK.size(2), S = k_BHSK.size(2);
+  if (window > 0 && window < S) return windowed_attention(q_BHTK, k_BHSK, v_BHSK, window);
+  if (S == T) return at::scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, std::nullopt, 0.0, /*is_causal=*/true);
+  if (T == 1) return at::scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK);
+  return at::scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, visible(T, S, S - T, 0, q_BHTK.options()));
+}
+
+at::Tensor sdpa_in_fp32(const at::Tensor& q_BHTK, const at::Tensor& k_BHSK, const at::Tensor& v_BHSK,
+                        std::int64_t window) {
+  return sdpa(q_BHTK.to(at::kFloat), k_BHSK.to(at::kFloat), v_BHSK.to(at::kFloat), window).to(q_BHTK.scalar_type());
+}
+
+// Whether bf16 is to be computed in fp32 there.
+bool attention_through_fp32(at::Device device) {
+  return device.is_cpu() && (bf16_products() == Bf16Products::kFp32Panels || !has_bf16_attention());
+}
+
+using AttentionKernels = OpKernels<at::Tensor (*)(const at::Tensor& q_BHTK, const at::Tensor& k_BHSK,
+                                                  const at::Tensor& v_BHSK, std::int64_t window)>;
+
+const AttentionKernels& attention_rows() {
+  static const AttentionKernels rows(
+      "attention",
+      {{{"sdpa", {.native_bf16 = true}}, sdpa}, {{"sdpa_fp32", {.dtypes = {at::kBFloat16, at::kFloat}}}, sdpa_in_fp32}},
+      {.bf16_through_fp32 = attention_through_fp32});
+  return rows;
+}
+
 }  // namespace
 
 at::Tensor causal_attention(const at::Tensor& q_BHTK, const at::Tensor& k_BHSK, const at::Tensor& v_BHSK,
                             std::int64_t window) {
   const auto T = q_BHTK.size(2), S = k_BHSK.size(2);
   TTT_CHECK(S >= T && T >= 1 && window >= 0, T, " queries, ", S, " keys, window ", window);
-  const bool bf16_on_cpu = q_BHTK.is_cpu() && q_BHTK.scalar_type() == at::kBFloat16;
-  if (through_fp32_panels(q_BHTK) || (bf16_on_cpu && !has_bf16_attention())) {
-    return causal_attention(q_BHTK.to(at::kFloat), k_BHSK.to(at::kFloat), v_BHSK.to(at::kFloat), window)
-        .to(q_BHTK.scalar_type());
-  }
-  if (window > 0 && window < S) return windowed_attention(q_BHTK, k_BHSK, v_BHSK, window);
-  if (S == T) return at::scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, std::nullopt, 0.0, /*is_causal=*/true);
-  if (T == 1) return at::scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK);
-  return at::scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, visible(T, S, S - T, 0, q_BHTK.options()));
+  return attention_rows()
+      .choose({.device = q_BHTK.device(),
+               .dtype = q_BHTK.scalar_type(),
+               .bf16_through_fp32 = q_BHTK.scalar_type() == at::kBFloat16 && attention_through_fp32(q_BHTK.device())})
+      .run(q_BHTK, k_BHSK, v_BHSK, window);
+}
+
+const KernelTable& attention_kernels() {
+  return attention_rows();
 }
 
 }  // namespace ttt

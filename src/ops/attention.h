@@ -8,6 +8,8 @@
 
 #include <cstdint>
 
+#include "ops/kernel_table.h"
+
 namespace ttt {
 
 // q [B,H,T,K], k and v [B,H,S,K], S >= T: the queries are the last T positions, so query t sees keys 0 .. S-T+t. ->
@@ -16,5 +18,7 @@ namespace ttt {
 // With window > 0 a query sees the last `window` keys, its own included; time and memory are then T x window.
 at::Tensor causal_attention(const at::Tensor& q_BHTK, const at::Tensor& k_BHSK, const at::Tensor& v_BHSK,
                             std::int64_t window = 0);
+
+const KernelTable& attention_kernels();  // its rows
 
 }  // namespace ttt

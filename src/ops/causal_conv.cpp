@@ -9,9 +9,8 @@
 #include "base/error.h"
 #include "kernels/cpu/rows.h"
 #include "ops/parallel.h"
-#include "ops/row_cuda.h"
 #include "ops/row_dispatch.h"
-#include "ops/sequence_cuda.h"
+#include "ops/sequence_args.h"
 
 namespace ttt {
 namespace {
@@ -47,17 +46,10 @@ at::Tensor bias_or_zeros(const at::Tensor& weight_D1W, const at::Tensor& bias_D)
   return bias_D.defined() ? bias_D : at::zeros({weight_D1W.size(0)}, weight_D1W.options().requires_grad(false));
 }
 
-struct CausalConvFunction : torch::autograd::Function<CausalConvFunction> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x_BTD, const at::Tensor& weight_D1W,
-                            const at::Tensor& bias_D, const at::Tensor& window_BWD) {
+struct FusedCausalConv {
+  static void forward(const at::Tensor& x_BTD, const at::Tensor& weight_WD, const at::Tensor& bias_D,
+                      const at::Tensor& window_BWD, const at::Tensor& y_BTD) {
     const auto B = x_BTD.size(0), time = x_BTD.size(1), D = x_BTD.size(2);
-    const at::Tensor weight_WD = weight_D1W.squeeze(1).t().contiguous();
-    const at::Tensor y_BTD = at::empty_like(x_BTD);
-    context->save_for_backward({x_BTD, weight_WD, window_BWD});
-    if (cuda_takes(x_BTD, x_BTD.scalar_type())) {
-      on_cuda::causal_conv(x_BTD, {weight_WD, bias_D}, window_BWD, y_BTD);
-      return y_BTD;
-    }
     dispatch_rows(x_BTD.scalar_type(), [&](auto types) {
       using T = typename decltype(types)::T;
       using S = typename decltype(types)::S;
@@ -69,19 +61,12 @@ struct CausalConvFunction : torch::autograd::Function<CausalConvFunction> {
           rows::conv<T, S>(D, taps(row / time, row % time).data(), weight_ptr, bias_ptr, y_ptr + row * D);
       });
     });
-    return y_BTD;
   }
 
-  static variable_list backward(AutogradContext* context, const variable_list& grads) {
-    const auto saved = context->get_saved_variables();
-    const at::Tensor &x_BTD = saved[0], &weight_WD = saved[1], &window_BWD = saved[2];
-    const at::Tensor dy_BTD = grads[0].contiguous();
+  static on_cuda::ConvParameters backward(const at::Tensor& dy_BTD, const at::Tensor& x_BTD,
+                                          const at::Tensor& weight_WD, const at::Tensor& window_BWD,
+                                          const at::Tensor& dx_BTD) {
     const auto B = x_BTD.size(0), time = x_BTD.size(1), D = x_BTD.size(2);
-    const at::Tensor dx_BTD = at::empty_like(x_BTD);
-    if (cuda_takes(x_BTD, x_BTD.scalar_type())) {
-      const auto d = on_cuda::causal_conv_backward(dy_BTD, x_BTD, weight_WD, window_BWD, dx_BTD);
-      return {dx_BTD, d.weight_WD.t().unsqueeze(1).contiguous(), d.bias_D, at::Tensor()};
-    }
     const auto ranges = range_count(B * time, grain_rows(D));
     const at::Tensor zeros_D = at::zeros({D}, x_BTD.options());
     const at::Tensor d_weight_RWD = at::zeros({ranges, kConvWidth, D}, weight_WD.options());
@@ -107,9 +92,77 @@ struct CausalConvFunction : torch::autograd::Function<CausalConvFunction> {
         }
       });
     });
-    return {dx_BTD, d_weight_RWD.sum(0).t().unsqueeze(1).contiguous(), d_bias_RD.sum(0), at::Tensor()};
+    return {d_weight_RWD.sum(0), d_bias_RD.sum(0)};
   }
 };
+
+struct CudaCausalConv {
+  static void forward(const at::Tensor& x_BTD, const at::Tensor& weight_WD, const at::Tensor& bias_D,
+                      const at::Tensor& window_BWD, const at::Tensor& y_BTD) {
+    dispatch_elements(x_BTD.scalar_type(), [&](auto element) {
+      using Element = decltype(element);
+      launch_cuda(x_BTD.device(),
+                  kernels::cuda::CausalConvForward<Element>{on_cuda::conv_inputs<Element>(x_BTD, window_BWD),
+                                                            on_cuda::weights_of({weight_WD, bias_D}),
+                                                            on_cuda::sequence_rows<Element>(y_BTD)});
+    });
+  }
+
+  static on_cuda::ConvParameters backward(const at::Tensor& dy_BTD, const at::Tensor& x_BTD,
+                                          const at::Tensor& weight_WD, const at::Tensor& window_BWD,
+                                          const at::Tensor& dx_BTD) {
+    on_cuda::ConvParameters sums;
+    dispatch_elements(x_BTD.scalar_type(), [&](auto element) {
+      using Element = decltype(element);
+      kernels::cuda::CausalConvBackward<Element> p;
+      p.in = on_cuda::conv_inputs<Element>(x_BTD, window_BWD);
+      const on_cuda::ConvParts parts(p.in.parts(), weight_WD);
+      p.weight = data_of<const float>(weight_WD);
+      p.dy = on_cuda::sequence_rows<const Element>(dy_BTD), p.dx = on_cuda::sequence_rows<Element>(dx_BTD);
+      p.conv = parts.pointers();
+      launch_cuda(x_BTD.device(), p);
+      sums = parts.sum();
+    });
+    return sums;
+  }
+};
+
+template <class Row>
+struct CausalConvFunction : torch::autograd::Function<CausalConvFunction<Row>> {
+  static at::Tensor forward(AutogradContext* context, const at::Tensor& x_BTD, const at::Tensor& weight_D1W,
+                            const at::Tensor& bias_D, const at::Tensor& window_BWD) {
+    const at::Tensor weight_WD = weight_D1W.squeeze(1).t().contiguous();
+    const at::Tensor y_BTD = at::empty_like(x_BTD);
+    context->save_for_backward({x_BTD, weight_WD, window_BWD});
+    Row::forward(x_BTD, weight_WD, bias_D, window_BWD, y_BTD);
+    return y_BTD;
+  }
+
+  static variable_list backward(AutogradContext* context, const variable_list& grads) {
+    const auto saved = context->get_saved_variables();
+    const at::Tensor& x_BTD = saved[0];
+    const at::Tensor dx_BTD = at::empty_like(x_BTD);
+    const auto d = Row::backward(grads[0].contiguous(), x_BTD, saved[1], saved[2], dx_BTD);
+    return {dx_BTD, d.weight_WD.t().unsqueeze(1).contiguous(), d.bias_D, at::Tensor()};
+  }
+};
+
+template <class Row>
+at::Tensor causal_conv_with(const at::Tensor& x_BTD, const at::Tensor& weight_D1W, const at::Tensor& bias_D,
+                            const at::Tensor& window_BWD) {
+  return CausalConvFunction<Row>::apply(x_BTD.contiguous(), weight_D1W, bias_D, window_or_zeros(x_BTD, window_BWD));
+}
+
+using CausalConvKernels = OpKernels<at::Tensor (*)(const at::Tensor& x_BTD, const at::Tensor& weight_D1W,
+                                                   const at::Tensor& bias_D, const at::Tensor& window_BWD)>;
+
+const CausalConvKernels& causal_conv_rows() {
+  static const CausalConvKernels rows("causal_conv",
+                                      {{{"cuda", needs_of_cuda_rows()}, causal_conv_with<CudaCausalConv>},
+                                       {{"fused", needs_of_cpu_rows()}, causal_conv_with<FusedCausalConv>},
+                                       {{"composed"}, causal_conv_composed}});
+  return rows;
+}
 
 }  // namespace
 
@@ -128,10 +181,13 @@ at::Tensor causal_conv(const at::Tensor& x_BTD, const at::Tensor& weight_D1W, co
                        const at::Tensor& window_BWD) {
   TTT_CHECK(x_BTD.dim() == 3 && weight_D1W.sizes() == at::IntArrayRef({x_BTD.size(2), 1, kConvWidth}), "x ",
             x_BTD.sizes(), ", weight ", weight_D1W.sizes());
-  if (!rows_take(x_BTD) && !cuda_takes(x_BTD, x_BTD.scalar_type()))
-    return causal_conv_composed(x_BTD, weight_D1W, bias_D, window_BWD);
-  return CausalConvFunction::apply(x_BTD.contiguous(), weight_D1W, bias_or_zeros(weight_D1W, bias_D),
-                                   window_or_zeros(x_BTD, window_BWD));
+  return causal_conv_rows()
+      .choose({.device = x_BTD.device(), .dtype = x_BTD.scalar_type()})
+      .run(x_BTD, weight_D1W, bias_or_zeros(weight_D1W, bias_D), window_BWD);
+}
+
+const KernelTable& causal_conv_kernels() {
+  return causal_conv_rows();
 }
 
 at::Tensor next_conv_window(const at::Tensor& x_BTD, const at::Tensor& window_BWD) {

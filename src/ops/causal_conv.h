@@ -9,6 +9,8 @@
 
 #include <cstdint>
 
+#include "ops/kernel_table.h"
+
 namespace ttt {
 
 constexpr std::int64_t kConvWidth = 4;
@@ -23,5 +25,7 @@ at::Tensor causal_conv_composed(const at::Tensor& x_BTD, const at::Tensor& weigh
 
 // The window after x: the last W-1 rows of (window, x). A copy.
 at::Tensor next_conv_window(const at::Tensor& x_BTD, const at::Tensor& window_BWD);
+
+const KernelTable& causal_conv_kernels();  // its rows
 
 }  // namespace ttt

@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "ops/kernel_table.h"
 #include "ops/rope.h"
 
 namespace ttt {
@@ -21,5 +22,7 @@ struct RotatedHeads {
 RotatedHeads conv_rope_split_heads(const at::Tensor& x_BTD, const ConvWeights& q_conv, const ConvWeights& k_conv,
                                    const at::Tensor& window_BWD, std::int64_t num_heads, const RopeTable& table,
                                    std::int64_t offset, at::ScalarType to);
+
+const KernelTable& conv_rope_kernels();  // its rows
 
 }  // namespace ttt

@@ -100,6 +100,22 @@ struct ConvSiluFunction : torch::autograd::Function<ConvSiluFunction> {
   }
 };
 
+at::Tensor conv_silu_fused(const at::Tensor& x_BTD, const at::Tensor& weight_D1W, const at::Tensor& window_BWD) {
+  const at::Tensor window = window_BWD.defined() ? window_BWD.to(x_BTD.scalar_type()).contiguous()
+                                                 : at::zeros({x_BTD.size(0), kConvWidth - 1, x_BTD.size(2)},
+                                                             x_BTD.options().requires_grad(false));
+  return ConvSiluFunction::apply(x_BTD.contiguous(), weight_D1W, window);
+}
+
+using ConvSiluKernels =
+    OpKernels<at::Tensor (*)(const at::Tensor& x_BTD, const at::Tensor& weight_D1W, const at::Tensor& window_BWD)>;
+
+const ConvSiluKernels& conv_silu_rows() {
+  static const ConvSiluKernels rows(
+      "conv_silu", {{{"fused", needs_of_cpu_rows()}, conv_silu_fused}, {{"composed"}, conv_silu_composed}});
+  return rows;
+}
+
 }  // namespace
 
 at::Tensor conv_silu_composed(const at::Tensor& x_BTD, const at::Tensor& weight_D1W, const at::Tensor& window_BWD) {
@@ -109,12 +125,13 @@ at::Tensor conv_silu_composed(const at::Tensor& x_BTD, const at::Tensor& weight_
 at::Tensor conv_silu(const at::Tensor& x_BTD, const at::Tensor& weight_D1W, const at::Tensor& window_BWD) {
   TTT_CHECK(x_BTD.dim() == 3 && weight_D1W.sizes() == at::IntArrayRef({x_BTD.size(2), 1, kConvWidth}), "x ",
             x_BTD.sizes(), ", weight ", weight_D1W.sizes());
-  if (!rows_take(x_BTD) || weight_D1W.scalar_type() != wide_type(x_BTD.scalar_type()))
-    return conv_silu_composed(x_BTD, weight_D1W, window_BWD);
-  const at::Tensor window = window_BWD.defined() ? window_BWD.to(x_BTD.scalar_type()).contiguous()
-                                                 : at::zeros({x_BTD.size(0), kConvWidth - 1, x_BTD.size(2)},
-                                                             x_BTD.options().requires_grad(false));
-  return ConvSiluFunction::apply(x_BTD.contiguous(), weight_D1W, window);
+  return conv_silu_rows()
+      .choose({.device = x_BTD.device(), .dtype = x_BTD.scalar_type()})
+      .run(x_BTD, weight_D1W, window_BWD);
+}
+
+const KernelTable& conv_silu_kernels() {
+  return conv_silu_rows();
 }
 
 }  // namespace ttt

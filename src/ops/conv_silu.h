@@ -5,6 +5,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "ops/kernel_table.h"
+
 namespace ttt {
 
 // silu(causal_conv(x, weight, no bias, window)), see causal_conv.h: x [B,T,D], weight [D,1,W] -> [B,T,D] fp32 (fp64 for
@@ -12,5 +14,7 @@ namespace ttt {
 // convolution again.
 at::Tensor conv_silu(const at::Tensor& x_BTD, const at::Tensor& weight_D1W, const at::Tensor& window_BWD = {});
 at::Tensor conv_silu_composed(const at::Tensor& x_BTD, const at::Tensor& weight_D1W, const at::Tensor& window_BWD = {});
+
+const KernelTable& conv_silu_kernels();
 
 }  // namespace ttt

@@ -8,9 +8,11 @@
 
 #include "base/error.h"
 #include "kernels/cpu/rows.h"
+#include "kernels/cuda/row_args.h"
+#include "ops/cuda_target.h"
+#include "ops/cuda_values.h"
 #include "ops/parallel.h"
 #include "ops/products.h"
-#include "ops/row_cuda.h"
 #include "ops/row_dispatch.h"
 
 namespace ttt {
@@ -21,57 +23,89 @@ using torch::autograd::variable_list;
 
 constexpr std::int64_t kChunkBytes = std::int64_t{32} << 20;
 
-// loss and log-sum of each row of logits.
-void losses_of(const at::Tensor& logits_nV, const at::Tensor& targets_n, at::Tensor loss_n, at::Tensor log_sum_n) {
-  if (cuda_takes(logits_nV, logits_nV.scalar_type()))
-    return on_cuda::cross_entropy(logits_nV, targets_n, loss_n, log_sum_n);
-  if (!rows_take(logits_nV)) {
+// What a row does with a chunk of logits: `losses` gives loss and log-sum of each of its rows; `gradients` makes it
+// dlogits = g (softmax - onehot), in place.
+struct FusedCrossEntropy {
+  static void losses(const at::Tensor& logits_nV, const at::Tensor& targets_n, const at::Tensor& loss_n,
+                     const at::Tensor& log_sum_n) {
+    const auto n = logits_nV.size(0), V = logits_nV.size(1);
+    dispatch_rows(logits_nV.scalar_type(), [&](auto types) {
+      using T = typename decltype(types)::T;
+      using S = typename decltype(types)::S;
+      const S* logits = values<S>(logits_nV);
+      const auto* targets = targets_n.const_data_ptr<std::int64_t>();
+      T *loss = mutable_values<T>(loss_n), *log_sum = mutable_values<T>(log_sum_n);
+      parallel_ranges(n, grain_rows(2 * V), [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i) {
+          TTT_CHECK(targets[i] >= 0 && targets[i] < V, "target ", targets[i], " of a vocabulary of ", V);
+          loss[i] = rows::cross_entropy<T, S>(V, logits + i * V, targets[i], log_sum + i);
+        }
+      });
+    });
+  }
+
+  static void gradients(const at::Tensor& logits_nV, const at::Tensor& targets_n, const at::Tensor& log_sum_n,
+                        const at::Tensor& grad_n) {
+    const auto n = logits_nV.size(0), V = logits_nV.size(1);
+    dispatch_rows(logits_nV.scalar_type(), [&](auto types) {
+      using T = typename decltype(types)::T;
+      using S = typename decltype(types)::S;
+      S* logits = mutable_values<S>(logits_nV);
+      const auto* targets = targets_n.const_data_ptr<std::int64_t>();
+      const T *log_sum = values<T>(log_sum_n), *grad = values<T>(grad_n);
+      parallel_ranges(n, grain_rows(2 * V), [&](std::int64_t begin, std::int64_t end) {
+        for (std::int64_t i = begin; i < end; ++i)
+          rows::cross_entropy_gradient<T, S>(V, logits + i * V, log_sum[i], grad[i], targets[i]);
+      });
+    });
+  }
+};
+
+struct CudaCrossEntropy {
+  static void losses(const at::Tensor& logits_nV, const at::Tensor& targets_n, const at::Tensor& loss_n,
+                     const at::Tensor& log_sum_n) {
+    dispatch_elements(logits_nV.scalar_type(), [&](auto element) {
+      using Element = decltype(element);
+      kernels::cuda::CrossEntropyForward<Element> p;
+      p.rows = logits_nV.size(0), p.width = logits_nV.size(1);
+      p.logits = {data_of<const Element>(logits_nV), logits_nV.stride(0)};
+      p.targets = data_of<const std::int64_t>(targets_n);
+      p.loss = data_of<float>(loss_n), p.log_sum = data_of<float>(log_sum_n);
+      launch_cuda(logits_nV.device(), p);
+    });
+  }
+
+  static void gradients(const at::Tensor& logits_nV, const at::Tensor& targets_n, const at::Tensor& log_sum_n,
+                        const at::Tensor& grad_n) {
+    dispatch_elements(logits_nV.scalar_type(), [&](auto element) {
+      using Element = decltype(element);
+      kernels::cuda::CrossEntropyGradient<Element> p;
+      p.rows = logits_nV.size(0), p.width = logits_nV.size(1);
+      p.logits = {data_of<Element>(logits_nV), logits_nV.stride(0)};
+      p.targets = data_of<const std::int64_t>(targets_n);
+      p.log_sum = data_of<const float>(log_sum_n), p.g = data_of<const float>(grad_n);
+      launch_cuda(logits_nV.device(), p);
+    });
+  }
+};
+
+struct ComposedCrossEntropy {
+  static void losses(const at::Tensor& logits_nV, const at::Tensor& targets_n, const at::Tensor& loss_n,
+                     const at::Tensor& log_sum_n) {
     log_sum_n.copy_(at::logsumexp(logits_nV.to(log_sum_n.scalar_type()), {1}));
     loss_n.copy_(log_sum_n - logits_nV.gather(1, targets_n.unsqueeze(1)).squeeze(1));
-    return;
   }
-  const auto n = logits_nV.size(0), V = logits_nV.size(1);
-  dispatch_rows(logits_nV.scalar_type(), [&](auto types) {
-    using T = typename decltype(types)::T;
-    using S = typename decltype(types)::S;
-    const S* logits = values<S>(logits_nV);
-    const auto* targets = targets_n.const_data_ptr<std::int64_t>();
-    T *loss = mutable_values<T>(loss_n), *log_sum = mutable_values<T>(log_sum_n);
-    parallel_ranges(n, grain_rows(2 * V), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) {
-        TTT_CHECK(targets[i] >= 0 && targets[i] < V, "target ", targets[i], " of a vocabulary of ", V);
-        loss[i] = rows::cross_entropy<T, S>(V, logits + i * V, targets[i], log_sum + i);
-      }
-    });
-  });
-}
 
-// logits become dlogits = g (softmax - onehot), in place.
-void gradients_of(at::Tensor logits_nV, const at::Tensor& targets_n, const at::Tensor& log_sum_n,
-                  const at::Tensor& grad_n) {
-  if (cuda_takes(logits_nV, logits_nV.scalar_type()))
-    return on_cuda::cross_entropy_gradient(logits_nV, targets_n, log_sum_n, grad_n);
-  if (!rows_take(logits_nV)) {
+  static void gradients(const at::Tensor& logits_nV, const at::Tensor& targets_n, const at::Tensor& log_sum_n,
+                        const at::Tensor& grad_n) {
     const at::Tensor grad_n1 = grad_n.unsqueeze(1);
     at::Tensor d_logits_nV = (logits_nV - log_sum_n.unsqueeze(1)).exp_().mul_(grad_n1);
     logits_nV.copy_(d_logits_nV.scatter_add_(1, targets_n.unsqueeze(1), -grad_n1));
-    return;
   }
-  const auto n = logits_nV.size(0), V = logits_nV.size(1);
-  dispatch_rows(logits_nV.scalar_type(), [&](auto types) {
-    using T = typename decltype(types)::T;
-    using S = typename decltype(types)::S;
-    S* logits = mutable_values<S>(logits_nV);
-    const auto* targets = targets_n.const_data_ptr<std::int64_t>();
-    const T *log_sum = values<T>(log_sum_n), *grad = values<T>(grad_n);
-    parallel_ranges(n, grain_rows(2 * V), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i)
-        rows::cross_entropy_gradient<T, S>(V, logits + i * V, log_sum[i], grad[i], targets[i]);
-    });
-  });
-}
+};
 
-struct TokenCrossEntropy : torch::autograd::Function<TokenCrossEntropy> {
+template <class Row>
+struct TokenCrossEntropy : torch::autograd::Function<TokenCrossEntropy<Row>> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& hidden_ND, const at::Tensor& master_VD,
                             const at::Tensor& targets_N, std::int64_t chunk) {
     const auto N = hidden_ND.size(0);
@@ -83,7 +117,7 @@ struct TokenCrossEntropy : torch::autograd::Function<TokenCrossEntropy> {
       const auto n = std::min(chunk, N - begin);
       at::Tensor logits_nV = logits_buffer.narrow(0, 0, n);
       product_out(logits_nV, hidden_ND.narrow(0, begin, n), head_VD.t());
-      losses_of(logits_nV, targets_N.narrow(0, begin, n), loss_N.narrow(0, begin, n), log_sum_N.narrow(0, begin, n));
+      Row::losses(logits_nV, targets_N.narrow(0, begin, n), loss_N.narrow(0, begin, n), log_sum_N.narrow(0, begin, n));
     }
     context->save_for_backward({hidden_ND, head_VD, targets_N, log_sum_N});
     context->saved_data["chunk"] = chunk;
@@ -106,8 +140,8 @@ struct TokenCrossEntropy : torch::autograd::Function<TokenCrossEntropy> {
       const at::Tensor hidden_nD = hidden_ND.narrow(0, begin, n);
       at::Tensor d_logits_nV = buffer.narrow(0, 0, n);
       product_out(d_logits_nV, hidden_nD, head_VD.t());
-      gradients_of(d_logits_nV, targets_N.narrow(0, begin, n), log_sum_N.narrow(0, begin, n),
-                   grad_N.narrow(0, begin, n));
+      Row::gradients(d_logits_nV, targets_N.narrow(0, begin, n), log_sum_N.narrow(0, begin, n),
+                     grad_N.narrow(0, begin, n));
       at::Tensor d_hidden_nD = d_hidden_ND.narrow(0, begin, n);
       product_out(d_hidden_nD, d_logits_nV, head_VD);
       product_out(d_head_VD, d_logits_nV.t(), hidden_nD, /*accumulate=*/true);  // many chunks: in the wider type
@@ -116,7 +150,28 @@ struct TokenCrossEntropy : torch::autograd::Function<TokenCrossEntropy> {
   }
 };
 
+template <class Row>
+at::Tensor cross_entropy_with(const at::Tensor& hidden_ND, const at::Tensor& head_VD, const at::Tensor& targets_N,
+                              std::int64_t chunk_tokens) {
+  return TokenCrossEntropy<Row>::apply(hidden_ND, head_VD, targets_N, chunk_tokens);
+}
+
+using CrossEntropyKernels = OpKernels<at::Tensor (*)(const at::Tensor& hidden_ND, const at::Tensor& head_VD,
+                                                     const at::Tensor& targets_N, std::int64_t chunk_tokens)>;
+
+const CrossEntropyKernels& cross_entropy_rows() {
+  static const CrossEntropyKernels rows("cross_entropy",
+                                        {{{"cuda", needs_of_cuda_rows()}, cross_entropy_with<CudaCrossEntropy>},
+                                         {{"fused", needs_of_cpu_rows()}, cross_entropy_with<FusedCrossEntropy>},
+                                         {{"composed"}, cross_entropy_with<ComposedCrossEntropy>}});
+  return rows;
+}
+
 }  // namespace
+
+const KernelTable& cross_entropy_kernels() {
+  return cross_entropy_rows();
+}
 
 std::int64_t default_chunk_tokens(std::int64_t vocabulary, at::ScalarType type) {
   const auto row_bytes = vocabulary * static_cast<std::int64_t>(c10::elementSize(type));
@@ -129,7 +184,9 @@ at::Tensor token_cross_entropy(const at::Tensor& hidden_ND, const at::Tensor& he
             hidden_ND.sizes(), ", head ", head_VD.sizes());
   TTT_CHECK(targets_N.dim() == 1 && targets_N.size(0) == hidden_ND.size(0), "targets ", targets_N.sizes());
   if (chunk_tokens <= 0) chunk_tokens = default_chunk_tokens(head_VD.size(0), hidden_ND.scalar_type());
-  return TokenCrossEntropy::apply(hidden_ND.contiguous(), head_VD, targets_N.contiguous(), chunk_tokens);
+  return cross_entropy_rows()
+      .choose({.device = hidden_ND.device(), .dtype = hidden_ND.scalar_type()})
+      .run(hidden_ND.contiguous(), head_VD, targets_N.contiguous(), chunk_tokens);
 }
 
 }  // namespace ttt

@@ -12,6 +12,8 @@
 
 #include <cstdint>
 
+#include "ops/kernel_table.h"
+
 namespace ttt {
 
 // hidden [N,D], head [V,D], targets [N] int64 in [0,V) -> loss [N], in nats. Differentiable in hidden and head.
@@ -22,5 +24,7 @@ at::Tensor token_cross_entropy(const at::Tensor& hidden_ND, const at::Tensor& he
 
 // The chunk that chunk_tokens 0 stands for, where logits are of that type.
 std::int64_t default_chunk_tokens(std::int64_t vocabulary, at::ScalarType type);
+
+const KernelTable& cross_entropy_kernels();  // its rows
 
 }  // namespace ttt

@@ -2,6 +2,7 @@
 
 #include "base/error.h"
 #ifdef TTT_CUDA_KERNELS
+#include <ATen/Context.h>
 #include <c10/cuda/CUDAStream.h>
 #endif
 
@@ -26,6 +27,14 @@ EmulatedGpu::~EmulatedGpu() {
 
 const kernels::cuda::KernelTable* cuda_kernels(at::Device device) {
   return device.is_cuda() ? &kernels::cuda::gpu::kernels() : emulated_gpu;
+}
+
+const kernels::cuda::KernelTable* any_cuda_kernels() {
+  return &kernels::cuda::gpu::kernels();
+}
+
+bool has_cuda_kernels() {
+  return emulated_gpu != nullptr || at::hasCUDA();
 }
 
 int cuda_shared_limit(at::Device device) {
@@ -53,6 +62,14 @@ kernels::cuda::Stream cuda_stream(at::Device device) {
 
 const kernels::cuda::KernelTable* cuda_kernels(at::Device device) {
   return device.is_cuda() ? nullptr : emulated_gpu;
+}
+
+const kernels::cuda::KernelTable* any_cuda_kernels() {
+  return emulated_gpu;
+}
+
+bool has_cuda_kernels() {
+  return emulated_gpu != nullptr;
 }
 
 int cuda_shared_limit(at::Device) {

@@ -14,6 +14,11 @@ inline const kernels::cuda::KernelTable* cuda_kernels(const at::Tensor& x) {
   return cuda_kernels(x.device());
 }
 
+// The kernels for some device, whether or not there is one; null where the program was built without nvcc.
+const kernels::cuda::KernelTable* any_cuda_kernels();
+// Whether some device has kernels: a GPU that there is.
+bool has_cuda_kernels();
+
 // Bytes of shared memory that a block may have on that device.
 int cuda_shared_limit(at::Device device);
 

@@ -5,11 +5,9 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
-#include <mutex>
-#include <set>
+#include <vector>
 
 #include "base/error.h"
-#include "base/log.h"
 #include "ops/gated_delta_kernels.h"
 #include "ops/row_dispatch.h"
 
@@ -57,44 +55,9 @@ GatedDeltaInputs widened(const GatedDeltaInputs& in) {
   return {in.q_BHTK.to(wide), in.k_BHTK.to(wide), in.v_BHTV.to(wide), in.g_BHT, in.beta_BHT};
 }
 
-// --- the choice of a kernel ---
-
-struct ForcedDelta {
-  std::string name, source;
-};
-
-std::mutex& delta_mutex() {
-  static std::mutex mutex;
-  return mutex;
-}
-
-// Under delta_mutex().
-ForcedDelta& forced_delta() {
-  static ForcedDelta forced;
-  return forced;
-}
-
-std::string delta_kernel_names() {
-  std::string names;
-  for (const GatedDeltaKernel& kernel : gated_delta_kernels()) names += (names.empty() ? "" : ", ") + kernel.name;
-  return names;
-}
-
-const GatedDeltaKernel& find_delta_kernel(const std::string& name, const std::string& source) {
-  for (const GatedDeltaKernel& kernel : gated_delta_kernels()) {
-    if (kernel.name == name) return kernel;
-  }
-  user_error(source, " names no kernel of the gated delta rule: \"", name, "\"; the kernels of this build are ",
-             delta_kernel_names());
-}
-
-void log_delta_choice_once(const GatedDeltaKernel& kernel) {
-  static std::set<std::string> logged;
-  {
-    const std::lock_guard<std::mutex> lock(delta_mutex());
-    if (!logged.insert(kernel.name).second) return;
-  }
-  log_info(cat("the gated delta rule runs on kernel ", kernel.name));
+KernelCall call_of(const GatedDeltaInputs& in) {
+  const at::Tensor& q = in.q_BHTK;
+  return gated_delta_call(q.size(3), in.v_BHTV.size(3), q.scalar_type(), q.device());
 }
 
 // --- autograd ---
@@ -103,7 +66,7 @@ struct GatedDeltaFunction : torch::autograd::Function<GatedDeltaFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                             const at::Tensor& g, const at::Tensor& beta, std::int64_t kernel) {
     GatedDeltaSaved saved;
-    const at::Tensor o = gated_delta_kernels()[static_cast<std::size_t>(kernel)].forward(
+    const at::Tensor o = gated_delta_kernels()[static_cast<std::size_t>(kernel)].run.forward(
         {q, k, v, g, beta}, /*state_BHKV=*/nullptr, &saved);
     variable_list kept = {q, k, v, g, beta};
     kept.insert(kept.end(), saved.begin(), saved.end());
@@ -119,76 +82,42 @@ struct GatedDeltaFunction : torch::autograd::Function<GatedDeltaFunction> {
     const GatedDeltaSaved saved(kept.begin() + 5, kept.end());
     const auto kernel = static_cast<std::size_t>(context->saved_data["kernel"].toInt());
     const GatedDeltaInputs d =
-        gated_delta_kernels()[kernel].backward(grads[0], {kept[0], kept[1], kept[2], kept[3], kept[4]}, saved);
+        gated_delta_kernels()[kernel].run.backward(grads[0], {kept[0], kept[1], kept[2], kept[3], kept[4]}, saved);
     return {d.q_BHTK, d.k_BHTK, d.v_BHTV, d.g_BHT, d.beta_BHT, at::Tensor()};
   }
 };
 
 }  // namespace
 
-GatedDeltaShape shape_of(const GatedDeltaInputs& in) {
-  const at::Tensor& q = in.q_BHTK;
-  return {q.size(0), q.size(1), q.size(2), q.size(3), in.v_BHTV.size(3), q.scalar_type(), q.device()};
+KernelCall gated_delta_call(std::int64_t key_dim, std::int64_t value_dim, at::ScalarType dtype, at::Device device) {
+  return {.device = device, .dtype = dtype, .head_dim = key_dim, .value_dim = value_dim};
 }
 
-const std::vector<GatedDeltaKernel>& gated_delta_kernels() {
-  static const std::vector<GatedDeltaKernel> kernels = [] {
-    std::vector<GatedDeltaKernel> rows = fused_gated_delta_kernels();
-    rows.push_back(composed_gated_delta_kernel());
-    rows.push_back(reference_gated_delta_kernel());
-    return rows;
-  }();
+const GatedDeltaKernels& gated_delta_kernels() {
+  static const GatedDeltaKernels kernels("gated_delta",
+                                         [] {
+                                           std::vector<GatedDeltaKernel> rows = fused_gated_delta_kernels();
+                                           rows.push_back(composed_gated_delta_kernel());
+                                           rows.push_back(reference_gated_delta_kernel());
+                                           return rows;
+                                         }(),
+                                         {.fp32_in_bf16_models = true, .announced = true});
   return kernels;
-}
-
-void force_gated_delta_kernel(const std::string& name, const std::string& source) {
-  const bool is_forced = name != "auto";
-  if (is_forced) find_delta_kernel(name, source);
-  const std::lock_guard<std::mutex> lock(delta_mutex());
-  forced_delta() = is_forced ? ForcedDelta{name, source} : ForcedDelta{};
-}
-
-const GatedDeltaKernel& choose_gated_delta_kernel(const GatedDeltaShape& shape) {
-  ForcedDelta forced;
-  {
-    const std::lock_guard<std::mutex> lock(delta_mutex());
-    forced = forced_delta();
-  }
-  if (!forced.name.empty()) {
-    const GatedDeltaKernel& kernel = find_delta_kernel(forced.name, forced.source);
-    const std::string reason = kernel.unsupported(shape);
-    if (!reason.empty())
-      user_error("kernel ", kernel.name, " of the gated delta rule, set by ", forced.source,
-                 ", cannot take this call: ", reason, "; choose another of ", delta_kernel_names(),
-                 " or lift the choice");
-    log_delta_choice_once(kernel);
-    return kernel;
-  }
-  std::string reasons;
-  for (const GatedDeltaKernel& kernel : gated_delta_kernels()) {
-    const std::string reason = kernel.unsupported(shape);
-    if (reason.empty()) {
-      log_delta_choice_once(kernel);
-      return kernel;
-    }
-    reasons += cat(reasons.empty() ? "" : "; ", kernel.name, ": ", reason);
-  }
-  user_error("no kernel takes this call of the gated delta rule (", reasons, ")");
 }
 
 at::Tensor gated_delta_forward(const GatedDeltaInputs& inputs) {
   check_delta_inputs(inputs);
   const GatedDeltaInputs in = widened(inputs);
-  const GatedDeltaKernel& kernel = choose_gated_delta_kernel(shape_of(in));
+  const std::size_t index = gated_delta_kernels().choose_index(call_of(in));
   bool differentiate = false;
   for (const at::Tensor& t : {in.q_BHTK, in.k_BHTK, in.v_BHTV, in.g_BHT, in.beta_BHT})
     differentiate = differentiate || t.requires_grad();
   if (!differentiate || !at::GradMode::is_enabled()) {
     const at::NoGradGuard no_grad;
-    return kernel.forward(in, /*state_BHKV=*/nullptr, /*saved=*/nullptr);
+    return gated_delta_kernels()[index].run.forward(in, /*state_BHKV=*/nullptr, /*saved=*/nullptr);
   }
-  const std::int64_t index = &kernel - gated_delta_kernels().data();
-  return GatedDeltaFunction::apply(in.q_BHTK, in.k_BHTK, in.v_BHTV, in.g_BHT, in.beta_BHT, index);
+  return GatedDeltaFunction::apply(in.q_BHTK, in.k_BHTK, in.v_BHTV, in.g_BHT, in.beta_BHT,
+                                   static_cast<std::int64_t>(index));
 }
 
 at::Tensor gated_delta_advance(const GatedDeltaInputs& inputs, at::Tensor& state_BHKV) {
@@ -198,7 +127,7 @@ at::Tensor gated_delta_advance(const GatedDeltaInputs& inputs, at::Tensor& state
   const at::Tensor& q = in.q_BHTK;
   check_delta_tensor("the state", state_BHKV, {q.size(0), q.size(1), q.size(3), in.v_BHTV.size(3)}, q.scalar_type(), q);
   TTT_CHECK(state_BHKV.is_contiguous(), "the state advances in place, it must be contiguous");
-  return choose_gated_delta_kernel(shape_of(in)).forward(in, &state_BHKV, /*saved=*/nullptr);
+  return gated_delta_kernels().choose(call_of(in)).run.forward(in, &state_BHKV, /*saved=*/nullptr);
 }
 
 }  // namespace ttt

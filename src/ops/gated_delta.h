@@ -11,8 +11,9 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
-#include <string>
 #include <vector>
+
+#include "ops/kernel_table.h"
 
 namespace ttt {
 
@@ -34,36 +35,25 @@ at::Tensor gated_delta_advance(const GatedDeltaInputs& inputs, at::Tensor& state
 
 // --- the kernel table ---
 
-struct GatedDeltaShape {
-  std::int64_t batch, heads, time, key_dim, value_dim;
-  at::ScalarType dtype;  // of all tensors: fp32 or fp64
-  at::Device device;
-};
-
 // What the forward pass leaves for the backward pass; its meaning belongs to the row.
 using GatedDeltaSaved = std::vector<at::Tensor>;
 
-// One implementation. Rows stand in the table best first: fused ones, `composed` (the chunked form in batched ATen
-// calls, any device) and `reference` (plain loops, CPU, the specification). Tensors are of one type, fp32 or fp64.
-struct GatedDeltaKernel {
-  std::string name;
-  // "" when the row can take the call, else the reason why not.
-  std::string (*unsupported)(const GatedDeltaShape&);
+// What a row computes the op with. Rows stand in the table best first: fused ones, `composed` (the chunked form in
+// batched ATen calls, any device) and `reference` (plain loops, CPU, the specification). Tensors are of one type, fp32
+// or fp64.
+struct GatedDeltaFunctions {
   // Returns o. state [B,H,K,V]: null or S_0, which becomes S_T. Fills `saved` when it is not null (then no state).
   at::Tensor (*forward)(const GatedDeltaInputs&, const at::Tensor* state_BHKV, GatedDeltaSaved* saved);
   // Gradients in the shapes of the inputs.
   GatedDeltaInputs (*backward)(const at::Tensor& grad_o_BHTV, const GatedDeltaInputs&, const GatedDeltaSaved& saved);
 };
 
-const std::vector<GatedDeltaKernel>& gated_delta_kernels();
+using GatedDeltaKernels = OpKernels<GatedDeltaFunctions>;
+using GatedDeltaKernel = GatedDeltaKernels::Row;
+const GatedDeltaKernels& gated_delta_kernels();
 
-// Forces a row by name for every later call ("auto" lifts it). A name that no row has throws UserError listing the
-// rows; a forced row that cannot take a call throws UserError with its reason. source: what errors call the origin of
-// the name, such as a config key.
-void force_gated_delta_kernel(const std::string& name, const std::string& source = "the forced kernel");
-
-// The first row that takes the call (or the forced one). Logs the choice once per row. Throws UserError listing every
-// row's reason when there is none.
-const GatedDeltaKernel& choose_gated_delta_kernel(const GatedDeltaShape& shape);
+// What a call of such sizes and type asks of its row.
+KernelCall gated_delta_call(std::int64_t key_dim, std::int64_t value_dim, at::ScalarType dtype = at::kFloat,
+                            at::Device device = at::kCPU);
 
 }  // namespace ttt

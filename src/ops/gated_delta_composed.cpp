@@ -34,11 +34,6 @@ namespace {
 
 constexpr std::int64_t kComposedChunk = 64;
 
-std::string delta_composed_unsupported(const GatedDeltaShape& shape) {
-  if (shape.dtype != at::kFloat && shape.dtype != at::kDouble) return cat("it takes fp32 and fp64, not ", shape.dtype);
-  return "";
-}
-
 // The rows of a call in chunks, and what depends on them alone.
 class Chunks {
  public:
@@ -150,7 +145,7 @@ GatedDeltaInputs delta_composed_backward(const at::Tensor& grad_o_BHTV, const Ga
 }  // namespace
 
 GatedDeltaKernel composed_gated_delta_kernel() {
-  return {"composed", delta_composed_unsupported, delta_composed_forward, delta_composed_backward};
+  return {{"composed", {.dtypes = {at::kFloat, at::kDouble}}}, {delta_composed_forward, delta_composed_backward}};
 }
 
 }  // namespace ttt

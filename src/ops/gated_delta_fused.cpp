@@ -78,15 +78,13 @@ class FusedDeltaCall {
   at::Tensor q_, k_, v_, g_, beta_;
 };
 
-std::string delta_fused_unsupported(const FusedGatedDelta& row, const GatedDeltaShape& shape) {
-  if (!row.supported()) return cat("this processor has no ", row.name);
-  if (!shape.device.is_cpu()) return "it runs on the CPU";
-  if (shape.dtype != at::kFloat) return cat("it takes fp32, not ", shape.dtype);
-  for (const std::int64_t size : {shape.key_dim, shape.value_dim}) {
-    if (size % 16 != 0 || size > kLargestHead)
-      return cat("its head sizes are multiples of 16 up to ", kLargestHead, ", not ", size);
-  }
-  return "";
+KernelNeeds needs_of(const FusedGatedDelta& row) {
+  return {.place = KernelPlace::kCpu,
+          .dtypes = {at::kFloat},
+          .instructions = row.name,
+          .processor_has = row.supported,
+          .head_dim_multiple = 16,
+          .largest_head_dim = kLargestHead};
 }
 
 // The part of head p of a tensor [B*H, ...] or [B,H,...].
@@ -135,15 +133,13 @@ GatedDeltaInputs delta_fused_backward(const FusedGatedDelta& row, const at::Tens
 
 template <std::size_t kRow>
 GatedDeltaKernel fused_delta_kernel() {
-  return {
-      cat("fused_", kernels::fused_gated_delta()[kRow].name),
-      [](const GatedDeltaShape& shape) { return delta_fused_unsupported(kernels::fused_gated_delta()[kRow], shape); },
-      [](const GatedDeltaInputs& inputs, const at::Tensor* state_BHKV, GatedDeltaSaved* saved) {
-        return delta_fused_forward(kernels::fused_gated_delta()[kRow], inputs, state_BHKV, saved);
-      },
-      [](const at::Tensor& grad_o, const GatedDeltaInputs& inputs, const GatedDeltaSaved& saved) {
-        return delta_fused_backward(kernels::fused_gated_delta()[kRow], grad_o, inputs, saved);
-      }};
+  return {{cat("fused_", kernels::fused_gated_delta()[kRow].name), needs_of(kernels::fused_gated_delta()[kRow])},
+          {[](const GatedDeltaInputs& inputs, const at::Tensor* state_BHKV, GatedDeltaSaved* saved) {
+             return delta_fused_forward(kernels::fused_gated_delta()[kRow], inputs, state_BHKV, saved);
+           },
+           [](const at::Tensor& grad_o, const GatedDeltaInputs& inputs, const GatedDeltaSaved& saved) {
+             return delta_fused_backward(kernels::fused_gated_delta()[kRow], grad_o, inputs, saved);
+           }}};
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 // The rows of the gated delta rule's kernel table (the table itself: gated_delta_kernels() in gated_delta.h).
 #pragma once
 
+#include <vector>
+
 #include "ops/gated_delta.h"
 
 namespace ttt {
@@ -14,7 +16,5 @@ GatedDeltaKernel composed_gated_delta_kernel();
 
 // kernels/reference behind tensors: plain loops, CPU, fp32 and fp64 (gated_delta_reference.cpp).
 GatedDeltaKernel reference_gated_delta_kernel();
-
-GatedDeltaShape shape_of(const GatedDeltaInputs& inputs);
 
 }  // namespace ttt

@@ -12,20 +12,14 @@ namespace {
 using kernels::GatedDeltaPointers;
 using kernels::GatedDeltaSizes;
 
-std::string delta_reference_unsupported(const GatedDeltaShape& shape) {
-  if (!shape.device.is_cpu()) return "it runs on the CPU";
-  if (shape.dtype != at::kFloat && shape.dtype != at::kDouble) return cat("it takes fp32 and fp64, not ", shape.dtype);
-  return "";
-}
-
 GatedDeltaInputs contiguous(const GatedDeltaInputs& in) {
   return {in.q_BHTK.contiguous(), in.k_BHTK.contiguous(), in.v_BHTV.contiguous(), in.g_BHT.contiguous(),
           in.beta_BHT.contiguous()};
 }
 
 GatedDeltaSizes delta_sizes(const GatedDeltaInputs& in) {
-  const GatedDeltaShape s = shape_of(in);
-  return {s.batch, s.heads, s.time, s.key_dim, s.value_dim};
+  const at::Tensor& q = in.q_BHTK;
+  return {q.size(0), q.size(1), q.size(2), q.size(3), in.v_BHTV.size(3)};
 }
 
 // P = float / double for gradients, const float / const double for values.
@@ -64,7 +58,8 @@ GatedDeltaInputs delta_reference_backward(const at::Tensor& grad_o_BHTV, const G
 }  // namespace
 
 GatedDeltaKernel reference_gated_delta_kernel() {
-  return {"reference", delta_reference_unsupported, delta_reference_forward, delta_reference_backward};
+  return {{"reference", {.place = KernelPlace::kCpu, .dtypes = {at::kFloat, at::kDouble}}},
+          {delta_reference_forward, delta_reference_backward}};
 }
 
 }  // namespace ttt

@@ -9,6 +9,8 @@
 
 #include <optional>
 
+#include "ops/kernel_table.h"
+
 namespace ttt {
 
 constexpr double kPostNormEps = 1e-6;
@@ -19,5 +21,7 @@ at::Tensor layer_norm_gate(const at::Tensor& o_BHTK, const at::Tensor& weight_D,
                            const at::Tensor& gate_BTD, std::optional<at::ScalarType> to = std::nullopt);
 at::Tensor layer_norm_gate_composed(const at::Tensor& o_BHTK, const at::Tensor& weight_D, const at::Tensor& bias_D,
                                     const at::Tensor& gate_BTD, std::optional<at::ScalarType> to = std::nullopt);
+
+const KernelTable& layer_norm_gate_kernels();  // its rows
 
 }  // namespace ttt

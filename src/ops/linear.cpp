@@ -30,19 +30,52 @@ at::Tensor matrix_vector(const at::Tensor& w, const at::Tensor& x) {
   return y;
 }
 
+at::Tensor linear_of_one_row(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  const at::Tensor w = weight.to(x.scalar_type());
+  auto sizes = x.sizes().vec();
+  sizes.back() = w.size(0);
+  const at::Tensor y = matrix_vector(w, x.reshape({-1})).view(sizes);
+  return bias.defined() ? y + bias.to(x.scalar_type()) : y;
+}
+
+at::Tensor linear_of_libtorch(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
+  return at::linear(x, weight.to(x.scalar_type()),
+                    bias.defined() ? std::optional(bias.to(x.scalar_type())) : std::nullopt);
+}
+
+bool linear_through_fp32(at::Device device) {
+  return device.is_cpu() && bf16_products() == Bf16Products::kFp32Panels;
+}
+
+using LinearKernels = OpKernels<at::Tensor (*)(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias)>;
+
+const LinearKernels& linear_rows() {
+  static const LinearKernels rows(
+      "linear",
+      {{{"matrix_vector",
+         {.place = KernelPlace::kCpu, .dtypes = {at::kFloat, at::kDouble, at::kBFloat16}, .one_row = true}},
+        linear_of_one_row},
+       {{"libtorch", {.native_bf16 = true}}, linear_of_libtorch},
+       {{"fp32_panels", {.place = KernelPlace::kCpu, .dtypes = {at::kBFloat16}}}, linear_through_panels}},
+      {.bf16_through_fp32 = linear_through_fp32});
+  return rows;
+}
+
 }  // namespace
 
 at::Tensor linear_layer(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   TTT_CHECK(weight.dim() == 2 && x.size(-1) == weight.size(1), "x ", x.sizes(), ", weight ", weight.sizes());
   const bool differentiable = at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad());
-  const bool one_row = x.numel() == x.size(-1) && !differentiable && rows_take(x) && weight.is_contiguous();
-  if (!one_row && through_fp32_panels(x)) return linear_through_panels(x, weight, bias);
-  const at::Tensor w = weight.to(x.scalar_type()), b = bias.defined() ? bias.to(x.scalar_type()) : bias;
-  if (!one_row) return at::linear(x, w, b.defined() ? std::optional(b) : std::nullopt);
-  auto sizes = x.sizes().vec();
-  sizes.back() = w.size(0);
-  const at::Tensor y = matrix_vector(w, x.reshape({-1})).view(sizes);
-  return b.defined() ? y + b : y;
+  return linear_rows()
+      .choose({.device = x.device(),
+               .dtype = x.scalar_type(),
+               .bf16_through_fp32 = x.scalar_type() == at::kBFloat16 && linear_through_fp32(x.device()),
+               .one_row = x.numel() == x.size(-1) && !differentiable && weight.is_contiguous()})
+      .run(x, weight, bias);
+}
+
+const KernelTable& linear_kernels() {
+  return linear_rows();
 }
 
 }  // namespace ttt

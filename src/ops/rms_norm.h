@@ -5,6 +5,8 @@
 
 #include <optional>
 
+#include "ops/kernel_table.h"
+
 namespace ttt {
 
 constexpr double kRmsNormEps = 1e-6;
@@ -25,5 +27,7 @@ NormedSum add_rms_norm(const at::Tensor& x, const at::Tensor& delta, const at::T
 // The same as ATen calls, on any device: what the fused loops of the CPU are tested against.
 at::Tensor rms_norm_composed(const at::Tensor& x, const at::Tensor& weight_D, double eps = kRmsNormEps,
                              std::optional<at::ScalarType> to = std::nullopt);
+
+const KernelTable& rms_norm_kernels();  // its rows
 
 }  // namespace ttt

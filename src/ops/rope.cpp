@@ -7,9 +7,8 @@
 #include "base/error.h"
 #include "kernels/cpu/rows.h"
 #include "ops/parallel.h"
-#include "ops/row_cuda.h"
 #include "ops/row_dispatch.h"
-#include "ops/sequence_cuda.h"
+#include "ops/sequence_args.h"
 
 namespace ttt {
 namespace {
@@ -60,17 +59,56 @@ void rotate_heads(const at::Tensor& from, const at::Tensor& to, std::int64_t B, 
   });
 }
 
-struct RopeFunction : torch::autograd::Function<RopeFunction> {
+struct FusedRope {
+  static void forward(const at::Tensor& x_BTD, const RopeTable& table, std::int64_t offset, const at::Tensor& y_BHTK) {
+    rotate_heads(x_BTD, y_BHTK, y_BHTK.size(0), y_BHTK.size(2), y_BHTK.size(1), y_BHTK.size(3), table, offset, 1);
+  }
+  static void backward(const at::Tensor& dy_BHTK, const RopeTable& table, std::int64_t offset,
+                       const at::Tensor& dx_BTD) {
+    rotate_heads(dy_BHTK, dx_BTD, dy_BHTK.size(0), dy_BHTK.size(2), dy_BHTK.size(1), dy_BHTK.size(3), table, offset,
+                 -1);
+  }
+};
+
+struct CudaRope {
+  template <class Arguments>
+  static void set_sizes(Arguments& p, const at::Tensor& heads_BHTK, const RopeTable& table, std::int64_t offset) {
+    p.sequences = heads_BHTK.size(0), p.heads = static_cast<int>(heads_BHTK.size(1)), p.time = heads_BHTK.size(2);
+    p.head_dim = static_cast<int>(heads_BHTK.size(3)), p.table = on_cuda::rope_rows(table, offset);
+  }
+
+  // Stored -> Stored or fp32; and the inverse rotation of dy.
+  static void forward(const at::Tensor& x_BTD, const RopeTable& table, std::int64_t offset, const at::Tensor& y_BHTK) {
+    on_cuda::dispatch_rotation(x_BTD, y_BHTK, [&](auto element, auto to) {
+      using Element = decltype(element);
+      using To = decltype(to);
+      kernels::cuda::RopeForward<Element, To> p;
+      set_sizes(p, y_BHTK, table, offset);
+      p.x = on_cuda::sequence_rows<const Element>(x_BTD), p.y = head_rows<To>(y_BHTK);
+      launch_cuda(x_BTD.device(), p);
+    });
+  }
+  static void backward(const at::Tensor& dy_BHTK, const RopeTable& table, std::int64_t offset,
+                       const at::Tensor& dx_BTD) {
+    on_cuda::dispatch_rotation(dx_BTD, dy_BHTK, [&](auto element, auto to) {
+      using Element = decltype(element);
+      using To = decltype(to);
+      kernels::cuda::RopeBackward<Element, To> p;
+      set_sizes(p, dy_BHTK, table, offset);
+      p.dy = head_rows<const To>(dy_BHTK), p.dx = on_cuda::sequence_rows<Element>(dx_BTD);
+      launch_cuda(dx_BTD.device(), p);
+    });
+  }
+};
+
+template <class Row>
+struct RopeFunction : torch::autograd::Function<RopeFunction<Row>> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x_BTD, std::int64_t H, const at::Tensor& cos_PK,
                             const at::Tensor& sin_PK, std::int64_t offset, at::ScalarType to) {
     const auto B = x_BTD.size(0), T = x_BTD.size(1), K = x_BTD.size(2) / H;
     const at::Tensor y_BHTK = at::empty({B, H, T, K}, x_BTD.options().dtype(to));
     context->saved_data["type"] = static_cast<std::int64_t>(x_BTD.scalar_type());
-    if (cuda_takes(x_BTD, x_BTD.scalar_type())) {
-      on_cuda::rope(x_BTD, {cos_PK, sin_PK}, offset, y_BHTK);
-    } else {
-      rotate_heads(x_BTD, y_BHTK, B, T, H, K, {cos_PK, sin_PK}, offset, 1);
-    }
+    Row::forward(x_BTD, {cos_PK, sin_PK}, offset, y_BHTK);
     context->save_for_backward({cos_PK, sin_PK});
     context->saved_data["offset"] = offset;
     return y_BHTK;
@@ -82,16 +120,27 @@ struct RopeFunction : torch::autograd::Function<RopeFunction> {
     const auto B = dy_BHTK.size(0), H = dy_BHTK.size(1), T = dy_BHTK.size(2), K = dy_BHTK.size(3);
     const auto type = static_cast<at::ScalarType>(context->saved_data["type"].toInt());
     const at::Tensor dx_BTD = at::empty({B, T, H * K}, dy_BHTK.options().dtype(type));
-    const RopeTable table{saved[0], saved[1]};
-    const auto offset = context->saved_data["offset"].toInt();
-    if (cuda_takes(dx_BTD, type)) {
-      on_cuda::rope_backward(dy_BHTK, table, offset, dx_BTD);
-    } else {
-      rotate_heads(dy_BHTK, dx_BTD, B, T, H, K, table, offset, -1);
-    }
+    Row::backward(dy_BHTK, {saved[0], saved[1]}, context->saved_data["offset"].toInt(), dx_BTD);
     return {dx_BTD, at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
+
+template <class Row>
+at::Tensor rope_with(const at::Tensor& x_BTD, std::int64_t num_heads, const RopeTable& table, std::int64_t offset,
+                     std::optional<at::ScalarType> to) {
+  return RopeFunction<Row>::apply(x_BTD.contiguous(), num_heads, table.cos_PK, table.sin_PK, offset,
+                                  to.value_or(x_BTD.scalar_type()));
+}
+
+using RopeKernels = OpKernels<at::Tensor (*)(const at::Tensor& x_BTD, std::int64_t num_heads, const RopeTable& table,
+                                             std::int64_t offset, std::optional<at::ScalarType> to)>;
+
+const RopeKernels& rope_kernel_rows() {
+  static const RopeKernels rows("rope", {{{"cuda", needs_of_cuda_rows()}, rope_with<CudaRope>},
+                                         {{"fused", needs_of_cpu_rows()}, rope_with<FusedRope>},
+                                         {{"composed"}, rope_split_heads_composed}});
+  return rows;
+}
 
 }  // namespace
 
@@ -111,7 +160,7 @@ at::Tensor rope_split_heads_composed(const at::Tensor& x_BTD, std::int64_t num_h
   const auto B = x_BTD.size(0), T = x_BTD.size(1), K = x_BTD.size(2) / num_heads;
   const at::Tensor rows_T =
       at::arange(offset, offset + T, x_BTD.options().dtype(at::kLong)).remainder(table.positions());
-  const at::Tensor x_BHTK = x_BTD.view({B, T, num_heads, K}).transpose(1, 2);
+  const at::Tensor x_BHTK = x_BTD.reshape({B, T, num_heads, K}).transpose(1, 2);
   const at::Tensor swapped_BHTK = x_BHTK.unflatten(-1, {K / 2, 2}).flip(-1).flatten(-2);
   return (x_BHTK * table.cos_PK.index_select(0, rows_T) + swapped_BHTK * table.sin_PK.index_select(0, rows_T))
       .contiguous()
@@ -122,10 +171,13 @@ at::Tensor rope_split_heads(const at::Tensor& x_BTD, std::int64_t num_heads, con
                             std::int64_t offset, std::optional<at::ScalarType> to) {
   TTT_CHECK(x_BTD.dim() == 3 && x_BTD.size(2) == num_heads * table.cos_PK.size(1), "x ", x_BTD.sizes(), ", ", num_heads,
             " heads, table ", table.cos_PK.sizes());
-  if (!rows_take(x_BTD) && !cuda_takes(x_BTD, x_BTD.scalar_type()))
-    return rope_split_heads_composed(x_BTD.contiguous(), num_heads, table, offset, to);
-  return RopeFunction::apply(x_BTD.contiguous(), num_heads, table.cos_PK, table.sin_PK, offset,
-                             to.value_or(x_BTD.scalar_type()));
+  return rope_kernel_rows()
+      .choose({.device = x_BTD.device(), .dtype = x_BTD.scalar_type()})
+      .run(x_BTD, num_heads, table, offset, to);
+}
+
+const KernelTable& rope_kernels() {
+  return rope_kernel_rows();
 }
 
 at::Tensor split_heads(const at::Tensor& x_BTD, std::int64_t num_heads) {

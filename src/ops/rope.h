@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "ops/kernel_table.h"
 #include "ops/row_dispatch.h"
 
 namespace ttt {
@@ -37,5 +38,7 @@ at::Tensor rope_split_heads_composed(const at::Tensor& x_BTD, std::int64_t num_h
 
 // x [B,T,D] -> [B,H,T,K], a view: the split alone.
 at::Tensor split_heads(const at::Tensor& x_BTD, std::int64_t num_heads);
+
+const KernelTable& rope_kernels();  // its rows
 
 }  // namespace ttt

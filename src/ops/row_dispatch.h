@@ -1,4 +1,5 @@
-// What the small ops share: when the CPU's row loops (rows.h) take a call, and how it is handed to them.
+// What the small ops share: what the CPU's row loops (rows.h) and the CUDA kernels take, and how a call is handed to
+// the loops.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -7,6 +8,7 @@
 #include <type_traits>
 
 #include "kernels/bfloat16.h"
+#include "ops/kernel_table.h"
 
 namespace ttt {
 
@@ -15,13 +17,13 @@ inline at::ScalarType wide_type(at::ScalarType activations) {
   return activations == at::kDouble ? at::kDouble : at::kFloat;
 }
 
-// Row loops exist on the CPU for activations of fp32, fp64 and bf16, the rest of the call being of their wide_type();
-// everything else runs as ATen calls.
-inline bool rows_take(const at::Tensor& x, at::ScalarType activations) {
-  return x.is_cpu() && (activations == at::kFloat || activations == at::kDouble || activations == at::kBFloat16);
+// Of the CPU's row loops: activations of these types, the rest of the call being of their wide_type().
+inline KernelNeeds needs_of_cpu_rows() {
+  return {.place = KernelPlace::kCpu, .dtypes = {at::kFloat, at::kDouble, at::kBFloat16}};
 }
-inline bool rows_take(const at::Tensor& activations) {
-  return rows_take(activations, activations.scalar_type());
+// Of the CUDA kernels of ops that work row by row, and along time.
+inline KernelNeeds needs_of_cuda_rows() {
+  return {.place = KernelPlace::kGpu, .dtypes = {at::kBFloat16, at::kFloat}};
 }
 
 // The types of a call as rows.h names them.

@@ -8,6 +8,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "ops/kernel_table.h"
+
 namespace ttt {
 
 struct ScanInputs {
@@ -28,5 +30,7 @@ at::Tensor selective_scan_advance(const ScanInputs& inputs, at::Tensor& h_BNE);
 // The same token by token as ATen calls, on any device: what the CPU's loops are tested against, and what runs
 // elsewhere.
 at::Tensor selective_scan_composed(const ScanInputs& inputs, at::Tensor* h_BNE = nullptr);
+
+const KernelTable& selective_scan_kernels();  // its rows
 
 }  // namespace ttt

@@ -5,13 +5,9 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <mutex>
 #include <optional>
-#include <set>
 
 #include "base/error.h"
-#include "base/log.h"
 #include "ops/row_dispatch.h"
 #include "ops/ttt_kernels.h"
 
@@ -37,54 +33,6 @@ void check_tensor(const char* name, const at::Tensor& tensor, at::IntArrayRef si
   }
 }
 
-// --- the choice of a kernel ---
-
-std::mutex& choice_mutex() {
-  static std::mutex mutex;
-  return mutex;
-}
-
-struct ForcedKernel {
-  std::string name, source;
-};
-
-// Under choice_mutex().
-ForcedKernel& forced_kernel() {
-  static ForcedKernel forced;
-  return forced;
-}
-
-ForcedKernel forced_now() {
-  {
-    const std::lock_guard<std::mutex> lock(choice_mutex());
-    if (!forced_kernel().name.empty()) return forced_kernel();
-  }
-  const char* variable = std::getenv("TTT_KERNEL");
-  return variable == nullptr ? ForcedKernel{} : ForcedKernel{variable, "the environment variable TTT_KERNEL"};
-}
-
-std::string kernel_names() {
-  std::string names;
-  for (const TttKernel& kernel : ttt_kernels()) names += (names.empty() ? "" : ", ") + kernel.name;
-  return names;
-}
-
-const TttKernel& find_kernel(const std::string& name, const std::string& source) {
-  for (const TttKernel& kernel : ttt_kernels()) {
-    if (kernel.name == name) return kernel;
-  }
-  user_error(source, " names no TTT kernel: \"", name, "\"; the kernels of this build are ", kernel_names());
-}
-
-void log_choice_once(TttKind kind, const TttKernel& kernel) {
-  static std::set<std::pair<TttKind, std::string>> logged;
-  {
-    const std::lock_guard<std::mutex> lock(choice_mutex());
-    if (!logged.emplace(kind, kernel.name).second) return;
-  }
-  log_info(cat(to_string(kind), " runs on kernel ", kernel.name));
-}
-
 // --- autograd ---
 
 constexpr std::size_t kNumTensors = 11;  // 7 inputs, 4 weights
@@ -100,8 +48,9 @@ class TttFunction : public torch::autograd::Function<TttFunction> {
     const TttInputs inputs{q, k, v, sigma, scale, gain, bias};
     const TttWeights initial{w1, b1, w2.value_or(at::Tensor()), b2.value_or(at::Tensor())};
     TttSaved saved;
-    const TttKernel& kernel = ttt_kernels()[kernel_index];
-    at::Tensor o = kernel.forward(static_cast<TttKind>(kind), inputs, initial, mini_batch_size, &saved);
+    const TttKind of = static_cast<TttKind>(kind);
+    const TttFunctions& row = ttt_kernels(of)[static_cast<std::size_t>(kernel_index)].run;
+    at::Tensor o = row.forward(of, inputs, initial, mini_batch_size, &saved);
     variable_list kept{q, k, v, sigma, scale, gain, bias, w1, b1, initial.w2, initial.b2};
     kept.insert(kept.end(), saved.begin(), saved.end());
     context->save_for_backward(std::move(kept));
@@ -119,10 +68,10 @@ class TttFunction : public torch::autograd::Function<TttFunction> {
     const TttInputs inputs{kept[0], kept[1], kept[2], kept[3], kept[4], kept[5], kept[6]};
     const TttWeights initial{kept[7], kept[8], kept[9], kept[10]};
     const TttSaved saved(kept.begin() + kNumTensors, kept.end());
-    const TttKernel& kernel = ttt_kernels()[context->saved_data["kernel"].toInt()];
-    const TttGradients grad =
-        kernel.backward(static_cast<TttKind>(context->saved_data["kind"].toInt()), grad_outputs[0], inputs, initial,
-                        context->saved_data["mini_batch_size"].toInt(), saved);
+    const auto kind = static_cast<TttKind>(context->saved_data["kind"].toInt());
+    const auto index = static_cast<std::size_t>(context->saved_data["kernel"].toInt());
+    const TttGradients grad = ttt_kernels(kind)[index].run.backward(
+        kind, grad_outputs[0], inputs, initial, context->saved_data["mini_batch_size"].toInt(), saved);
     return {grad.inputs.q_BHTK,  grad.inputs.k_BHTK,  grad.inputs.v_BHTK, grad.inputs.sigma_BHT, grad.inputs.scale_C,
             grad.inputs.gain_HK, grad.inputs.bias_HK, grad.initial.w1,    grad.initial.b1,       grad.initial.w2,
             grad.initial.b2,     at::Tensor(),        at::Tensor(),       at::Tensor()};
@@ -139,11 +88,6 @@ TttShape shape_of(const TttInputs& inputs, std::int64_t mini_batch_size) {
 
 const char* to_string(TttKind kind) {
   return kind == TttKind::kLinear ? "TTT-Linear" : "TTT-MLP";
-}
-
-std::string unsupported_ttt_dtype(const TttShape& shape) {
-  if (shape.dtype == at::kFloat || shape.dtype == at::kDouble) return "";
-  return cat("it takes fp32 and fp64, not ", shape.dtype);
 }
 
 void check_ttt_arguments(TttKind kind, const TttInputs& inputs, const TttWeights& weights, std::int64_t mini_batch_size,
@@ -187,70 +131,53 @@ void check_ttt_arguments(TttKind kind, const TttInputs& inputs, const TttWeights
   check_weight("b2", weights.b2, 1, head_dim);
 }
 
-const std::vector<TttKernel>& ttt_kernels() {
-  static const std::vector<TttKernel> kernels = [] {
+const TttKernels& ttt_kernels(TttKind kind) {
+  const auto rows_of = [](TttKind of) {
     std::vector<TttKernel> rows = fused_ttt_kernels();
-    rows.insert(rows.begin(), cuda_ttt_kernel());
+    rows.insert(rows.begin(), cuda_ttt_kernel(of));
     rows.push_back(composed_ttt_kernel());
     rows.push_back(reference_ttt_kernel());
     return rows;
-  }();
-  return kernels;
+  };
+  constexpr KernelTableTraits kTraits{.fp32_in_bf16_models = true, .announced = true};
+  static const TttKernels linear("ttt_linear", rows_of(TttKind::kLinear), kTraits);
+  static const TttKernels mlp("ttt_mlp", rows_of(TttKind::kMlp), kTraits);
+  return kind == TttKind::kLinear ? linear : mlp;
 }
 
-void force_ttt_kernel(const std::string& name, const std::string& source) {
-  const bool is_forced = name != "auto";
-  if (is_forced) find_kernel(name, source);
-  const std::lock_guard<std::mutex> lock(choice_mutex());
-  forced_kernel() = is_forced ? ForcedKernel{name, source} : ForcedKernel{};
+KernelCall call_of(const TttShape& shape) {
+  return {.device = shape.device,
+          .dtype = shape.dtype,
+          .head_dim = shape.head_dim,
+          .mini_batch = shape.mini_batch,
+          .bf16_products = shape.bf16_products};
 }
 
 bool ttt_takes_bf16(TttKind kind, const TttShape& shape) {
   TttShape bf16 = shape;
   bf16.dtype = at::kBFloat16;
-  const std::string forced = forced_now().name;
-  return std::any_of(ttt_kernels().begin(), ttt_kernels().end(), [&](const TttKernel& kernel) {
-    return (forced.empty() || kernel.name == forced) && kernel.unsupported(kind, bf16).empty();
-  });
+  return ttt_kernels(kind).would_choose(call_of(bf16)).has_value();
 }
 
 const TttKernel& choose_ttt_kernel(TttKind kind, const TttShape& shape) {
-  const auto [forced, source] = forced_now();
-  if (!forced.empty()) {
-    const TttKernel& kernel = find_kernel(forced, source);
-    const std::string reason = kernel.unsupported(kind, shape);
-    if (!reason.empty()) {
-      user_error("TTT kernel ", kernel.name, ", set by ", source, ", cannot take this ", to_string(kind),
-                 " call: ", reason, "; choose another of ", kernel_names(), " or lift the choice");
-    }
-    log_choice_once(kind, kernel);
-    return kernel;
-  }
-  std::string reasons;
-  for (const TttKernel& kernel : ttt_kernels()) {
-    const std::string reason = kernel.unsupported(kind, shape);
-    if (reason.empty()) {
-      log_choice_once(kind, kernel);
-      return kernel;
-    }
-    reasons += cat(reasons.empty() ? "" : "; ", kernel.name, ": ", reason);
-  }
-  user_error("no TTT kernel takes this ", to_string(kind), " call (", reasons, ")");
+  return ttt_kernels(kind).choose(call_of(shape));
 }
 
 const TttKernel* choose_ttt_decoder(TttKind kind, const TttShape& shape) {
-  const auto [forced, source] = forced_now();
-  if (!forced.empty()) find_kernel(forced, source);
-  for (const TttKernel& kernel : ttt_kernels()) {
-    if (!forced.empty() && kernel.name != forced) continue;
-    if (kernel.advance != nullptr && kernel.unsupported(kind, shape).empty()) return &kernel;
+  const TttKernels& kernels = ttt_kernels(kind);
+  const std::optional<std::size_t> forced = kernels.forced();
+  const KernelCall call = call_of(shape);
+  for (const TttKernel& kernel : kernels) {
+    if (forced && &kernel != &kernels[*forced]) continue;
+    if (kernel.run.advance != nullptr && takes(kernel.needs, call)) return &kernel;
   }
   return nullptr;
 }
 
 at::Tensor ttt_forward(TttKind kind, const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch_size) {
   check_ttt_arguments(kind, inputs, initial, mini_batch_size, 0);
-  const TttKernel& kernel = choose_ttt_kernel(kind, shape_of(inputs, mini_batch_size));
+  const TttKernels& kernels = ttt_kernels(kind);
+  const std::size_t index = kernels.choose_index(call_of(shape_of(inputs, mini_batch_size)));
   const auto& in = inputs;
   bool differentiate = false;
   for (const at::Tensor& t : {in.q_BHTK, in.k_BHTK, in.v_BHTK, in.sigma_BHT, in.scale_C, in.gain_HK, in.bias_HK,
@@ -259,13 +186,12 @@ at::Tensor ttt_forward(TttKind kind, const TttInputs& inputs, const TttWeights& 
   }
   if (!differentiate || !at::GradMode::is_enabled()) {
     const at::NoGradGuard no_grad;
-    return kernel.forward(kind, inputs, initial, mini_batch_size, nullptr);
+    return kernels[index].run.forward(kind, inputs, initial, mini_batch_size, nullptr);
   }
-  const std::int64_t index = &kernel - ttt_kernels().data();
   const auto optional = [](const at::Tensor& t) { return t.defined() ? std::optional<at::Tensor>(t) : std::nullopt; };
   return TttFunction::apply(in.q_BHTK, in.k_BHTK, in.v_BHTK, in.sigma_BHT, in.scale_C, in.gain_HK, in.bias_HK,
                             initial.w1, initial.b1, optional(initial.w2), optional(initial.b2),
-                            static_cast<std::int64_t>(kind), mini_batch_size, index);
+                            static_cast<std::int64_t>(kind), mini_batch_size, static_cast<std::int64_t>(index));
 }
 
 }  // namespace ttt

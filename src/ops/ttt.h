@@ -11,6 +11,8 @@
 #include <string>
 #include <vector>
 
+#include "ops/kernel_table.h"
+
 namespace ttt {
 
 // What the inner loop takes from a layer. All tensors of one floating-point type (fp32 or fp64) on one device; or q, k
@@ -85,12 +87,8 @@ struct TttGradients {
   TttWeights initial;  // gradients in the shapes of the weights
 };
 
-// One implementation. Rows stand in the table best first; `composed` (batched ATen calls, any device) and `reference`
-// (plain loops, CPU, the specification) come last.
-struct TttKernel {
-  std::string name;
-  // "" when the row can take the call, else the reason why not.
-  std::string (*unsupported)(TttKind, const TttShape&);
+// What a row computes with.
+struct TttFunctions {
   // Returns O; fills `saved` when it is not null.
   at::Tensor (*forward)(TttKind, const TttInputs&, const TttWeights& initial, std::int64_t mini_batch_size,
                         TttSaved* saved);
@@ -100,18 +98,18 @@ struct TttKernel {
   at::Tensor (*advance)(TttKind, const TttInputs&, TttState& state) = nullptr;
 };
 
-const std::vector<TttKernel>& ttt_kernels();
+// The tables of ttt_linear and ttt_mlp: rows of the same names, `composed` (batched ATen calls, any device) and
+// `reference` (plain loops, CPU, the specification) last.
+using TttKernels = OpKernels<TttFunctions>;
+using TttKernel = TttKernels::Row;
+const TttKernels& ttt_kernels(TttKind kind);
 
-// Forces a row by name for every later call ("auto" lifts it); where none is forced, the environment variable
-// TTT_KERNEL does the same. A name that no row has throws UserError listing the rows; a forced row that cannot take a
-// call throws UserError with its reason. source: what errors call the origin of the name, such as a config key.
-void force_ttt_kernel(const std::string& name, const std::string& source = "the forced kernel");
+KernelCall call_of(const TttShape& shape);
 
 // Whether q, k and v may be handed over in bf16: a row that may be chosen takes them so.
 bool ttt_takes_bf16(TttKind kind, const TttShape& shape);
 
-// The first row that takes the call (or the forced one). Logs the choice once per (kind, row). Throws UserError listing
-// every row's reason when there is none.
+// The row that such a call takes, as KernelTable::choose_index() chooses.
 const TttKernel& choose_ttt_kernel(TttKind kind, const TttShape& shape);
 
 // The row that decodes such a call: as above, but null where no row with an `advance` may take it.

@@ -228,10 +228,6 @@ std::vector<at::Tensor> heads_of(const ComposedCall& call, const std::vector<at:
   return out;
 }
 
-std::string composed_row_unsupported(TttKind, const TttShape& shape) {
-  return unsupported_ttt_dtype(shape);
-}
-
 at::Tensor composed_row_forward(TttKind kind, const TttInputs& inputs, const TttWeights& initial,
                                 std::int64_t mini_batch_size, TttSaved* saved) {
   return composed_forward(kind, plan_composed(kind, shape_of(inputs, mini_batch_size)), inputs, initial,
@@ -247,7 +243,7 @@ TttGradients composed_row_backward(TttKind kind, const at::Tensor& grad_o_BHTK, 
 }  // namespace
 
 TttKernel composed_ttt_kernel() {
-  return {"composed", composed_row_unsupported, composed_row_forward, composed_row_backward};
+  return {{"composed", {.dtypes = {at::kFloat, at::kDouble}}}, {composed_row_forward, composed_row_backward}};
 }
 
 ComposedPlan plan_composed(TttKind kind, const TttShape& shape) {

@@ -7,8 +7,7 @@
 //
 // Shapes: B batch, H heads, T time, K head size, M = 4 K hidden width of TTT-MLP, C mini-batch.
 #include <algorithm>
-#include <map>
-#include <tuple>
+#include <vector>
 
 #include "base/error.h"
 #include "ops/ttt_cuda_call.h"
@@ -21,36 +20,28 @@ namespace cuda = kernels::cuda;
 // Mini-batches between two states that the backward pass starts from; in between it steps back.
 constexpr std::int64_t kLinearGpuSegment = 16, kMlpGpuSegment = 32;
 
-// Shared memory of the largest block that an op's kernels have, by kind, bf16 and head size. The same in every table.
-using SharedBytes = std::map<std::tuple<TttKind, bool, std::int64_t>, int>;
-SharedBytes shared_bytes_of(const cuda::KernelTable& table) {
-  SharedBytes all;
-  for (const TttKind kind : {TttKind::kLinear, TttKind::kMlp})
-    for (const bool bf16 : {false, true})
-      for (const std::int64_t head_dim : {64, 96})
-        for (const cuda::KernelPlan& plan : table.plans()) {
-          if (plan.op != (kind == TttKind::kLinear ? "ttt_linear" : "ttt_mlp")) continue;
-          if (!plan.kernel.ends_with(cat(bf16 ? " bf16 " : " fp32 ", head_dim))) continue;
-          int& bytes = all[{kind, bf16, head_dim}];
-          bytes = std::max(bytes, plan.shared_bytes);
-        }
+// The calls that an op has kernels for, with the shared memory of the largest block of these kernels. The same in every
+// table.
+std::vector<KernelBlock> blocks_in(const cuda::KernelTable& table, TttKind kind) {
+  std::vector<KernelBlock> all;
+  for (const bool bf16 : {false, true}) {
+    for (const std::int64_t head_dim : {64, 96}) {
+      KernelBlock block{bf16 ? at::kBFloat16 : at::kFloat, head_dim, 0};
+      for (const cuda::KernelPlan& plan : table.plans()) {
+        if (plan.op == (kind == TttKind::kLinear ? "ttt_linear" : "ttt_mlp") &&
+            plan.kernel.ends_with(cat(bf16 ? " bf16 " : " fp32 ", head_dim)))
+          block.shared_bytes = std::max(block.shared_bytes, plan.shared_bytes);
+      }
+      if (block.shared_bytes > 0) all.push_back(block);
+    }
+  }
   return all;
 }
 
-std::string cuda_unsupported(TttKind kind, const TttShape& shape) {
-  const cuda::KernelTable* table = cuda_kernels(shape.device);
-  if (table == nullptr) return shape.device.is_cuda() ? "this ttt was built without nvcc" : "it runs on a GPU";
-  if (shape.dtype != at::kFloat && shape.dtype != at::kBFloat16)
-    return cat("it takes bf16 and fp32, not ", shape.dtype);
-  if (shape.mini_batch != cuda::kMiniBatch)
-    return cat("its mini-batches have ", cuda::kMiniBatch, " tokens, not ", shape.mini_batch);
-  static const SharedBytes shared_bytes = shared_bytes_of(*table);
-  const auto kernel = shared_bytes.find({kind, shape.dtype == at::kBFloat16, shape.head_dim});
-  if (kernel == shared_bytes.end()) return cat("its head sizes are 64 and 96, not ", shape.head_dim);
-  const int bytes = kernel->second;
-  if (bytes > cuda_shared_limit(shape.device))
-    return cat("its block needs ", bytes, " bytes of shared memory, this GPU has ", cuda_shared_limit(shape.device));
-  return "";
+template <TttKind kKind>
+const std::vector<KernelBlock>& blocks_of() {
+  static const std::vector<KernelBlock> blocks = blocks_in(*any_cuda_kernels(), kKind);
+  return blocks;
 }
 
 template <class Element>
@@ -190,8 +181,13 @@ TttGradients cuda_backward(TttKind kind, const at::Tensor& grad_o, const TttInpu
 
 }  // namespace
 
-TttKernel cuda_ttt_kernel() {
-  return {"cuda", cuda_unsupported, cuda_forward, cuda_backward, cuda_ttt_advance};
+TttKernel cuda_ttt_kernel(TttKind kind) {
+  return {{"cuda",
+           {.place = KernelPlace::kGpu,
+            .dtypes = {at::kBFloat16, at::kFloat},
+            .mini_batch = cuda::kMiniBatch,
+            .blocks = kind == TttKind::kLinear ? blocks_of<TttKind::kLinear> : blocks_of<TttKind::kMlp>}},
+          {cuda_forward, cuda_backward, cuda_ttt_advance}};
 }
 
 }  // namespace ttt

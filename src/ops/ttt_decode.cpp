@@ -105,7 +105,7 @@ at::Tensor ttt_advance(TttKind kind, const TttInputs& inputs, TttState& state) {
   check_ttt_arguments(kind, inputs, state.weights, mini_batch, state.k_BHCK.size(0));
   TttShape shape = shape_of(inputs, mini_batch);
   shape.bf16_products = false;
-  if (const TttKernel* row = choose_ttt_decoder(kind, shape)) return row->advance(kind, inputs, state);
+  if (const TttKernel* row = choose_ttt_decoder(kind, shape)) return row->run.advance(kind, inputs, state);
   at::Tensor o_BHTK = at::empty(q.sizes(), q.options());
   for (std::int64_t t = 0; t < time;) {
     // The next R tokens: rows [first, first + R) of the open mini-batch.

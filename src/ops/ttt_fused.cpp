@@ -99,13 +99,13 @@ class FusedCall {
   at::Tensor q_, k_, v_, sigma_, scale_, gain_, bias_, w1_, b1_, w2_, b2_;
 };
 
-std::string unsupported(const FusedTtt& row, const TttShape& shape) {
-  if (!row.supported()) return cat("this processor has no ", row.name);
-  if (!shape.device.is_cpu()) return "it runs on the CPU";
-  if (row.bf16_products && !shape.bf16_products) return "its products are bf16, those of this call fp32";
-  if (shape.dtype != at::kFloat) return cat("it takes fp32, not ", shape.dtype);
-  if (shape.head_dim % 16 != 0) return cat("its head sizes are multiples of 16, not ", shape.head_dim);
-  return "";
+KernelNeeds needs_of(const FusedTtt& row) {
+  return {.place = KernelPlace::kCpu,
+          .dtypes = {at::kFloat},
+          .instructions = row.name,
+          .processor_has = row.supported,
+          .head_dim_multiple = 16,
+          .bf16_products = row.bf16_products};
 }
 
 // The part of head p of a tensor [B*H, ...]; null where there is none (TTT-MLP keeps no activations).
@@ -203,17 +203,19 @@ at::Tensor advance(const FusedTtt& row, TttKind kind, const TttInputs& inputs, T
 
 template <std::size_t kRow>
 TttKernel kernel() {
-  return {cat("fused_", kernels::fused_ttt()[kRow].name),
-          [](TttKind, const TttShape& shape) { return unsupported(kernels::fused_ttt()[kRow], shape); },
-          [](TttKind kind, const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch,
-             TttSaved* saved) { return forward(kernels::fused_ttt()[kRow], kind, inputs, initial, mini_batch, saved); },
-          [](TttKind kind, const at::Tensor& grad_o, const TttInputs& inputs, const TttWeights& initial,
-             std::int64_t mini_batch, const TttSaved& saved) {
-            return backward(kernels::fused_ttt()[kRow], kind, grad_o, inputs, initial, mini_batch, saved);
-          },
-          [](TttKind kind, const TttInputs& inputs, TttState& state) {
-            return advance(kernels::fused_ttt()[kRow], kind, inputs, state);
-          }};
+  const FusedTtt& row = kernels::fused_ttt()[kRow];
+  const TttFunctions run{
+      [](TttKind kind, const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch, TttSaved* saved) {
+        return forward(kernels::fused_ttt()[kRow], kind, inputs, initial, mini_batch, saved);
+      },
+      [](TttKind kind, const at::Tensor& grad_o, const TttInputs& inputs, const TttWeights& initial,
+         std::int64_t mini_batch, const TttSaved& saved) {
+        return backward(kernels::fused_ttt()[kRow], kind, grad_o, inputs, initial, mini_batch, saved);
+      },
+      [](TttKind kind, const TttInputs& inputs, TttState& state) {
+        return advance(kernels::fused_ttt()[kRow], kind, inputs, state);
+      }};
+  return {{cat("fused_", row.name), needs_of(row)}, run};
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The rows of the TTT kernel table that live in ops/ (the table itself: ttt_kernels() in ttt.h).
+// The rows of the TTT kernel table that live in ops/ (the tables themselves: ttt_kernels() in ttt.h).
 #pragma once
 
 #include "ops/ttt.h"
@@ -10,16 +10,13 @@ namespace ttt {
 std::vector<TttKernel> fused_ttt_kernels();
 
 // kernels/cuda behind tensors: GPUs, bf16 and fp32, head sizes 64 and 96, mini-batches of 16 (ttt_cuda.cpp).
-TttKernel cuda_ttt_kernel();
+TttKernel cuda_ttt_kernel(TttKind kind);
 
 // The dual form as batched ATen calls, any device, fp32 and fp64 (ttt_composed.cpp).
 TttKernel composed_ttt_kernel();
 
 // kernels/reference behind tensors: plain loops, CPU, fp32 and fp64 (ttt_reference.cpp).
 TttKernel reference_ttt_kernel();
-
-// "" when the call is fp32 or fp64, else a sentence.
-std::string unsupported_ttt_dtype(const TttShape& shape);
 
 // Throws Error with one sentence when shapes, dtypes or devices do not fit together (UserError for a dtype other than
 // fp32 and fp64). weights_batch: 0 for learned weights ([H,K,K], ...), else the leading batch of the weights of a

@@ -13,11 +13,6 @@ namespace {
 using kernels::TttPointers;
 using kernels::TttSizes;
 
-std::string reference_unsupported(TttKind, const TttShape& shape) {
-  if (!shape.device.is_cpu()) return "it runs on the CPU only";
-  return unsupported_ttt_dtype(shape);
-}
-
 TttSizes sizes_of(TttKind kind, const TttInputs& inputs, const TttWeights& weights, std::int64_t mini_batch_size) {
   const at::Tensor& q = inputs.q_BHTK;
   const std::int64_t hidden = kind == TttKind::kMlp ? weights.w1.size(2) : 0;
@@ -91,7 +86,8 @@ TttGradients reference_backward(TttKind kind, const at::Tensor& grad_o_BHTK, con
 }  // namespace
 
 TttKernel reference_ttt_kernel() {
-  return {"reference", reference_unsupported, reference_forward, reference_backward};
+  return {{"reference", {.place = KernelPlace::kCpu, .dtypes = {at::kFloat, at::kDouble}}},
+          {reference_forward, reference_backward}};
 }
 
 }  // namespace ttt

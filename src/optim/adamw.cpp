@@ -11,7 +11,6 @@
 
 #include "arch/model_parameters.h"
 #include "base/error.h"
-#include "ops/cuda_target.h"
 
 namespace ttt {
 
@@ -34,19 +33,6 @@ DecayOf decay_of(const ModelConfig& config) {
     TTT_CHECK(found != declared.end(), "nobody declared the parameter '", name, "'");
     return found->second;
   };
-}
-
-double global_norm(const std::vector<at::Tensor>& gradients) {
-  // Row by row: a single fp32 sum over the millions of squares of an embedding would lose digits.
-  std::vector<at::Tensor> row_norms;
-  for (const at::Tensor& gradient : gradients) {
-    if (gradient.numel() == 0) continue;
-    const std::int64_t row = gradient.dim() > 1 ? gradient.size(-1) : gradient.numel();
-    const at::Tensor rows = gradient.reshape({-1, row});
-    row_norms.push_back(at::linalg_vector_norm(rows, 2, /*dim=*/{-1}));
-  }
-  if (row_norms.empty()) return 0.0;
-  return at::linalg_vector_norm(at::cat(row_norms).to(at::kDouble), 2).item<double>();
 }
 
 AdamW::Group& AdamW::group_of(double lr_scale, double weight_decay) {
@@ -102,16 +88,13 @@ AdamW::AdamW(NamedParameters parameters, const OptimConfig& config, const DecayO
                "', is the first to match no parameter; names look like '", groups_.front().names.front(), "' and '",
                groups_.back().names.back(), "'");
   }
-  bool all_fp32 = true;
-  for (const Group& group : groups_)
-    for (const at::Tensor& part : group.own) all_fp32 = all_fp32 && part.scalar_type() == at::kFloat;
-  const at::Device device = groups_.front().parameters.front().device();
-  if (all_fp32 && cuda_kernels(device) != nullptr) on_gpu_ = std::make_unique<CudaAdamW>(device, config_);
-  for (Group& group : groups_) {
-    // The kernel wants a count of updates for each parameter; they share one tensor.
-    const at::Tensor& first = group.parameters.front();
-    group.counts.assign(group.names.size(), at::zeros({}, at::TensorOptions(at::kFloat).device(first.device())));
+  at::ScalarType dtype = at::kFloat;
+  for (const Group& group : groups_) {
+    for (const at::Tensor& part : group.own)
+      if (part.scalar_type() != at::kFloat) dtype = part.scalar_type();
   }
+  step_ =
+      make_adamw_step(groups_.front().parameters.front().device(), dtype, {config_.beta1, config_.beta2, config_.eps});
 }
 
 std::vector<std::string> AdamW::describe_groups() const {
@@ -149,15 +132,7 @@ std::vector<at::Tensor> AdamW::gradients() {
 
 double AdamW::clip_gradients(double max_norm) {
   const torch::NoGradGuard no_grad;
-  std::vector<at::Tensor> all = gradients();
-  if (on_gpu_) {
-    for (at::Tensor& gradient : all) gradient = gradient.contiguous();
-    clipped_norm_ = on_gpu_->clipped_norm(all, max_norm);
-    return clipped_norm_[0].item<double>();
-  }
-  const double norm = global_norm(all);
-  if (max_norm > 0 && norm > max_norm) at::_foreach_mul_(all, max_norm / norm);
-  return norm;
+  return step_->clip(gradients(), max_norm);
 }
 
 void AdamW::step(double lr) {
@@ -170,48 +145,26 @@ void AdamW::step(double lr) {
 void AdamW::begin_step() {
   gradients();  // makes the undefined ones zero
   ++updates_;
-  for (Group& group : groups_) group.counts.front().fill_(static_cast<double>(updates_));
 }
 
 void AdamW::step_some(double lr, const std::vector<std::size_t>& parameters) {
   const torch::NoGradGuard no_grad;
-  if (on_gpu_) return step_on_gpu(lr, parameters);
-  for (std::size_t g = 0; g < groups_.size(); ++g) {
-    Group& group = groups_[g];
-    std::vector<at::Tensor> own, grads, exp_avg, exp_avg_sq, counts;
-    for (const std::size_t parameter : parameters) {
-      const auto [of, i] = places_[parameter];
-      if (of != g) continue;
-      own.push_back(group.own[i]);
-      grads.push_back(group.part(group.parameters[i].grad().contiguous(), i));
-      exp_avg.push_back(group.exp_avg[i]);
-      exp_avg_sq.push_back(group.exp_avg_sq[i]);
-      counts.push_back(group.counts[i]);
-    }
-    if (own.empty()) continue;
-    at::_fused_adamw_(own, grads, exp_avg, exp_avg_sq, /*max_exp_avg_sqs=*/{}, counts, lr * group.lr_scale,
-                      config_.beta1, config_.beta2, group.weight_decay, config_.eps, /*amsgrad=*/false,
-                      /*maximize=*/false);
-  }
-}
-
-void AdamW::step_on_gpu(double lr, const std::vector<std::size_t>& parameters) {
-  std::vector<CudaAdamW::Item> items;
+  std::vector<AdamWItem> items;
   for (std::size_t g = 0; g < groups_.size(); ++g) {
     const Group& group = groups_[g];
     for (const std::size_t parameter : parameters) {
       const auto [of, i] = places_[parameter];
-      if (of != g || group.own[i].numel() == 0) continue;
+      if (of != g) continue;
       items.push_back({group.own[i], group.part(group.parameters[i].grad().contiguous(), i), group.exp_avg[i],
                        group.exp_avg_sq[i], lr * group.lr_scale, group.weight_decay});
     }
   }
-  if (!items.empty()) on_gpu_->step(items, updates_, clipped_norm_);
+  step_->step(items, updates_);
 }
 
 void AdamW::zero_gradients(bool in_place) {
   const at::NoGradGuard no_grad;
-  clipped_norm_.reset();
+  step_->forget_gradients();
   std::vector<at::Tensor> kept;
   for (Group& group : groups_) {
     for (at::Tensor& parameter : group.parameters) {

@@ -14,7 +14,7 @@
 #include "arch/parameter.h"
 #include "base/element_range.h"
 #include "config/run_config.h"
-#include "optim/adamw_cuda.h"
+#include "ops/adamw_step.h"
 
 namespace ttt {
 
@@ -23,9 +23,6 @@ using NamedParameters = std::vector<std::pair<std::string, at::Tensor>>;
 // How weight decay treats a parameter, by its name: as arch/ declares it (Decay there).
 using DecayOf = std::function<Decay(const std::string& name)>;
 DecayOf decay_of(const ModelConfig& config);
-
-// The 2-norm over all elements of all gradients together. Rows are reduced in the gradients' type, their norms in fp64.
-double global_norm(const std::vector<at::Tensor>& gradients);
 
 // At update t (from 1), with gradient g (already clipped):
 //
@@ -67,13 +64,13 @@ class AdamW {
   void load_state(const NamedParameters& state, std::int64_t updates, const std::string& source);
 
  private:
-  // Parameters with one learning rate and one weight decay, as the fused kernel takes them.
+  // Parameters with one learning rate and one weight decay, which a step takes together.
   struct Group {
     double lr_scale = 1, weight_decay = 0;
     std::vector<std::string> names;
     std::vector<at::Tensor> parameters;
-    std::vector<ElementRange> ranges;                          // empty: the whole parameters
-    std::vector<at::Tensor> own, exp_avg, exp_avg_sq, counts;  // own: what is stepped, of the parameters' memory
+    std::vector<ElementRange> ranges;                  // empty: the whole parameters
+    std::vector<at::Tensor> own, exp_avg, exp_avg_sq;  // own: what is stepped, of the parameters' memory
     at::Tensor part(const at::Tensor& whole, std::size_t i) const;
   };
   struct Place {
@@ -81,13 +78,11 @@ class AdamW {
   };
   Group& group_of(double lr_scale, double weight_decay);
   std::vector<at::Tensor> gradients();
-  void step_on_gpu(double lr, const std::vector<std::size_t>& parameters);
   std::vector<Group> groups_;
   std::vector<Place> places_;  // of the parameters, in the constructor's order
   OptimConfig config_;
   std::int64_t updates_ = 0;
-  std::unique_ptr<CudaAdamW> on_gpu_;  // null: ATen's kernels
-  at::Tensor clipped_norm_;            // of the gradients at hand, on a GPU
+  std::unique_ptr<AdamWStep> step_;
 };
 
 }  // namespace ttt

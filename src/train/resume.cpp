@@ -30,6 +30,7 @@ constexpr Change kMayChange[] = {
     {"train.dtype", kRounding},
     {"train.bf16_products", kRounding},
     {"train.device", kRounding},
+    {"train.kernels", kRounding},
     {"train.ttt_kernel", kRounding},
     {"train.recompute", kNoEffect},
     {"train.cuda_graph", kNoEffect},

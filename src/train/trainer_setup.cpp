@@ -12,7 +12,6 @@
 #include "model/device.h"
 #include "model/layout.h"
 #include "ops/cuda_target.h"
-#include "ops/ttt.h"
 #include "plan/plan.h"
 #include "plan/units.h"
 #include "train/data_parallel.h"
@@ -91,7 +90,7 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   if (!is_first()) options_.quiet = true;
   device_ = ranks != nullptr ? ranks->device() : select_device(config_.train.device);
   prepare_cpu(config_.train.threads, ranks != nullptr ? local_processes(*ranks) : LocalProcesses{});
-  force_ttt_kernel(config_.train.ttt_kernel, "train.ttt_kernel");
+  select_kernels(config_.train);
   if (device_.is_cuda()) choose_deterministic_kernels();
   if (config_.train.cuda_graph && can_record(device_) && !config_.train.reset_at_documents) stream_.emplace(device_);
   open_data();

@@ -98,10 +98,10 @@ TEST(NaiveTtt, AgreesWithTheComposedRow) {
       const testing::Arguments a = testing::random_arguments(s);
       const at::Tensor grad_o = at::randn({2, 3, time, 6}, at::kDouble);
       TttSaved saved;
-      const TttKernel& composed = ttt_kernels()[ttt_kernels().size() - 2];
+      const TttKernel& composed = ttt_kernels(kind)[ttt_kernels(kind).size() - 2];
       ASSERT_EQ(composed.name, "composed");
-      const at::Tensor expected = composed.forward(kind, a.inputs, a.weights, 8, &saved);
-      const TttGradients gradients = composed.backward(kind, grad_o, a.inputs, a.weights, 8, saved);
+      const at::Tensor expected = composed.run.forward(kind, a.inputs, a.weights, 8, &saved);
+      const TttGradients gradients = composed.run.backward(kind, grad_o, a.inputs, a.weights, 8, saved);
 
       std::vector<at::Tensor> leaves;
       for (const auto& [name, tensor] : a.named()) leaves.push_back(tensor.requires_grad_(true));
@@ -179,7 +179,7 @@ TEST(BenchOp, RowsThatCannotTakeTheCallAreNamed) {
   OpSizes sizes = small_sizes();
   sizes.dtype = at::kBFloat16;
   const OpBench bench = bench_op("ttt_linear", sizes, {.threads = 1, .repeats = 1, .row = ""});
-  EXPECT_EQ(bench.rows.size() + bench.op.left_out.size(), ttt_kernels().size() + 1);
+  EXPECT_EQ(bench.rows.size() + bench.op.left_out.size(), ttt_kernels(TttKind::kLinear).size() + 1);
   EXPECT_LE(bench.rows.back().errors.output, 0.1);  // naive, in bf16
 }
 
@@ -226,12 +226,12 @@ TEST(BenchOp, AttentionBesideTheInnerLoop) {
   EXPECT_DOUBLE_EQ(attention.whole_rate, 3 * 2 * 16 * 41 / attention.whole().median / 1e3);
 }
 
-// `ttt bench op NAME --plan` finds each kernel by its op's name; attention is LibTorch's.
+// `ttt bench op NAME --plan` finds each kernel by its op's name; attention and dense layers are LibTorch's.
 TEST(BenchOp, EveryOpHasThePlansOfItsKernels) {
   std::set<std::string> planned, ops;
   for (const auto& plan : kernels::cuda::emulated::kernels().plans()) planned.insert(plan.op);
   for (const BenchOp& op : op_table()) ops.insert(op.name);
-  ops.erase("attention");
+  for (const char* of_libtorch : {"attention", "linear"}) ops.erase(of_libtorch);
   EXPECT_EQ(planned, ops);
 }
 
@@ -247,8 +247,8 @@ TEST(CheckOp, RowsOfEmulatedCudaKernelsAreRight) {
       sizes.checked_only = true;
       const OpChecks checks = check_op(op.name, {sizes});
       EXPECT_TRUE(checks.passed()) << to_json(checks).dump(2);
-      const std::string first = std::string(op.name).starts_with("ttt") ? "cuda" : "fused";
-      EXPECT_EQ(checks.checks.front().row, first);
+      const std::string name = op.name, first = name == "attention" ? "sdpa" : name == "linear" ? "libtorch" : "cuda";
+      EXPECT_EQ(checks.checks.front().row, first) << name;
       EXPECT_EQ(to_json(checks)["checks"].size(), checks.checks.size());
     }
   }

@@ -310,6 +310,32 @@ TEST_F(LoadTest, ListsAreKeysOfTheirOwn) {
             "run.yaml:3: 'model.mixer' takes one word or a list such as '[a, b]', not '[]'");
 }
 
+// train.kernels is a map in a file, in flow style or as op=kernel pairs on the command line.
+TEST_F(LoadTest, MapsOfKernels) {
+  using Pairs = std::vector<std::pair<std::string, std::string>>;
+  const RunConfig config =
+      load_run_config(write_run("train:\n  kernels:\n    ttt: fused_avx2\n    rms_norm: composed\n"));
+  EXPECT_EQ(config.train.kernels, (Pairs{{"ttt", "fused_avx2"}, {"rms_norm", "composed"}}));
+  const RunConfig again = load_run_config(write("again.yaml", to_yaml(config)));
+  EXPECT_EQ(again.train.kernels, config.train.kernels);
+  const auto overridden = [&](const std::string& text) {
+    return load_run_config(write_run("train: {kernels: {ttt: composed}}\n"), {"train.kernels=" + text}).train.kernels;
+  };
+  EXPECT_EQ(overridden("swiglu=composed,ttt=reference"), (Pairs{{"swiglu", "composed"}, {"ttt", "reference"}}));
+  EXPECT_EQ(overridden("{swiglu: composed}"), (Pairs{{"swiglu", "composed"}}));
+  EXPECT_EQ(overridden("{}"), Pairs{});
+  EXPECT_EQ(overridden(""), Pairs{});
+
+  const auto error = [&](const std::string& kernels) {
+    return message([&] { load_run_config(write_run("train: {kernels: " + kernels + "}\n")); });
+  };
+  for (const char* wrong : {"composed", "[composed]", "{ttt: [a]}", "ttt=", "=composed"})
+    EXPECT_NE(error(wrong).find("'train.kernels' takes a map such as '{a: b, c: d}', not '"), std::string::npos)
+        << error(wrong);
+  EXPECT_EQ(error("\"ttt=composed,ttt=reference\""), "run.yaml:3: 'train.kernels' gives 'ttt' twice; remove one");
+  EXPECT_EQ(error("{ttt: composed}, steps: {a: b}"), "run.yaml:3: 'train.steps' takes a single value, not a section");
+}
+
 TEST_F(LoadTest, ParitySetsDefaultsUnderExplicitKeys) {
   const RunConfig own = load_run_config(write_run(""));
   EXPECT_EQ(own.optim.decay_on, DecayOn::kMatrices);

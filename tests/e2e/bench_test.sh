@@ -38,6 +38,13 @@ for text in '"context":64' '"batch_tokens":128' '"micro_batch":2' '"threads":1' 
 done
 "$TTT" bench model tiny.yaml train.ttt_kernel=composed --context 64 --steps 1 --threads 1 --json 2>log.txt | grep -q '"kernels":{"ttt_linear":"composed"}' ||
   { cat log.txt; die "train.ttt_kernel does not choose the row"; }
+"$TTT" bench model tiny.yaml train.kernels=ttt=reference --context 64 --steps 1 --threads 1 --json 2>log.txt | grep -q '"kernels":{"ttt_linear":"reference"}' ||
+  { cat log.txt; die "train.kernels does not choose the row"; }
+TTT_KERNELS=ttt_linear=reference "$TTT" bench model tiny.yaml --context 64 --steps 1 --threads 1 --json 2>log.txt | grep -q '"kernels":{"ttt_linear":"reference"}' ||
+  { cat log.txt; die "TTT_KERNELS does not choose the row"; }
+CUDA_VISIBLE_DEVICES= TTT_KERNELS=rope=composed,swiglu=fused "$TTT" doctor --disk-mb 0 --ranks 1 >doctor.txt 2>log.txt || { cat log.txt; die "doctor"; }
+grep -Eq '^ +rope +composed +is taken \(set by the environment variable TTT_KERNELS\)' doctor.txt && grep -Eq '^ +layer_norm_gate +fused +is taken$' doctor.txt &&
+  grep -Eq '^ +adamw +cuda +it runs on a GPU$' doctor.txt || { cat doctor.txt; die "doctor does not list the kernels"; }
 # A run config's step is cut to what can be timed; keys are overridden as in ttt train.
 "$TTT" bench model "$SOURCE/configs/run/quickstart.yaml" model.hidden_size=32 model.num_layers=1 model.num_heads=2 model.vocab_size=300 \
   model.intermediate_size=48 train.context=128 train.threads=1 --steps 1 >model.txt 2>log.txt || { cat log.txt; die "bench model of a run config"; }

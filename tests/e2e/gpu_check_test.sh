@@ -90,8 +90,8 @@ step fake check_ttt_linear ok "1 rows and shapes"
 step fake check_rms_norm FAILED "1 of 2 are wrong: row cuda, context 37, error output 0.5"
 step fake check_rope FAILED "CUDA error: an illegal memory access"
 step fake memcheck_ttt_linear_decoding ok
-step fake memcheck_rms_norm_fused ok
-step fake racecheck_rms_norm_fused FAILED "Race reported between Write access"
+step fake memcheck_rms_norm_cuda ok
+step fake racecheck_rms_norm_cuda FAILED "Race reported between Write access"
 step fake losses_ttt_linear_fp32 ok "steps 20, worst difference 0"
 step fake losses_ttt_mlp_bf16 FAILED "at step 11"
 step fake cuda_graph_ttt_linear ok "worst difference 0"
@@ -108,7 +108,7 @@ step fake decode_1.3b_ttt_mlp ok
 [ "$(grep -c '"step":"decode_' fake/gpu_check.json)" -eq 8 ] || die "the grid of decoding is not whole"
 says fake/gpu_check.json '"passed":false,"gpu":"NVIDIA \"H100\"","driver":"999.1"'
 for text in 'NVIDIA "H100"' 'revision    0123456789abcdef' '1.3b_mamba_32768           exit code 3' \
-  'CHECKS FAILED: check_rms_norm, check_rope, racecheck_rms_norm_fused, losses_ttt_mlp_bf16'; do
+  'CHECKS FAILED: check_rms_norm, check_rope, racecheck_rms_norm_cuda, losses_ttt_mlp_bf16'; do
   says out.txt "$text"
 done
 # 0.002 us x 65536 tokens x 12 heads; MFU.

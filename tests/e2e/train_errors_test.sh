@@ -63,8 +63,11 @@ refused "train.device: cuda was asked for but" train.device=cuda output_dir=new
 grep -Eq "device: cpu \(auto: (LibTorch sees no GPU|this ttt was built without CUDA)\)" out.txt || { cat out.txt; fail "auto says nothing"; }
 grep -q "train.cuda_graph is not used: the run is on a CPU" out.txt || { cat out.txt; fail "nothing is said of the graph"; }
 rm -r auto
+refused "train.kernels sets kernel cuda for swiglu, which cannot run here: " train.kernels=swiglu=cuda
 unset CUDA_VISIBLE_DEVICES
 refused "train.ttt_kernel names no TTT kernel" train.ttt_kernel=fused_avx1024
+refused "train.kernels names no op: \"rms_nrom\"; the ops with kernels are ttt, ttt_linear, " train.kernels=rms_nrom=fused
+refused "train.kernels names no kernel of rms_norm: \"fsued\"; the kernels of this build are cuda, fused, composed" "train.kernels={rms_norm: fsued}"
 cp run.yaml whole.yaml
 echo "optimm: {lr: 1}" >>run.yaml
 refused "run.yaml:6"

@@ -49,16 +49,13 @@ GatedDeltaMixer random_mixer(const GatedDeltaConfig& config) {
 std::vector<std::string> rows_of(const GatedDeltaConfig& c) {
   std::vector<std::string> names;
   for (const GatedDeltaKernel& row : gated_delta_kernels())
-    if (row.unsupported({1, c.num_heads, 1, c.head_dim, c.value_dim, at::kFloat, at::kCPU}).empty())
-      names.push_back(row.name);
+    if (takes(row.needs, gated_delta_call(c.head_dim, c.value_dim))) names.push_back(row.name);
   return names;
 }
 
-class ForcedRow {
- public:
-  explicit ForcedRow(const std::string& name) { force_gated_delta_kernel(name); }
-  ~ForcedRow() { force_gated_delta_kernel("auto"); }
-};
+std::size_t row_of(const std::string& name) {
+  return gated_delta_kernels().find(name, "the test");
+}
 
 double largest_error(const torch::Tensor& actual, const torch::Tensor& expected) {
   return ((actual - expected).abs().max() / expected.abs().max()).item<double>();
@@ -69,7 +66,7 @@ class GatedDeltaGolden : public ::testing::TestWithParam<std::string> {};
 TEST_P(GatedDeltaGolden, OutputsAndGradients) {
   const SafetensorsFile golden = load_golden(GetParam());
   for (const std::string& row : rows_of(config_of(golden))) {
-    const ForcedRow forced(row);
+    const ForcedRow forced(gated_delta_kernels(), row_of(row));
     GatedDeltaMixer mixer = golden_mixer(golden);
     const torch::Tensor x = golden.at("x").clone().requires_grad_(true);
     const torch::Tensor y = mixer.forward(x, ForwardContext{}, nullptr);
@@ -90,7 +87,7 @@ TEST_P(GatedDeltaGolden, DecodingInPiecesIsTheWhole) {
   const SafetensorsFile golden = load_golden(GetParam());
   const torch::Tensor& x_BTD = golden.at("x");
   for (const std::string& row : rows_of(config_of(golden))) {
-    const ForcedRow forced(row);
+    const ForcedRow forced(gated_delta_kernels(), row_of(row));
     GatedDeltaMixer mixer = golden_mixer(golden);
     std::unique_ptr<MixerState> state = mixer.initial_state(x_BTD.size(0)), kept;
     std::vector<torch::Tensor> parts;

@@ -60,8 +60,8 @@ const GatedDeltaKernel& delta_row(const std::string& name) {
 Tensors run_delta(const GatedDeltaKernel& row, const Tensors& in, const at::Tensor& grad_o) {
   const torch::NoGradGuard no_grad;
   GatedDeltaSaved saved;
-  const at::Tensor o = row.forward(delta_inputs(in), nullptr, &saved);
-  const GatedDeltaInputs d = row.backward(grad_o, delta_inputs(in), saved);
+  const at::Tensor o = row.run.forward(delta_inputs(in), nullptr, &saved);
+  const GatedDeltaInputs d = row.run.backward(grad_o, delta_inputs(in), saved);
   return {o, d.q_BHTK, d.k_BHTK, d.v_BHTV, d.g_BHT, d.beta_BHT};
 }
 
@@ -95,7 +95,7 @@ std::vector<DeltaSizes> delta_cases() {
 TEST(GatedDelta, ReferenceIsTheRecurrence) {
   const DeltaSizes s{2, 2, 7, 5, 3};
   const Tensors in = random_delta(s);
-  const at::Tensor o = delta_row("reference").forward(delta_inputs(in), nullptr, nullptr);
+  const at::Tensor o = delta_row("reference").run.forward(delta_inputs(in), nullptr, nullptr);
   const auto unit = [](const at::Tensor& x) { return x / (x.square().sum(-1, true) + 1e-6).sqrt(); };
   const at::Tensor q = unit(in[0]) / std::sqrt(5.0), k = unit(in[1]);
   at::Tensor S = at::zeros({2, 2, 5, 3}, at::kDouble);
@@ -117,9 +117,8 @@ TEST(GatedDelta, ABetaOfOneReplacesTheValueOfAKey) {
   for (const GatedDeltaKernel& row : gated_delta_kernels()) {
     const at::ScalarType type = row.name.starts_with("fused") ? at::kFloat : at::kDouble;
     const Tensors in = of_type({keys, keys, v, none, none + 1}, type);
-    const GatedDeltaShape shape{1, 1, 2, 16, 16, type, at::kCPU};
-    if (!row.unsupported(shape).empty()) continue;
-    const at::Tensor read = 4 * row.forward(delta_inputs(in), nullptr, nullptr);  // q has a factor 1/sqrt(K)
+    if (!takes(row.needs, gated_delta_call(16, 16, type))) continue;
+    const at::Tensor read = 4 * row.run.forward(delta_inputs(in), nullptr, nullptr);  // q has a factor 1/sqrt(K)
     EXPECT_LT(delta_error(read, v), 1e-5) << row.name;
   }
 }
@@ -141,7 +140,7 @@ TEST(GatedDelta, ReferenceGradientsAreFiniteDifferences) {
         for (int side = 0; side < 2; ++side) {
           *place = kept + (side == 0 ? step : -step);
           value[side] =
-              (grad_o * delta_row("reference").forward(delta_inputs(moved), nullptr, nullptr)).sum().item<double>();
+              (grad_o * delta_row("reference").run.forward(delta_inputs(moved), nullptr, nullptr)).sum().item<double>();
         }
         *place = kept;
         numeric.mutable_data_ptr<double>()[j] = (value[0] - value[1]) / (2 * step);
@@ -167,9 +166,8 @@ TEST(GatedDelta, RowsEqualTheReferenceInFp32) {
     const Tensors in = of_type(random_delta(s), at::kFloat);
     const at::Tensor grad_o = random_grad(s).to(at::kFloat);
     const Tensors exact = run_delta(delta_row("reference"), of_type(in, at::kDouble), grad_o.to(at::kDouble));
-    const GatedDeltaShape shape{s.batch, s.heads, s.time, s.key_dim, s.value_dim, at::kFloat, at::kCPU};
     for (const GatedDeltaKernel& row : gated_delta_kernels()) {
-      if (!row.unsupported(shape).empty()) continue;
+      if (!takes(row.needs, gated_delta_call(s.key_dim, s.value_dim))) continue;
       expect_equal_rows(run_delta(row, in, grad_o), exact, 2e-5, s, row.name);
     }
   }
@@ -184,7 +182,7 @@ TEST(GatedDelta, ACompleteDecayForgetsEverything) {
   const at::Tensor expected =
       ((unit(in[0]) * unit(in[1])).sum(-1, true) / std::sqrt(32.0) * in[4].unsqueeze(-1) * in[2]).to(at::kDouble);
   for (const GatedDeltaKernel& row : gated_delta_kernels()) {
-    if (!row.unsupported({1, 1, 100, 32, 32, at::kFloat, at::kCPU}).empty()) continue;
+    if (!takes(row.needs, gated_delta_call(32, 32))) continue;
     const Tensors all = run_delta(row, in, at::ones({1, 1, 100, 32}));
     EXPECT_LT(delta_error(all[0], expected), 1e-5) << row.name;
     for (const at::Tensor& x : all) EXPECT_TRUE(at::isfinite(x).all().item<bool>()) << row.name;
@@ -197,11 +195,10 @@ TEST(GatedDelta, SplittingASequenceChangesNothing) {
   const Tensors in = random_delta(s);
   for (const GatedDeltaKernel& row : gated_delta_kernels()) {
     for (const at::ScalarType type : {at::kFloat, at::kDouble}) {
-      const GatedDeltaShape shape{2, 2, 150, 32, 64, type, at::kCPU};
-      if (!row.unsupported(shape).empty()) continue;
+      if (!takes(row.needs, gated_delta_call(32, 64, type))) continue;
       const Tensors typed = of_type(in, type);
-      const at::Tensor expected = row.forward(delta_inputs(typed), nullptr, nullptr).to(at::kDouble);
-      force_gated_delta_kernel(row.name);
+      const at::Tensor expected = row.run.forward(delta_inputs(typed), nullptr, nullptr).to(at::kDouble);
+      const ForcedRow forced(gated_delta_kernels(), gated_delta_kernels().find(row.name, "the test"));
       for (const std::vector<std::int64_t>& lengths :
            {std::vector<std::int64_t>{1, 1, 1, 64, 17, 15, 16, 35}, {150}, {149, 1}, {3, 80, 67}}) {
         at::Tensor state = at::zeros({2, 2, 32, 64}, type);
@@ -215,7 +212,6 @@ TEST(GatedDelta, SplittingASequenceChangesNothing) {
         }
         EXPECT_LT(delta_error(at::cat(parts, 2), expected), type == at::kFloat ? 1e-5 : 1e-13) << row.name;
       }
-      force_gated_delta_kernel("auto");
     }
   }
 }
@@ -227,7 +223,7 @@ TEST(GatedDelta, AutogradAndBf16) {
   const at::Tensor grad_o = random_grad(s).to(at::kFloat);
   for (std::size_t i = 0; i < 3; ++i) in[i] = in[i].to(at::kBFloat16);
   const Tensors wide = of_type(in, at::kFloat);
-  const Tensors expected = run_delta(choose_gated_delta_kernel({1, 2, 70, 16, 32, at::kFloat, at::kCPU}), wide, grad_o);
+  const Tensors expected = run_delta(gated_delta_kernels().choose(gated_delta_call(16, 32)), wide, grad_o);
   for (const Tensors& arguments : {wide, in}) {
     Tensors leaves;
     for (const at::Tensor& x : arguments) leaves.push_back(x.detach().requires_grad_(true));
@@ -244,7 +240,7 @@ TEST(GatedDelta, ThreadsChangeNoBit) {
   const DeltaSizes s{2, 3, 100, 32, 64};
   const Tensors in = of_type(random_delta(s), at::kFloat);
   const at::Tensor grad_o = random_grad(s).to(at::kFloat);
-  const GatedDeltaKernel& row = choose_gated_delta_kernel({2, 3, 100, 32, 64, at::kFloat, at::kCPU});
+  const GatedDeltaKernel& row = gated_delta_kernels().choose(gated_delta_call(32, 64));
   const int threads = at::get_num_threads();
   std::vector<Tensors> results;
   for (const int count : {1, 3}) {
@@ -264,7 +260,7 @@ TEST(GatedDelta, RefusesWhatDoesNotFit) {
   wrong = in;
   wrong[4] = in[4].to(at::kDouble);
   EXPECT_THROW(gated_delta_forward(delta_inputs(wrong)), Error);
-  EXPECT_THROW(force_gated_delta_kernel("fast"), UserError);
+  EXPECT_THROW(force_kernels({{"gated_delta", "fast", "the test"}}), UserError);
   at::Tensor state = at::zeros({1, 1, 16, 8});
   EXPECT_THROW(gated_delta_advance(delta_inputs(in), state), Error);
 }

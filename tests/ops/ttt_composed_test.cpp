@@ -34,7 +34,7 @@ TEST_P(Composed, AnyCutGivesTheSame) {
     const Sizes s{GetParam(), 3, 3, 75, head_dim, 8};
     const Arguments a = testing::random_arguments(s);
     const at::Tensor grad_o = random_grad(s);
-    const Result expected = run(reference(), s, a, grad_o);
+    const Result expected = run(reference(s.kind), s, a, grad_o);
     for (const bool use_loops : {true, false}) {
       for (const std::int64_t segment : {1, 4, 10, 16}) {
         for (const std::int64_t group : {1, 2, 9}) {
@@ -56,7 +56,7 @@ TEST_P(Composed, TakesAnyStrides) {
   a.inputs.k_BHTK = at::randn({2, 2, 6, 19}, at::kDouble).transpose(2, 3);
   a.inputs.sigma_BHT = a.inputs.sigma_BHT.select(2, 0).unsqueeze(2).expand({2, 2, 19});
   const at::Tensor grad_o = at::ones({}, at::kDouble).expand({2, 2, 19, 6});
-  const Result expected = run(reference(), s, a, grad_o);
+  const Result expected = run(reference(s.kind), s, a, grad_o);
   for (const bool use_loops : {true, false}) {
     expect_close(run_composed({2, 3, use_loops}, s, a, grad_o), expected, 1e-11, "strides");
   }

@@ -10,8 +10,8 @@ using testing::Arguments;
 using testing::Result;
 using testing::Sizes;
 
-const TttKernel& cuda_row() {
-  return ttt_kernels().front();
+const TttKernel& cuda_row(TttKind kind) {
+  return ttt_kernels(kind).front();
 }
 
 // q, k and v rounded to bf16.
@@ -53,13 +53,14 @@ TEST_P(CudaRow, AgreesWithTheReference) {
   const Sizes s{GetParam(), 2, 2, 37, 64, 16, at::kFloat};
   const Arguments a = testing::random_arguments(s), bf16 = with_bf16_tokens(a);
   const at::Tensor grad_o = testing::random_grad(s), grad_bf16 = grad_o.to(at::kBFloat16);
-  expect_near(testing::run(cuda_row(), s, a, grad_o),
-              testing::run(testing::reference(), s, widened(a), grad_o.to(at::kDouble)), 4e-5, "fp32");
-  const Result result = testing::run(cuda_row(), s, bf16, grad_bf16);
+  expect_near(testing::run(cuda_row(s.kind), s, a, grad_o),
+              testing::run(testing::reference(s.kind), s, widened(a), grad_o.to(at::kDouble)), 4e-5, "fp32");
+  const Result result = testing::run(cuda_row(s.kind), s, bf16, grad_bf16);
   EXPECT_EQ(result.o.scalar_type(), at::kBFloat16);
   EXPECT_EQ(result.gradients.inputs.q_BHTK.scalar_type(), at::kBFloat16);
   EXPECT_EQ(result.gradients.initial.w1.scalar_type(), at::kFloat);
-  expect_near(result, testing::run(testing::reference(), s, widened(bf16), grad_bf16.to(at::kDouble)), 1.2e-2, "bf16");
+  expect_near(result, testing::run(testing::reference(s.kind), s, widened(bf16), grad_bf16.to(at::kDouble)), 1.2e-2,
+              "bf16");
 }
 
 // Through autograd, as a layer calls it: the row is chosen by itself, gradients have their tensors' types.
@@ -71,7 +72,7 @@ TEST_P(CudaRow, IsChosenAndDifferentiated) {
   const at::Tensor grad_o = testing::random_grad(s).to(at::kBFloat16);
   const at::Tensor o = ttt_forward(s.kind, a.inputs, a.weights, 16);
   o.backward(grad_o);
-  const Result alone = testing::run(cuda_row(), s, a, grad_o);
+  const Result alone = testing::run(cuda_row(s.kind), s, a, grad_o);
   EXPECT_TRUE(at::equal(o, alone.o));
   const auto arguments = a.named(), gradients = testing::named(alone.gradients);
   for (std::size_t i = 0; i < gradients.size(); ++i)
@@ -87,8 +88,8 @@ TEST_P(CudaRow, TakesAnyStrides) {
   odd.inputs.k_BHTK =
       at::cat({a.inputs.k_BHTK.flatten(), at::zeros({1}, at::kBFloat16)}).roll(1).slice(0, 1).view({1, 1, 18, 64});
   odd.inputs.v_BHTK = a.inputs.v_BHTK.transpose(2, 3).contiguous().transpose(2, 3);
-  EXPECT_TRUE(at::equal(cuda_row().forward(s.kind, odd.inputs, odd.weights, 16, nullptr),
-                        cuda_row().forward(s.kind, a.inputs, a.weights, 16, nullptr)));
+  EXPECT_TRUE(at::equal(cuda_row(s.kind).run.forward(s.kind, odd.inputs, odd.weights, 16, nullptr),
+                        cuda_row(s.kind).run.forward(s.kind, a.inputs, a.weights, 16, nullptr)));
 }
 
 TEST(CudaRowTable, SaysWhatItCannotTake) {
@@ -96,7 +97,7 @@ TEST(CudaRowTable, SaysWhatItCannotTake) {
   const auto reason = [&](auto change) {
     TttShape changed = shape;
     change(changed);
-    return cuda_row().unsupported(TttKind::kLinear, changed);
+    return why_not(cuda_row(TttKind::kLinear).needs, call_of(changed));
   };
   EXPECT_EQ(reason([](TttShape&) {}), "it runs on a GPU");
   EXPECT_FALSE(ttt_takes_bf16(TttKind::kLinear, shape));

@@ -121,14 +121,14 @@ TEST_P(Kinds, BackwardMatchesFiniteDifferences) {
 // Gradients of whole sequences through the primal form, whose inner gradients autograd finds from the loss: checks
 // primal = dual, and the backward pass, to rounding.
 TEST_P(Kinds, MatchesAutogradThroughThePrimalForm) {
-  const TttKernel& kernel = ttt_kernels().back();
+  const TttKernel& kernel = ttt_kernels(GetParam()).back();
   ASSERT_EQ(kernel.name, "reference");
   for (const std::int64_t time : {1, 3, 4, 5, 14}) {
     const Sizes s{GetParam(), 2, 3, time, 6, 4};
     Arguments a = testing::random_arguments(s);
     const at::Tensor grad_o = at::randn({2, 3, time, 6}, at::kDouble);
-    const at::Tensor o = kernel.forward(s.kind, a.inputs, a.weights, s.mini_batch, nullptr);
-    const TttGradients actual = kernel.backward(s.kind, grad_o, a.inputs, a.weights, s.mini_batch, {});
+    const at::Tensor o = kernel.run.forward(s.kind, a.inputs, a.weights, s.mini_batch, nullptr);
+    const TttGradients actual = kernel.run.backward(s.kind, grad_o, a.inputs, a.weights, s.mini_batch, {});
 
     std::vector<at::Tensor> leaves;
     for (const auto& [name, tensor] : a.named()) leaves.push_back(tensor.detach().requires_grad_(true));
@@ -150,12 +150,12 @@ TEST_P(Kinds, MatchesAutogradThroughThePrimalForm) {
 TEST_P(Kinds, ScaleRowsThatDoNotOccurGetZero) {
   const Sizes s{GetParam(), 1, 2, 3, 5, 8};
   const Arguments a = testing::random_arguments(s);
-  for (const TttKernel& kernel : ttt_kernels()) {
-    if (!kernel.unsupported(s.kind, shape_of(a.inputs, s.mini_batch)).empty()) continue;
+  for (const TttKernel& kernel : ttt_kernels(s.kind)) {
+    if (!takes(kernel.needs, call_of(shape_of(a.inputs, s.mini_batch)))) continue;
     TttSaved saved;
-    kernel.forward(s.kind, a.inputs, a.weights, s.mini_batch, &saved);
+    kernel.run.forward(s.kind, a.inputs, a.weights, s.mini_batch, &saved);
     const TttGradients g =
-        kernel.backward(s.kind, at::randn({1, 2, 3, 5}, at::kDouble), a.inputs, a.weights, s.mini_batch, saved);
+        kernel.run.backward(s.kind, at::randn({1, 2, 3, 5}, at::kDouble), a.inputs, a.weights, s.mini_batch, saved);
     EXPECT_GT(g.inputs.scale_C.narrow(0, 0, 3).abs().min().item<double>(), 0) << kernel.name;
     EXPECT_EQ(g.inputs.scale_C.narrow(0, 3, 5).abs().max().item<double>(), 0) << kernel.name;
   }
@@ -174,9 +174,9 @@ TEST(TttReference, GeluIsTheTanhForm) {
         at::matmul(at::gelu(at::matmul(q, a.weights.w1) + a.weights.b1, form), a.weights.w2) + a.weights.b2;
     return (q + at::layer_norm(z, {6}, a.inputs.gain_HK[0], a.inputs.bias_HK[0], 1e-6)).unsqueeze(0);
   };
-  for (const TttKernel& kernel : ttt_kernels()) {
-    if (!kernel.unsupported(s.kind, shape_of(a.inputs, s.mini_batch)).empty()) continue;
-    const at::Tensor o = kernel.forward(s.kind, frozen.inputs, frozen.weights, s.mini_batch, nullptr);
+  for (const TttKernel& kernel : ttt_kernels(s.kind)) {
+    if (!takes(kernel.needs, call_of(shape_of(a.inputs, s.mini_batch)))) continue;
+    const at::Tensor o = kernel.run.forward(s.kind, frozen.inputs, frozen.weights, s.mini_batch, nullptr);
     EXPECT_LE(testing::relative_error(o, expected("tanh")), 1e-13) << kernel.name;
     EXPECT_GT(testing::relative_error(o, expected("none")), 1e-5) << kernel.name;
   }

@@ -18,11 +18,11 @@ using testing::Sizes;
 template <class Body>
 void for_each_row(const Sizes& s, const Body& body) {
   TttShape shape{s.batch, s.heads, s.time, s.head_dim, s.mini_batch, s.dtype, at::kCPU};
-  for (const TttKernel& row : ttt_kernels()) {
+  for (const TttKernel& row : ttt_kernels(s.kind)) {
     shape.bf16_products = false;
-    const bool bf16_products = !row.unsupported(s.kind, shape).empty();
+    const bool bf16_products = !why_not(row.needs, call_of(shape)).empty();
     shape.bf16_products = true;
-    if (bf16_products && !row.unsupported(s.kind, shape).empty()) continue;
+    if (bf16_products && !why_not(row.needs, call_of(shape)).empty()) continue;
     SCOPED_TRACE((std::ostringstream() << row.name << ", " << s).str());
     body(row, bf16_products);
   }
@@ -59,16 +59,16 @@ TEST_P(Rows, AgreeWithTheReference) {
       s32.dtype = at::kFloat;
       const Arguments a = testing::random_arguments(s), a32 = testing::random_arguments(s32);
       const at::Tensor grad_o = random_grad(s);
-      const Result expected = run(reference(), s, a, grad_o);
-      for (const TttKernel& kernel : ttt_kernels()) {
+      const Result expected = run(reference(s.kind), s, a, grad_o);
+      for (const TttKernel& kernel : ttt_kernels(s.kind)) {
         const std::string what = (std::ostringstream() << kernel.name << ", " << s).str();
         const TttShape shape{1, s.heads, time, K, mini_batch, at::kFloat, at::kCPU};
-        if (kernel.unsupported(s.kind, shape).empty()) {
+        if (why_not(kernel.needs, call_of(shape)).empty()) {
           expect_close(run(kernel, s32, a32, grad_o.to(at::kFloat)), expected, 1e-4, what + " fp32");
         }
         TttShape shape64 = shape;
         shape64.dtype = at::kDouble;
-        if (kernel.name != "reference" && kernel.unsupported(s.kind, shape64).empty()) {
+        if (kernel.name != "reference" && why_not(kernel.needs, call_of(shape64)).empty()) {
           expect_close(run(kernel, s, a, grad_o), expected, 1e-11, what + " fp64");
         }
       }
@@ -90,7 +90,7 @@ TEST_P(EveryRow, Bf16ProductsFollowTheReference) {
       s.dtype = at::kFloat;
       const Arguments exact = testing::random_arguments(s64), a = testing::random_arguments(s);
       const at::Tensor grad_o = random_grad(s64);
-      const Result expected = run(reference(), s64, exact, grad_o);
+      const Result expected = run(reference(s64.kind), s64, exact, grad_o);
       for_each_row(s, [&](const TttKernel& row, bool bf16_products) {
         if (!bf16_products) return;
         const Result actual = run(row, s, a, grad_o.to(at::kFloat));
@@ -108,12 +108,12 @@ TEST_P(EveryRow, Bf16ProductsFollowTheReference) {
 // Only a call that allows it is given to a row with bf16 products.
 TEST(TttTable, Bf16ProductsAreAskedFor) {
   TttShape shape{1, 2, 40, 64, 16, at::kFloat, at::kCPU};
-  for (const TttKernel& row : ttt_kernels()) {
+  for (const TttKernel& row : ttt_kernels(TttKind::kLinear)) {
     const bool bf16 = row.name == "fused_amx" || row.name == "fused_avx512_bf16";
     shape.bf16_products = false;
-    const std::string refused = row.unsupported(TttKind::kLinear, shape);
+    const std::string refused = why_not(row.needs, call_of(shape));
     shape.bf16_products = true;
-    const std::string allowed = row.unsupported(TttKind::kLinear, shape);
+    const std::string allowed = why_not(row.needs, call_of(shape));
     if (bf16) {
       EXPECT_NE(refused, "") << row.name;
     } else {
@@ -125,7 +125,7 @@ TEST(TttTable, Bf16ProductsAreAskedFor) {
 // The table on this machine: the portable row is always there, and what comes first is what runs.
 TEST(TttTable, BestRowsFirst) {
   std::vector<std::string> names;
-  for (const TttKernel& row : ttt_kernels()) names.push_back(row.name);
+  for (const TttKernel& row : ttt_kernels(TttKind::kLinear)) names.push_back(row.name);
   ASSERT_GE(names.size(), 3u);
   EXPECT_EQ(std::vector<std::string>(names.end() - 3, names.end()),
             (std::vector<std::string>{"fused_portable", "composed", "reference"}));
@@ -167,7 +167,7 @@ TEST_P(EveryRow, TakesAnyStrides) {
   a.inputs.k_BHTK = at::randn({2, 2, 16, 19}, at::kDouble).transpose(2, 3);
   a.inputs.sigma_BHT = a.inputs.sigma_BHT.select(2, 0).unsqueeze(2).expand({2, 2, 19});
   const at::Tensor grad_o = at::ones({}, at::kDouble).expand({2, 2, 19, 16});
-  const Result expected = run(reference(), s64, a, grad_o);
+  const Result expected = run(reference(s64.kind), s64, a, grad_o);
   Sizes s = s64;
   s.dtype = at::kFloat;
   Arguments single = a;
@@ -201,17 +201,17 @@ TEST_P(EveryRow, DecodesAnyPieces) {
         return part;
       };
       for_each_row(s, [&](const TttKernel& row, bool bf16_products) {
-        if (row.advance == nullptr) return;
+        if (row.run.advance == nullptr) return;
         const double tolerance = bf16_products ? 5e-2 : 1e-5;
         TttState single = ttt_initial_state(a.weights, s.batch, mini_batch);
         std::vector<at::Tensor> steps;
-        for (std::int64_t t = 0; t < s.time; ++t) steps.push_back(row.advance(s.kind, tokens(t, 1), single));
+        for (std::int64_t t = 0; t < s.time; ++t) steps.push_back(row.run.advance(s.kind, tokens(t, 1), single));
         EXPECT_LE(testing::relative_error(at::cat(steps, 2), expected), tolerance);
         EXPECT_EQ(single.num_open, s.time % mini_batch);
         for (const std::int64_t split : {5, 8, 16, 31, 66}) {
           TttState state = ttt_initial_state(a.weights, s.batch, mini_batch);
-          const at::Tensor first = row.advance(s.kind, tokens(0, split), state),
-                           rest = row.advance(s.kind, tokens(split, s.time - split), state);
+          const at::Tensor first = row.run.advance(s.kind, tokens(0, split), state),
+                           rest = row.run.advance(s.kind, tokens(split, s.time - split), state);
           EXPECT_LE(testing::relative_error(at::cat({first, rest}, 2), expected), tolerance) << "split " << split;
           EXPECT_LE(testing::relative_error(state.weights.w1, single.weights.w1.to(at::kDouble)), tolerance) << split;
         }
@@ -220,11 +220,11 @@ TEST_P(EveryRow, DecodesAnyPieces) {
   }
   const TttShape shape{1, 2, 1, 64, 16, at::kFloat, at::kCPU};
   ASSERT_NE(choose_ttt_decoder(GetParam(), shape), nullptr);
-  force_ttt_kernel("fused_portable");
+  force_kernels({{"ttt", "fused_portable", "the test"}});
   EXPECT_EQ(choose_ttt_decoder(GetParam(), shape)->name, "fused_portable");
-  force_ttt_kernel("composed");
+  force_kernels({{"ttt", "composed", "the test"}});
   EXPECT_EQ(choose_ttt_decoder(GetParam(), shape), nullptr);
-  force_ttt_kernel("auto");
+  force_kernels({});
 }
 
 // From denormal numbers to large ones: finite, and the reference's numbers in fp64.
@@ -243,7 +243,7 @@ TEST_P(EveryRow, InputsOfAnyMagnitude) {
       return a;
     };
     const at::Tensor grad_o = random_grad(s64);
-    const Result expected = run(reference(), s64, scaled(s64), grad_o);
+    const Result expected = run(reference(s64.kind), s64, scaled(s64), grad_o);
     for_each_row(s, [&](const TttKernel& row, bool bf16_products) {
       const double tolerance = bf16_products ? 0.1 : 1e-3;
       const Result actual = run(row, s, scaled(s), grad_o.to(at::kFloat));

@@ -14,7 +14,7 @@ using testing::Sizes;
 
 class Op : public ::testing::TestWithParam<TttKind> {
  protected:
-  ~Op() override { force_ttt_kernel("auto"); }
+  ~Op() override { force_kernels({}); }
 };
 INSTANTIATE_TEST_SUITE_P(Ttt, Op, ::testing::Values(TttKind::kLinear, TttKind::kMlp),
                          [](const auto& p) { return p.param == TttKind::kLinear ? "Linear" : "Mlp"; });
@@ -65,7 +65,7 @@ TEST_P(Op, AutogradGivesEveryGradient) {
   };
   const auto expected = gradients(testing::primal_forward);
   for (const char* kernel : {"composed", "reference"}) {
-    force_ttt_kernel(kernel);
+    force_kernels({{"ttt", kernel, "the test"}});
     const auto actual = gradients(forward);
     for (std::size_t i = 0; i < actual.size(); ++i) {
       ASSERT_TRUE(actual[i].defined());
@@ -187,22 +187,25 @@ TEST_P(Op, Statistics) {
 TEST(Ttt, ForcedKernels) {
   const TttShape shape{1, 1, 4, 6, 4, at::kFloat, at::kCPU};
   EXPECT_EQ(choose_ttt_kernel(TttKind::kLinear, shape).name, "composed");  // the first that takes a head size of 6
-  force_ttt_kernel("reference");
+  force_kernels({{"ttt", "reference", "the test"}});
   EXPECT_EQ(choose_ttt_kernel(TttKind::kLinear, shape).name, "reference");
   TttShape on_gpu = shape;
   on_gpu.device = at::Device(at::kCUDA, 0);
   const std::string refused = message_of<UserError>([&] { choose_ttt_kernel(TttKind::kLinear, on_gpu); });
   EXPECT_TRUE(contains(refused, "reference") && contains(refused, "CPU only")) << refused;
-  force_ttt_kernel("auto");
+  force_kernels({});
 
-  const std::string unknown = message_of<UserError>([] { force_ttt_kernel("refrence"); });
+  const std::string unknown = message_of<UserError>([] { force_kernels({{"ttt", "refrence", "the test"}}); });
   EXPECT_TRUE(contains(unknown, "\"refrence\"") && contains(unknown, "composed, reference")) << unknown;
   ::setenv("TTT_KERNEL", "reference", 1);
+  read_kernel_environment();
   EXPECT_EQ(choose_ttt_kernel(TttKind::kMlp, shape).name, "reference");
   ::setenv("TTT_KERNEL", "nonsense", 1);
+  EXPECT_THROW(read_kernel_environment(), UserError);
   const std::string from_environment = message_of<UserError>([&] { choose_ttt_kernel(TttKind::kMlp, shape); });
   EXPECT_TRUE(contains(from_environment, "TTT_KERNEL")) << from_environment;
   ::unsetenv("TTT_KERNEL");
+  read_kernel_environment();
 
   TttShape half = shape;
   half.dtype = at::kBFloat16;

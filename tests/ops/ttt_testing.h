@@ -97,8 +97,8 @@ inline void expect_close(const TttGradients& actual, const TttGradients& expecte
 }
 
 // The row of plain loops, the specification.
-inline const TttKernel& reference() {
-  return ttt_kernels().back();
+inline const TttKernel& reference(TttKind kind) {
+  return ttt_kernels(kind).back();
 }
 
 // One row, forward and backward.
@@ -109,8 +109,8 @@ struct Result {
 
 inline Result run(const TttKernel& kernel, const Sizes& s, const Arguments& a, const at::Tensor& grad_o) {
   TttSaved saved;
-  const at::Tensor o = kernel.forward(s.kind, a.inputs, a.weights, s.mini_batch, &saved);
-  return {o, kernel.backward(s.kind, grad_o, a.inputs, a.weights, s.mini_batch, saved)};
+  const at::Tensor o = kernel.run.forward(s.kind, a.inputs, a.weights, s.mini_batch, &saved);
+  return {o, kernel.run.backward(s.kind, grad_o, a.inputs, a.weights, s.mini_batch, saved)};
 }
 
 inline void expect_close(const Result& actual, const Result& expected, double tolerance, const std::string& what) {
