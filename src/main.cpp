@@ -15,6 +15,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "cli/command.h"
 
 namespace {
@@ -85,5 +86,6 @@ int check_output(int code) {
 
 int main(int argc, char** argv) {
   hold_standard_streams();
+  ttt::report_file_size_limit();
   return check_output(run(argc, argv));
 }
