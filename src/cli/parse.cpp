@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <iostream>
@@ -46,7 +47,7 @@ std::string unmarked(std::string value) {
 CLI::Validator number_check(const char* name, const char* words, bool (*fits)(double)) {
   const auto check = [words, fits](const std::string& text) -> std::string {
     double value = 0;
-    if (CLI::detail::lexical_cast(text, value) && fits(value)) return "";
+    if (CLI::detail::lexical_cast(text, value) && std::isfinite(value) && fits(value)) return "";
     return cat("must be ", words, ", not '", text, "'");
   };
   return {check, name};
