@@ -1,8 +1,10 @@
 // ttt: looks up the subcommand, runs it, turns exceptions into exit codes, sees that what it printed was written.
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 #include <cstdio>
 #include <cstring>
 #include <exception>
@@ -10,18 +12,26 @@
 #include <iostream>
 #include <new>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <vector>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "cli/command.h"
 
 namespace {
 
-// LibTorch's errors carry a C++ stack trace after the first line.
-std::string first_line(const std::string& text) {
-  return text.substr(0, text.find('\n'));
+// LibTorch's errors carry a C++ stack trace after the first line, and where the memory of the CPU ends the first line
+// says so in terms of its allocator.
+std::string explained(const std::string& text) {
+  const std::string line = text.substr(0, text.find('\n'));
+  constexpr std::string_view kAllocator = "can't allocate memory: you tried to allocate ";
+  const std::size_t place = line.find(kAllocator);
+  if (place == std::string::npos) return line;
+  const std::string wanted = line.substr(place + kAllocator.size());
+  return "out of memory: " + wanted.substr(0, wanted.find('.')) + " could not be had; take a smaller size";
 }
 
 // A standard stream that is closed would be the next file that is opened, and what is printed would go into it.
@@ -64,7 +74,7 @@ int run(int argc, char** argv) {
   } catch (const std::filesystem::filesystem_error& error) {
     return report_path(error);
   } catch (const std::exception& error) {
-    return report(first_line(error.what()).c_str(), ttt::ExitCode::kFailed);
+    return report(explained(error.what()).c_str(), ttt::ExitCode::kFailed);
   }
 }
 
@@ -81,9 +91,22 @@ int check_output(int code) {
   return code == static_cast<int>(ttt::ExitCode::kOk) ? static_cast<int>(ttt::ExitCode::kFailed) : code;
 }
 
+// Without a working directory MKL ends the program while it is loaded, with words about something else. So this runs
+// before the libraries' own beginnings, and does nothing but system calls.
+[[gnu::no_sanitize("address,undefined")]] void check_working_directory() {
+  char path[PATH_MAX];
+  if (syscall(SYS_getcwd, path, sizeof path) > 0 || errno != ENOENT) return;
+  constexpr std::string_view kMessage =
+      "error: the working directory does not exist any more; change to one that does\n";
+  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, kMessage.data(), kMessage.size());
+  _exit(static_cast<int>(ttt::ExitCode::kUsage));
+}
+[[gnu::section(".preinit_array"), gnu::used]] void (*const before_libraries)() = check_working_directory;
+
 }  // namespace
 
 int main(int argc, char** argv) {
   hold_standard_streams();
+  ttt::report_file_size_limit();
   return check_output(run(argc, argv));
 }

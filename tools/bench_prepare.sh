@@ -7,6 +7,7 @@
 # environment: SIZE_MB=1000  THREADS=all cores  MODEL=a model of 8192 pieces trained on the text  SEPARATOR=<|endoftext|>
 #              SCRATCH=a folder below /tmp with twice the size free
 set -euo pipefail
+export LC_ALL=C  # some awks read and write numbers as the user's language does: 1,5
 [ $# -gt 0 ] || { sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 2; }
 root=$(cd "$(dirname "$0")/.." && pwd)
 size_mb=${SIZE_MB:-1000}

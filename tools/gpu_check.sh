@@ -12,6 +12,7 @@
 # environment: LIBTORCH, the folder that holds LibTorch's lib/; default: where the binary was linked, else that of Python's torch
 # exit code: 0 when every check passed (a benchmark that fails is a line of the table), 1 when one did not, 2 for wrong usage
 set -uo pipefail
+export LC_ALL=C  # some awks read and write numbers as the user's language does: 1,5
 source_dir=$(cd "$(dirname "$0")/.." && pwd)
 device=cuda quick='' output=runs/gpu_check ttt=$source_dir/build/ttt limit=''
 usage_error() { echo "error: $*; see --help" >&2; exit 2; }

@@ -59,7 +59,7 @@ mkdir -p "$run"
 
 say "2/5 tokenizer"
 vocab=4096
-bytes=$(find "${texts[@]}" -type f -printf '%s\n' | awk '{sum += $1} END {print sum + 0}')
+bytes=$(find "${texts[@]}" -type f -printf '%s\n' | awk '{sum += $1} END {printf "%.0f", sum}')
 if [ "$bytes" -lt 400000 ]; then vocab=512; elif [ "$bytes" -lt 3000000 ]; then vocab=2048; fi
 if [ -e "$run/tokenizer.model" ]; then
   echo "reusing $run/tokenizer.model"

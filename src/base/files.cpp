@@ -57,9 +57,14 @@ void sync_path(const fs::path& path) {
 void write_file_atomically(const fs::path& path, std::string_view content) {
   const fs::path temporary = path.string() + ".tmp";
   FileWriter writer(temporary);
-  writer.write(content.data(), content.size());
-  writer.finish();
-  if (rename(temporary.c_str(), path.c_str()) != 0) fail("cannot rename '", temporary.string(), "': ", reason());
+  try {
+    writer.write(content.data(), content.size());
+    writer.finish();
+    if (rename(temporary.c_str(), path.c_str()) != 0) fail("cannot rename '", temporary.string(), "': ", reason());
+  } catch (const Error&) {
+    unlink(temporary.c_str());
+    throw;
+  }
   sync_path(path.has_parent_path() ? path.parent_path() : fs::path("."));
 }
 

@@ -46,9 +46,14 @@ std::string last_words(const fs::path& log, int exit_code) {
     last = line;
     if (line.starts_with("error: ")) error = line.substr(7);
   }
-  if (last.empty())
+  if (last.empty()) {
+    std::error_code unknown;
+    const bool full = fs::space(log, unknown).available == 0 && !unknown;
     return cat("exit code ", exit_code, " and not a word",
-               exit_code == 127 ? "; the program could not be started" : "");
+               exit_code == 127 ? "; the program could not be started"
+               : full           ? "; the disk is full, so that it could not write any"
+                                : "");
+  }
   return error.empty() ? last : error;
 }
 

@@ -55,12 +55,23 @@ void check_output(const fs::path& output, bool force) {
   }
 }
 
+// Weights of a training that diverged, or too large for fp32, make no model.
+void check_finite(const LanguageModel& model, const std::string& source) {
+  for (const auto& item : model.named_parameters()) {
+    if (at::isfinite(item.value()).all().item<bool>()) continue;
+    user_error("'", source, "': the tensor for ", item.key(),
+               " has values that are not finite in fp32; take weights from before they diverged");
+  }
+}
+
 HuggingFaceModel load_input(const ConvertArguments& options) {
   if (!fs::exists(options.input)) user_error("there is no '", options.input, "'; check --input");
   if (options.from == "huggingface") {
     if (!options.config.empty())
       user_error("--config is for --from ttt-lm-jax; Hugging Face's config.json says what the model is");
     const fs::path input(options.input);
+    if (fs::is_directory(input) && !fs::exists(input / "config.json"))
+      user_error("'", options.input, "' has no config.json; name a folder with config.json and model.safetensors");
     return load_hugging_face(fs::is_directory(input) ? input : input.parent_path());
   }
   if (options.config.empty()) user_error("--from ttt-lm-jax needs --config FILE.yaml with the section model:");
@@ -76,6 +87,7 @@ ExitCode run_convert(const std::vector<std::string>& args) {
   if (!parse(args, options)) return ExitCode::kOk;
   check_output(options.output, options.force);
   auto [model, generation] = load_input(options);
+  check_finite(*model, options.input);
   Checkpoint checkpoint;
   checkpoint.model = export_parameters(*model);
   checkpoint.config_yaml = to_yaml(model->config());

@@ -2,7 +2,6 @@
 #include <unistd.h>
 
 #include <iostream>
-#include <iterator>
 #include <limits>
 
 #include "base/files.h"
@@ -55,7 +54,7 @@ std::string read_prompt(const GenerateArguments& options) {
     text = read_file(options.prompt_file);
     source = "'" + options.prompt_file + "'";
   } else if (options.prompt == "-" || (!options.prompt_given && isatty(STDIN_FILENO) == 0)) {
-    text.assign(std::istreambuf_iterator<char>(std::cin), {});
+    text = read_stdin();
     source = "standard input";
   }
   if (const auto bad = find_invalid_utf8(text))

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/metrics_kind.h"
 #include "checkpoint/checkpoint.h"
 #include "cli/command.h"
 #include "cli/parse.h"
@@ -23,7 +24,7 @@ Json newest_metrics(const fs::path& path) {
   Json newest;
   for (std::string line; std::getline(lines, line);) {
     Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (json.is_object() && json.value("kind", "") == "train") newest = std::move(json);
+    if (kind_of(json) == "train") newest = std::move(json);
   }
   return newest;
 }
@@ -34,6 +35,7 @@ void print_run(const Json& report) {
   for (const Json& checkpoint : report["checkpoints"])
     std::cout << "  step " << checkpoint["step"] << "  " << plain(checkpoint["path"]) << "\n";
   if (report["checkpoints"].empty()) std::cout << "  no complete checkpoint\n";
+  for (const Json& folder : report["set_aside"]) std::cout << "  set aside as damaged  " << plain(folder) << "\n";
   for (const Json& problem : report["problems"]) std::cout << "  DAMAGED: " << plain(problem) << "\n";
   if (report["problems"].empty()) std::cout << "  whole: every checksum agrees\n";
 }
@@ -50,6 +52,14 @@ Json inspect(const std::string& kind, const fs::path& path, const InspectWindows
   if (is_run(path)) return inspect_run(path);
   if (is_data(path)) return inspect_data(path, windows);
   if (fs::exists(path / "manifest.json")) read_manifest(path);  // damaged: says how
+  fs::path above = fs::absolute(path).lexically_normal();
+  for (int levels = 0; levels < 2; ++levels) {  // RUN/config.yaml; RUN/checkpoints/ with its slash
+    above = above.parent_path();
+    if (is_data(above) || is_checkpoint(above) || is_run(above)) {
+      const fs::path shown = path.is_absolute() ? above : above.lexically_relative(fs::current_path());
+      user_error("'", path.string(), "' is a part of what is in '", shown.string(), "'; inspect that");
+    }
+  }
   user_error("'", path.string(),
              "' is neither a data set, a checkpoint nor a run folder; name a folder that ttt wrote");
 }
@@ -69,10 +79,25 @@ Json inspect_run(const fs::path& path) {
   Json report = {{"kind", "run"}, {"path", path.string()}, {"metrics", newest_metrics(path / "metrics.jsonl")}};
   report["checkpoints"] = Json::array();
   report["problems"] = Json::array();
-  for (const auto& [step, folder] : list_checkpoints(path / "checkpoints")) {
-    const std::vector<std::string> problems = verify_checkpoint(folder).problems;
+  for (const auto& [step, folder] : list_step_folders(path / "checkpoints")) {
+    std::vector<std::string> problems;
+    try {
+      problems = verify_checkpoint(folder).problems;
+    } catch (const UserError& error) {
+      problems = {error.what()};
+    }
+    if (!problems.empty() && !fs::exists(folder)) continue;  // the run goes on, and has removed its oldest
     report["checkpoints"].push_back({{"step", step}, {"path", folder.string()}, {"whole", problems.empty()}});
-    for (const std::string& problem : problems) report["problems"].push_back(problem);
+    for (const std::string& problem : problems) {
+      report["problems"].push_back(cat(folder.filename().string(), ": ", problem));
+    }
+  }
+  report["set_aside"] = Json::array();
+  if (fs::is_directory(path / "checkpoints")) {
+    for (const auto& entry : fs::directory_iterator(path / "checkpoints")) {
+      if (entry.path().filename().string().find(".damaged") != std::string::npos)
+        report["set_aside"].push_back(entry.path().string());
+    }
   }
   return report;
 }

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "base/process.h"
+#include "base/signals.h"
 #include "cli/command.h"
 #include "cli/parse.h"
 #include "dist/world.h"
@@ -76,6 +77,7 @@ ExitCode run_launch(const std::vector<std::string>& args) {
   if (!no_bind) options.numa_nodes = this_machine().nodes;
   options.command = {own_program().string()};
   options.command.insert(options.command.end(), separator + 1, args.end());
+  outlive_readers();
   return launch(options);
 }
 

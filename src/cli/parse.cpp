@@ -2,6 +2,10 @@
 #include "cli/parse.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
 #include <iostream>
 #include <iterator>
 
@@ -43,7 +47,7 @@ std::string unmarked(std::string value) {
 CLI::Validator number_check(const char* name, const char* words, bool (*fits)(double)) {
   const auto check = [words, fits](const std::string& text) -> std::string {
     double value = 0;
-    if (CLI::detail::lexical_cast(text, value) && fits(value)) return "";
+    if (CLI::detail::lexical_cast(text, value) && std::isfinite(value) && fits(value)) return "";
     return cat("must be ", words, ", not '", text, "'");
   };
   return {check, name};
@@ -88,6 +92,16 @@ void add_config_arguments(CLI::App& app, std::string& file, std::vector<std::str
       ->option_text("CONFIG.yaml");
   app.add_option("overrides", overrides, "keys set on the command line, e.g. train.steps=100")
       ->option_text("[key=value ...]");
+}
+
+std::string read_stdin() {
+  std::string text;
+  char block[1 << 16];
+  errno = 0;
+  while (const std::size_t count = std::fread(block, 1, sizeof block, stdin)) text.append(block, count);
+  if (std::ferror(stdin) != 0)
+    user_error("cannot read standard input: ", std::strerror(errno), "; give what it would say as an argument");
+  return text;
 }
 
 CLI::Option* add_format_option(CLI::App& app, std::string& kind) {

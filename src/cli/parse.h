@@ -21,6 +21,9 @@ CLI::Validator non_negative_number();
 // CONFIG.yaml [key=value ...]. partial: the command makes do with a file that has a section `model:` alone.
 void add_config_arguments(CLI::App& app, std::string& file, std::vector<std::string>& overrides, bool partial);
 
+// All of standard input. Throws UserError where it cannot be read: it is closed, or a folder.
+std::string read_stdin();
+
 // --format auto | plain | jsonl: how files of text are read; and what that means.
 CLI::Option* add_format_option(CLI::App& app, std::string& kind);
 DocumentKind document_kind(const std::string& kind);

@@ -7,6 +7,7 @@
 
 #include "base/files.h"
 #include "base/json.h"
+#include "base/signals.h"
 #include "base/timer.h"
 #include "cli/command.h"
 #include "cli/parse.h"
@@ -114,6 +115,7 @@ Json summary(const fs::path& directory) {
 ExitCode run_prepare(const std::vector<std::string>& args) {
   PrepareArguments options;
   if (!parse(args, options)) return ExitCode::kOk;
+  outlive_readers();
   Timer timer;
   DocumentCounts counts;
   if (options.tokens.empty()) {

@@ -7,6 +7,7 @@
 
 #include "base/files.h"
 #include "base/process.h"
+#include "base/signals.h"
 #include "cli/command.h"
 #include "cli/parse.h"
 #include "config/load.h"
@@ -126,6 +127,7 @@ ExitCode run_sweep_command(const std::vector<std::string>& args) {
     write_slurm_array(sweep, runs, options);
     return ExitCode::kOk;
   }
+  outlive_readers();
   make_writable_directory(sweep.output_dir);
   std::unique_ptr<FileLock> lock;
   if (options.run.empty()) {  // tasks of an array run beside each other

@@ -3,22 +3,19 @@
 
 #include <charconv>
 #include <iostream>
-#include <iterator>
+#include <utility>
 
 #include "base/files.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "base/timer.h"
 #include "cli/command.h"
 #include "cli/parse.h"
 
 namespace ttt {
 namespace {
-
-std::string read_stdin() {
-  return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
-}
 
 ExitCode train(const std::vector<std::string>& args) {
   TokenizerTraining options;
@@ -49,6 +46,7 @@ ExitCode train(const std::vector<std::string>& args) {
   options.format.kind = document_kind(kind);
   options.inputs.assign(inputs.begin(), inputs.end());
   options.output = output;
+  outlive_readers();
   Timer timer;
   log_info(cat("training a tokenizer of ", options.vocab_size, " pieces"));
   train_tokenizer(options);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <iostream>
 
+#include "base/signals.h"
 #include "base/timer.h"
 #include "cli/command.h"
 #include "cli/help_config.h"
@@ -17,7 +18,7 @@ ExitCode run_train(const std::vector<std::string>& args) {
   CLI::App app(
       "Trains a model from a config, or resumes it: the same command goes on from the newest checkpoint in "
       "output_dir.\n"
-      "Metrics go to output_dir/metrics.jsonl. SIGTERM and Ctrl-C save and exit with 75.\n"
+      "Metrics go to output_dir/metrics.jsonl. SIGTERM, Ctrl-C and a closed terminal save and exit with 75.\n"
       "Started as several processes by torchrun, srun, mpirun or Kubernetes' PyTorchJob, they train together.\n"
       "`ttt plan CONFIG.yaml` says beforehand what it costs, `ttt config CONFIG.yaml` what its values are.",
       "ttt train");
@@ -39,6 +40,7 @@ ExitCode run_train(const std::vector<std::string>& args) {
     return ExitCode::kOk;
   }
   if (!parse_arguments(app, args)) return ExitCode::kOk;
+  outlive_readers();
   const RunConfig config = load_run_config(file, overrides);
   const Timer timer;
   const auto train = [&] {

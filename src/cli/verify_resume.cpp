@@ -5,6 +5,7 @@
 #include <random>
 
 #include "base/files.h"
+#include "base/signals.h"
 #include "cli/command.h"
 #include "cli/parse.h"
 #include "config/load.h"
@@ -37,6 +38,7 @@ ExitCode run_verify_resume(const std::vector<std::string>& args) {
   const RunConfig config = load_run_config(options.config, options.overrides);
   options.work = work.empty() ? config.output_dir + "-verify-resume" : work;
   if (app.count("--seed") == 0) options.seed = std::random_device()();
+  outlive_readers();
   const VerifyResumeReport report = verify_resume(options);
   std::cout << (json ? to_line(to_json(report)) : to_text(report));
   if (report.passed() && !keep) {

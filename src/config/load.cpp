@@ -120,6 +120,11 @@ class FileReader {
 
   // `named_at`: where the file is named ("FILE:LINE: " of the extends key), "" for the first one.
   void read(const fs::path& file, const std::string& named_at, GivenKeys& given) {
+    if (fs::is_directory(file)) {
+      const bool run = fs::is_regular_file(file / "config.yaml");
+      user_error(named_at, "'", file.string(), "' is a folder, not a config file; name a file",
+                 run ? cat(", such as '", (file / "config.yaml").string(), "'") : "");
+    }
     if (!fs::is_regular_file(file)) {
       const std::string near = nearest_path(file);
       user_error(named_at,
@@ -210,6 +215,9 @@ class FileReader {
       user_error(at, ": in a file, '", key, "' is written as a section: '", section_of(key), ": {", leaf_of(key),
                  ": ...}'");
     }
+    if (key == "base" || key == "axes" || key == "runs")
+      user_error(at, ": '", key,
+                 "' is a key of sweeps, and this is read as the config of one run; `ttt sweep` takes it");
     known_.unknown(at, key);
   }
 

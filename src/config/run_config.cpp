@@ -2,6 +2,7 @@
 #include "config/run_config.h"
 
 #include <algorithm>
+#include <limits>
 #include <string>
 
 #include "base/error.h"
@@ -33,6 +34,10 @@ void validate_settings(const RunConfig& config) {
     const std::int64_t below = train.batch_tokens / train.context * train.context;
     user_error("train.batch_tokens ", train.batch_tokens, " is not a multiple of train.context ", train.context,
                "; use ", below > 0 ? cat(below, " or ", below + train.context) : std::to_string(train.context));
+  }
+  if (train.steps > std::numeric_limits<std::int64_t>::max() / train.batch_tokens) {
+    user_error("train.steps ", train.steps, " of train.batch_tokens ", train.batch_tokens,
+               " are more tokens than can be counted; take fewer steps");
   }
   const std::int64_t sequences = config.sequences_per_step();
   if (train.micro_batch > 0 && sequences % train.micro_batch != 0) {

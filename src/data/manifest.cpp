@@ -103,7 +103,9 @@ DatasetManifest read_manifest(const std::filesystem::path& directory) {
   }
   if (!fs::is_regular_file(path)) {
     user_error("'", directory.string(), "' is not a data set: it has no manifest.json; make one with `ttt prepare`",
-               is_dataset(directory / "train") ? ", or name its folder train" : "");
+               is_dataset(directory / "train")          ? ", or name its folder train"
+               : fs::exists(directory / "domains.json") ? ", or name the set of one of its domains"
+                                                        : "");
   }
   try {
     const Json json = Json::parse(read_file(path));

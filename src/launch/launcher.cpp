@@ -165,7 +165,9 @@ void Attempt::collect() {
 }
 
 void Attempt::note_end(const RankProcess& rank) {
-  const bool by_order = rank.killed_by() == SIGTERM || (rank.killed_by() == SIGKILL && killed_);
+  // A terminal sends Ctrl-C and its end to the ranks, too.
+  const bool by_terminal = stopped_ && (rank.killed_by() == SIGINT || rank.killed_by() == SIGHUP);
+  const bool by_order = rank.killed_by() == SIGTERM || (rank.killed_by() == SIGKILL && killed_) || by_terminal;
   if (rank.exit_code() == static_cast<int>(ExitCode::kOk)) return;
   if (rank.exit_code() == static_cast<int>(ExitCode::kPreempted) || (stopped_ && by_order)) {
     preempted_ = true;  // told to stop before it had anything to save, or killed by the second Ctrl-C

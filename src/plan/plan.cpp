@@ -7,6 +7,7 @@
 #include "arch/mixer.h"
 #include "base/error.h"
 #include "base/files.h"
+#include "base/metrics_kind.h"
 
 namespace ttt {
 namespace {
@@ -101,7 +102,7 @@ std::optional<Speed> measured_speed(const fs::path& metrics) {
   std::istringstream lines(read_file(metrics));
   for (std::string line; std::getline(lines, line);) {
     const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (!json.is_object() || json.value("kind", Json()) != "train") continue;
+    if (kind_of(json) != "train") continue;
     const Json speed = json.value("tokens_per_second", Json());
     if (speed.is_number() && speed.get<double>() > 0) speeds.push_back(speed);
   }

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/metrics_kind.h"
 
 namespace ttt {
 namespace {
@@ -99,8 +100,7 @@ RunResults read_results(const SweepRun& run) {
   std::istringstream lines(read_file(path));
   for (std::string line; std::getline(lines, line);) {
     const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (!json.is_object()) continue;
-    const Json kind = json.value("kind", Json());
+    const std::string kind = kind_of(json);
     if (kind == "train") {
       results.step = json.value("step", std::int64_t{0});
       results.tokens = json.value("tokens", std::int64_t{0});

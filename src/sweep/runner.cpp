@@ -139,7 +139,8 @@ class Runner {
     const int killed_by = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     if (code == static_cast<int>(ExitCode::kOk)) {
       record.status = RunStatus::kFinished;
-    } else if (code == static_cast<int>(ExitCode::kPreempted) || killed_by == SIGTERM || killed_by == SIGINT) {
+    } else if (code == static_cast<int>(ExitCode::kPreempted) || killed_by == SIGTERM || killed_by == SIGINT ||
+               killed_by == SIGHUP) {
       record.status = RunStatus::kInterrupted;
       interrupted_ = true;
     } else {

@@ -23,8 +23,8 @@ struct RunnerOptions {
 bool is_due(const SweepRun& run, const RunRecord& record, bool retry_failed);
 
 // Runs those of `runs` that are due, resuming what was interrupted, and keeps every record and runs.jsonl of `sweep` up
-// to date. SIGTERM and SIGINT (and the death of this process) stop the children, which save. kOk: all are finished;
-// kFailed: some failed, now or before; kPreempted: stopped by a signal. The caller holds the sweep's lock.
+// to date. SIGTERM, SIGINT and SIGHUP (and the death of this process) stop the children, which save. kOk: all are
+// finished; kFailed: some failed, now or before; kPreempted: stopped by a signal. The caller holds the sweep's lock.
 ExitCode run_sweep(const Sweep& sweep, const std::vector<const SweepRun*>& runs, const RunnerOptions& options);
 
 }  // namespace ttt

@@ -16,20 +16,38 @@ constexpr const char* kKinds[] = {"samples", "loss", "grad_norm", "parameters"};
 
 using Ledger = std::map<std::int64_t, std::map<std::string, std::string>>;  // step: kind: hex digits
 
-Ledger read_ledger(const fs::path& run) {
+bool is_hash(const Json& value) {
+  return value.is_string() && value.get<std::string>().size() == 16 &&
+         value.get<std::string>().find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+bool is_entry(const Json& line) {
+  if (!line.is_object() || !line.contains("step") || !line["step"].is_number_integer()) return false;
+  return std::all_of(std::begin(kKinds), std::end(kKinds),
+                     [&](const char* kind) { return !line.contains(kind) || is_hash(line[kind]); });
+}
+
+Ledger read_ledger(const fs::path& run, std::vector<std::string>& notes) {
   const fs::path path = run / "ledger.jsonl";
+  if (!fs::exists(run)) user_error("there is no '", run.string(), "'; name the output_dir of a run");
   if (!fs::exists(path)) {
     user_error("'", run.string(),
                "' has no ledger.jsonl; name the output_dir of a run that this version of ttt trained");
   }
   Ledger ledger;
   std::istringstream lines(read_file(path));
+  std::int64_t number = 0;
   for (std::string text; std::getline(lines, text);) {
+    ++number;
     const Json line = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-    if (!line.is_object() || !line.contains("step") || !line["step"].is_number_integer()) continue;  // cut off
+    if (!is_entry(line)) {
+      // Without a line end it is the last one, which is being written, or was when the run was killed.
+      if (!lines.eof()) notes.push_back(cat("line ", number, " of '", path.string(), "' is damaged and left out"));
+      continue;
+    }
     auto& entry = ledger[line["step"].get<std::int64_t>()];
     for (const char* kind : kKinds)
-      if (line.contains(kind) && line[kind].is_string()) entry[kind] = line[kind].get<std::string>();
+      if (line.contains(kind)) entry[kind] = line[kind].get<std::string>();
   }
   return ledger;
 }
@@ -66,8 +84,8 @@ std::string joined(const std::vector<std::string>& words) {
 }  // namespace
 
 RunDiff diff_runs(const fs::path& a, const fs::path& b) {
-  const Ledger in_a = read_ledger(a), in_b = read_ledger(b);
   RunDiff diff;
+  const Ledger in_a = read_ledger(a, diff.notes), in_b = read_ledger(b, diff.notes);
   if (!in_a.empty()) diff.last_step_a = in_a.rbegin()->first;
   if (!in_b.empty()) diff.last_step_b = in_b.rbegin()->first;
   for (const auto& [step, entry] : in_a) {
@@ -79,7 +97,11 @@ RunDiff diff_runs(const fs::path& a, const fs::path& b) {
   if (diff.steps_compared == 0) {
     user_error("the ledgers of '", a.string(), "' and '", b.string(), "' have no step in common; train both further");
   }
-  diff.config = ttt::diff(load_run_config(a / "config.yaml"), load_run_config(b / "config.yaml"));
+  try {
+    diff.config = ttt::diff(load_run_config(a / "config.yaml"), load_run_config(b / "config.yaml"));
+  } catch (const UserError& error) {  // of another version of ttt, or not there
+    diff.notes.push_back(cat("the configs are not compared: ", error.what()));
+  }
   std::erase_if(diff.config, [](const FieldDifference& difference) { return difference.key == "output_dir"; });
   return diff;
 }
@@ -103,7 +125,8 @@ Json to_json(const RunDiff& diff) {
           {"first_difference", first},
           {"last_equal_parameters", diff.last_equal_digest > 0 ? Json(diff.last_equal_digest) : Json()},
           {"first_other_parameters", diff.first_other_digest ? Json(*diff.first_other_digest) : Json()},
-          {"config", config}};
+          {"config", config},
+          {"notes", diff.notes}};
 }
 
 std::string to_text(const RunDiff& diff) {
@@ -127,6 +150,7 @@ std::string to_text(const RunDiff& diff) {
   for (const FieldDifference& field : diff.config)
     text << "  config: " << field.key << " is " << (field.a.empty() ? "nothing" : field.a) << " and "
          << (field.b.empty() ? "nothing" : field.b) << "\n";
+  for (const std::string& note : diff.notes) text << "  " << note << "\n";
   return text.str();
 }
 

@@ -25,11 +25,13 @@ struct RunDiff {
   std::int64_t last_equal_digest = 0;  // a step; 0: none
   std::optional<std::int64_t> first_other_digest;
   std::vector<FieldDifference> config;  // without output_dir
+  std::vector<std::string> notes;       // what could not be read, and so not be compared
   bool equal() const { return !first; }
 };
 
-// Compares the steps that both runs have. Throws UserError naming the folder that has no ledger, or when there is no
-// such step.
+// Compares the steps that both runs have. A line of a ledger that is damaged, and a config that this version of ttt
+// cannot read, are noted and left out. Throws UserError naming the folder that has no ledger, or when there is no such
+// step.
 RunDiff diff_runs(const std::filesystem::path& a, const std::filesystem::path& b);
 
 Json to_json(const RunDiff& diff);

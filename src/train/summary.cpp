@@ -4,6 +4,7 @@
 #include <string>
 
 #include "base/files.h"
+#include "base/metrics_kind.h"
 #include "checkpoint/checkpoint.h"
 
 namespace ttt {
@@ -17,7 +18,7 @@ Json run_summary(const RunConfig& config, ExitCode code, std::int64_t first_step
   std::ifstream metrics(output / "metrics.jsonl");
   for (std::string text; std::getline(metrics, text);) {
     Json line = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-    const std::string kind = line.is_object() ? line.value("kind", "") : "";
+    const std::string kind = kind_of(line);
     if (kind == "train") {
       if (line.at("step").get<std::int64_t>() >= first_step) {
         step_seconds += line.at("seconds").get<double>();

@@ -66,10 +66,10 @@ class Trainer {
   Trainer(const Trainer&) = delete;
   Trainer& operator=(const Trainer&) = delete;
 
-  // Trains to train.steps. kOk, or kPreempted after SIGTERM or SIGINT: the step was finished and saved. A step whose
-  // loss or gradient is not finite is skipped; where that does not help, or at a loss spike, the run goes back to a
-  // checkpoint and leaves the samples in question out. Throws Error when that is exhausted; the last good step is saved
-  // then.
+  // Trains to train.steps. kOk, or kPreempted after a signal (base/signals.h): the step was finished and saved. A step
+  // whose loss or gradient is not finite is skipped; where that does not help, or at a loss spike, the run goes back to
+  // a checkpoint and leaves the samples in question out. Throws Error when that is exhausted; the last good step is
+  // saved then.
   ExitCode run();
 
   // One optimizer step; throws BadStep before it touches a parameter or the state.

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "base/log.h"
+#include "base/metrics_kind.h"
 #include "base/process.h"
 #include "base/timer.h"
 #include "checkpoint/checkpoint.h"
@@ -28,7 +29,7 @@ std::map<std::int64_t, double> losses_of(const fs::path& run) {
   std::ifstream lines(run / "metrics.jsonl");
   for (std::string line; std::getline(lines, line);) {
     const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (json.is_object() && json.value("kind", "") == "train") losses[json["step"]] = json["loss"];
+    if (kind_of(json) == "train") losses[json["step"]] = json["loss"];
   }
   return losses;
 }
@@ -102,7 +103,10 @@ class Verifier {
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
     const int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
     const std::string words = last_words(log(name), code);
-    if (code == static_cast<int>(ExitCode::kUsage)) throw UserError(words);
+    if (code == static_cast<int>(ExitCode::kUsage)) {
+      fs::remove_all(options_.work);  // which was made here, and would be in the way of the corrected command
+      throw UserError(words);
+    }
     fail("the run '", folder(name).string(), "' ended by itself: ", words, " (", log(name).string(), ")");
   }
 

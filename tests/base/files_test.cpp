@@ -20,6 +20,13 @@ TEST(Files, WriteThenReadGivesTheSameBytes) {
   EXPECT_FALSE(fs::exists(folder / "x.tmp"));
 }
 
+TEST(Files, AWriteThatFailsLeavesNothingBehind) {
+  const ScratchFolder folder;
+  fs::create_directory(folder / "x");
+  EXPECT_THROW(write_file_atomically(folder / "x", "content"), Error);
+  EXPECT_FALSE(fs::exists(folder / "x.tmp"));
+}
+
 TEST(Files, MissingAndUnreadablePathsAreNamed) {
   const ScratchFolder folder;
   EXPECT_TRUE(mentions(user_error_of([&] { read_file(folder / "absent"); }), {"absent", "No such file"}));

@@ -147,6 +147,8 @@ TEST_F(LoadTest, UnknownKeys) {
             "run.yaml:2: unknown key 'warmup_steps'; did you mean 'optim.warmup_steps'?");
   EXPECT_EQ(error_of("extend: a.yaml\n"), "run.yaml:1: unknown key 'extend'; did you mean 'extends'?");
   EXPECT_EQ(error_of("zzzzzzz: 3\n"), "run.yaml:1: unknown key 'zzzzzzz'; `ttt train --help-config` lists the keys");
+  EXPECT_EQ(error_of("base: b.yaml\n"),
+            "run.yaml:1: 'base' is a key of sweeps, and this is read as the config of one run; `ttt sweep` takes it");
   EXPECT_EQ(error_of("train.steps: 3\n"),
             "run.yaml:1: in a file, 'train.steps' is written as a section: 'train: {steps: ...}'");
 }
@@ -195,6 +197,11 @@ TEST_F(LoadTest, WrongShapesOfTheFile) {
   EXPECT_EQ(error_of("output_dir: o\ntrain: {steps: 1\n").substr(0, 29), "run.yaml:3: not valid YAML: e");
   EXPECT_EQ(message([&] { load_run_config(folder_ / "none.yaml"); }),
             "there is no config file 'none.yaml'; check the path");
+  fs::create_directory(folder_ / "run");
+  EXPECT_EQ(message([&] { load_run_config(folder_ / "run"); }), "'run' is a folder, not a config file; name a file");
+  write("run/config.yaml", "");
+  EXPECT_EQ(message([&] { load_run_config(folder_ / "run"); }),
+            "'run' is a folder, not a config file; name a file, such as 'run/config.yaml'");
 }
 
 TEST_F(LoadTest, WrongExtends) {

@@ -48,6 +48,12 @@ is_stopped() { [ "$(state "$1")" = T ]; }
 stopped_children() { local pid; for pid in $(children_of "$1"); do ! is_stopped "$pid" || echo "$pid"; done; }  # PID
 has_steps() { [ -e "$1/metrics.jsonl" ] && [ "$(grep -c '"train"' "$1/metrics.jsonl")" -ge "$2" ]; }  # RUN STEPS
 
+# use_locale NAME: such as de_DE, for what is started from now on, where this machine can make it.
+use_locale() {
+  mkdir -p locales
+  ! localedef -i "$1" -f UTF-8 "locales/$1.UTF-8" >/dev/null 2>&1 || export LOCPATH=$PWD/locales LC_ALL=$1.UTF-8
+}
+
 # A tokenizer of 512 pieces, t.model, and the token set `data` (of the files named, else of a small text).
 make_tokens() {
   expect 0 "$TTT" tokenizer train --input "$SOURCE/src/base" --output t.model --vocab-size 512

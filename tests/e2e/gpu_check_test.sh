@@ -16,9 +16,9 @@ step() {
   case $line in *"\"status\":\"$3\""*"${4:-}"*) ;; *) die "$2 is not $3, '${4:-}': ${line:0:400}" ;; esac
 }
 
-# --- the program, on the CPU ---
+# --- the program, on the CPU, for somebody who writes 1,5 ---
 
-expect 0 "$gpu_check" --device cpu --quick --output real --ttt "$TTT"
+(use_locale de_DE; expect 0 "$gpu_check" --device cpu --quick --output real --ttt "$TTT")
 is_json real
 for name in version check_ttt_linear check_adamw losses_ttt_linear_bf16 op_ttt_linear_1x64_2heads train_tiny_attention_64 train_tiny_ttt_linear_64 \
   decode_tiny_ttt_linear; do

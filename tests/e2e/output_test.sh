@@ -70,6 +70,25 @@ windows=$((($(stat -c %s loss.npy) - 128) / 200))
 expect 0 "$TTT" eval --checkpoint run --data data --context 50 --token-loss again.npy --json
 cmp loss.npy again.npy || die "standard output was written into a file"
 
+# A standard input that cannot be read is not an empty one.
+got=0; "$TTT" tokenizer encode --model t.model <&- >out.txt 2>errors.txt || got=$?
+[ "$got" = 2 ] || die "exit code $got instead of 2 without a standard input"
+says errors.txt "cannot read standard input: Bad file descriptor"
+got=0; "$TTT" generate --checkpoint run --max-tokens 2 <. >out.txt 2>errors.txt || got=$?
+[ "$got" = 2 ] || die "exit code $got instead of 2 with a folder as standard input"
+says errors.txt "cannot read standard input: Is a directory"
+
+# --- the user's language: numbers have a point, keys and words do not depend on what is an i ---
+in_turkish() {
+  expect 0 "$TTT" "$@"
+  mv out.txt plain.txt
+  (use_locale tr_TR; expect 0 "$TTT" "$@")
+  cmp plain.txt out.txt || die "in Turkish it prints something else: $*"
+}
+in_turkish config run.yaml optim.lr=2.5e-4
+in_turkish plan run.yaml --tokens-per-second 1234.5 --json
+in_turkish tokenizer encode --model t.model "TITLE INFO 1.5"
+
 # --- names that are not UTF-8: JSON stays JSON ---
 odd=$(printf 'caf\xe9')
 mkdir "$odd"; cp text.cpp "$odd/text.cpp"

@@ -57,8 +57,8 @@ wait "$pid" 2>/dev/null || true
 expect 0 "$TTT" train run.yaml output_dir=early checkpoint.every=0
 same_end straight early
 
-# SIGTERM and SIGINT: the step is finished and saved, exit code 75, the same command goes on.
-for signal in TERM INT; do
+# SIGTERM, SIGINT and SIGHUP: the step is finished and saved, exit code 75, the same command goes on.
+for signal in TERM INT HUP; do
   TTT_FAULT=stop@4 "$TTT" train run.yaml "output_dir=$signal" checkpoint.every=0 >signal.txt 2>&1 &
   pid=$!
   wait_until is_stopped "$pid"
@@ -76,6 +76,17 @@ for signal in TERM INT; do
   expect 0 "$TTT" train run.yaml "output_dir=$signal" checkpoint.every=0
   same_end straight "$signal"
 done
+
+# Under nohup, and with nobody who reads what it says (`| tee log`, and Ctrl-C ends tee, too): it trains on.
+(trap '' HUP; TTT_FAULT=stop@4 exec "$TTT" train run.yaml output_dir=unread >/dev/null 2> >(head -n 1 >first.txt)) &
+pid=$!
+wait_until is_stopped "$pid"
+kill -HUP "$pid"
+kill -CONT "$pid"
+code=0
+wait "$pid" || code=$?
+[ "$code" -eq 0 ] || die "exit code $code under nohup, without a reader"
+same_end straight unread
 
 # A finished run says so and changes nothing; more steps go on from it.
 sum=$(cat straight/metrics.jsonl | cksum)

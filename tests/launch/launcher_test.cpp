@@ -29,10 +29,12 @@ class LauncherTest : public testing::Test {
     return options;
   }
 
-  // Launches in a process of its own, whose output goes to files; returns its id.
-  pid_t start(const LaunchOptions& options) const {
+  // Launches in a process of its own, whose output goes to files; returns its id. own_group: as a shell does on a
+  // terminal, which sends its signals to all processes of the group.
+  pid_t start(const LaunchOptions& options, bool own_group = false) const {
     const pid_t pid = fork();
     if (pid != 0) return pid;
+    if (own_group) setpgid(0, 0);
     if (freopen((folder_ / "out").c_str(), "w", stdout) == nullptr) _exit(99);
     if (freopen((folder_ / "err").c_str(), "w", stderr) == nullptr) _exit(99);
     _exit(static_cast<int>(launch(options)));
@@ -193,6 +195,15 @@ TEST_F(LauncherTest, SignalsArePassedOn) {
     const pid_t launcher = start(options);
     wait_until([&] { return fs::exists(folder_ / "ready.0") && fs::exists(folder_ / "ready.1"); });
     kill(launcher, number);
+    EXPECT_EQ(wait_for(launcher), 75) << text("err");
+    EXPECT_FALSE(says("err", "failed")) << text("err");
+  }
+  // A terminal tells the ranks itself, which may have had nothing to save yet.
+  for (const int number : {SIGINT, SIGHUP}) {
+    fs::remove(folder_ / "ready.0");
+    const pid_t launcher = start(shell(1, "touch ready.0; while :; do sleep 0.02; done"), /*own_group=*/true);
+    wait_until([&] { return fs::exists(folder_ / "ready.0"); });
+    kill(-launcher, number);
     EXPECT_EQ(wait_for(launcher), 75) << text("err");
     EXPECT_FALSE(says("err", "failed")) << text("err");
   }

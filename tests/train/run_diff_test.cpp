@@ -79,6 +79,25 @@ TEST_F(RunDiffTest, TheLastBitCounts) {
   EXPECT_EQ(diff_runs(run("a", 4), run("b", 4, next)).first->step, 3);
 }
 
+TEST_F(RunDiffTest, WhatCannotBeReadIsNoted) {
+  EXPECT_TRUE(diff_runs(run("a", 4), run("b", 4)).notes.empty());  // a last line that was cut off is none
+  const auto damage = [](std::int64_t step, Json& line) {
+    if (step == 2) line["loss"] = "not hexadecimal";
+    if (step == 3) line = "no object";
+  };
+  RunDiff diff = diff_runs(run("a", 4), run("b", 4, damage));
+  EXPECT_EQ(diff.steps_compared, 2);
+  ASSERT_EQ(diff.notes.size(), 2u);
+  EXPECT_NE(diff.notes[0].find("line 2 of '"), std::string::npos) << diff.notes[0];
+  EXPECT_NE(to_text(diff).find(diff.notes[1]), std::string::npos);
+  // The config of another version of the program.
+  diff = diff_runs(run("a", 4), run("b", 4, {}, "later_key: 1\n"));
+  EXPECT_TRUE(diff.equal());
+  ASSERT_EQ(diff.notes.size(), 1u);
+  EXPECT_NE(diff.notes[0].find("unknown key 'later_key'"), std::string::npos) << diff.notes[0];
+  EXPECT_EQ(to_json(diff).at("notes").size(), 1u);
+}
+
 TEST_F(RunDiffTest, WhatCannotBeComparedIsRefused) {
   const auto later = [](std::int64_t step, Json& line) { line["step"] = step + 100; };
   EXPECT_THROW(diff_runs(run("a", 4), run("b", 4, later)), UserError);
