@@ -19,13 +19,13 @@ expect() {
   [ "$got" -eq "$code" ] || { cat out.txt errors.txt >&2; die "exit code $got instead of $code: $*"; }
 }
 says() { grep -qF -- "$2" "$1" || { cat "$1" >&2; die "$1 does not say '$2'"; }; }  # FILE TEXT
-wait_until() {  # COMMAND...: at most 60 s
-  local end=$((SECONDS + 60))
+wait_until() {  # COMMAND...: at most three minutes, for machines that are busy
+  local end=$((SECONDS + 180))
   while ((SECONDS < end)); do
     if "$@"; then return 0; fi
     sleep 0.02
   done
-  die "waited 60 s for: $*"
+  die "waited three minutes for: $*"
 }
 # state PID: as /proc has it, one letter; nothing where there is no such process.
 state() {
