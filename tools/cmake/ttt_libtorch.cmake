@@ -44,8 +44,10 @@ set(runtime_dirs ${LIBTORCH}/lib ${site}/nvidia/cu13/lib ${site}/nvidia/cusparse
 target_link_libraries(ttt_torch INTERFACE ${LIBTORCH}/lib/libtorch_cpu.so ${LIBTORCH}/lib/libc10.so)
 if(TTT_CUDA_ENABLED)
   list(APPEND runtime_dirs ${cuda_bin}/../lib64 ${cuda_bin}/../lib)
-  # No symbol of libtorch_cuda is named in this program; it registers its kernels when it is loaded.
-  target_link_options(ttt_torch INTERFACE -Wl,--no-as-needed ${LIBTORCH}/lib/libtorch_cuda.so ${LIBTORCH}/lib/libc10_cuda.so -Wl,--as-needed)
+  set(TTT_TORCH_CUDA ${LIBTORCH}/lib/libtorch_cuda.so ${LIBTORCH}/lib/libc10_cuda.so)
+  # Few symbols of libtorch_cuda are named in this program; it registers its kernels when it is loaded. So the program always
+  # loads it, and a test only where it names one: loading it and what it needs takes a third of a small test's time.
+  target_link_libraries(ttt_torch INTERFACE -Wl,--push-state,--as-needed ${TTT_TORCH_CUDA} -Wl,--pop-state)
 endif()
 # What src/dist asks of c10d: Gloo, whose headers the wheel lacks (Debian's fit; the code is in libtorch_cpu), and NCCL where CUDA is.
 find_path(TTT_GLOO_INCLUDE gloo/context.h REQUIRED)
