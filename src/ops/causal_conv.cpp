@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "kernels/cpu/rows.h"
+#include "ops/conv_taps.h"
 #include "ops/parallel.h"
 #include "ops/row_dispatch.h"
 #include "ops/sequence_args.h"
@@ -17,30 +18,6 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-constexpr std::int64_t kBefore = kConvWidth - 1;
-
-// The rows that the taps of token (b, t) read: x_{t-3} .. x_t, the window's before t = 0.
-template <class S>
-struct Taps {
-  const S *x, *window;
-  std::int64_t time, width;
-
-  std::array<const S*, kConvWidth> operator()(std::int64_t b, std::int64_t t) const {
-    std::array<const S*, kConvWidth> rows;
-    for (std::int64_t w = 0; w < kConvWidth; ++w) {
-      const std::int64_t source = t - kBefore + w;
-      rows[static_cast<std::size_t>(w)] =
-          source >= 0 ? x + (b * time + source) * width : window + (b * kBefore + kBefore + source) * width;
-    }
-    return rows;
-  }
-};
-
-at::Tensor window_or_zeros(const at::Tensor& x_BTD, const at::Tensor& window_BWD) {
-  if (window_BWD.defined()) return window_BWD.to(x_BTD.scalar_type()).contiguous();
-  return at::zeros({x_BTD.size(0), kBefore, x_BTD.size(2)}, x_BTD.options());
-}
 
 at::Tensor bias_or_zeros(const at::Tensor& weight_D1W, const at::Tensor& bias_D) {
   return bias_D.defined() ? bias_D : at::zeros({weight_D1W.size(0)}, weight_D1W.options().requires_grad(false));
@@ -53,7 +30,7 @@ struct FusedCausalConv {
     dispatch_rows(x_BTD.scalar_type(), [&](auto types) {
       using T = typename decltype(types)::T;
       using S = typename decltype(types)::S;
-      const Taps<S> taps{values<S>(x_BTD), values<S>(window_BWD), time, D};
+      const ConvTaps<S> taps{values<S>(x_BTD), values<S>(window_BWD), time, D};
       const T *weight_ptr = values<T>(weight_WD), *bias_ptr = values<T>(bias_D);
       S* y_ptr = mutable_values<S>(y_BTD);
       parallel_ranges(B * time, grain_rows(D), [&](std::int64_t begin, std::int64_t end) {
@@ -74,7 +51,7 @@ struct FusedCausalConv {
     dispatch_rows(x_BTD.scalar_type(), [&](auto types) {
       using T = typename decltype(types)::T;
       using S = typename decltype(types)::S;
-      const Taps<S> taps{values<S>(x_BTD), values<S>(window_BWD), time, D};
+      const ConvTaps<S> taps{values<S>(x_BTD), values<S>(window_BWD), time, D};
       const S *dy_ptr = values<S>(dy_BTD), *zeros_ptr = values<S>(zeros_D);
       const T* weight_ptr = values<T>(weight_WD);
       S* dx_ptr = mutable_values<S>(dx_BTD);
@@ -84,7 +61,7 @@ struct FusedCausalConv {
           const std::int64_t t = row % time;
           std::array<const S*, kConvWidth> later;  // tap w of the token W-1-w later reads this one
           for (std::int64_t w = 0; w < kConvWidth; ++w) {
-            const std::int64_t ahead = kBefore - w;
+            const std::int64_t ahead = kConvBefore - w;
             later[static_cast<std::size_t>(w)] = t + ahead < time ? dy_ptr + (row + ahead) * D : zeros_ptr;
           }
           rows::conv_backward<T, S>(D, taps(row / time, t).data(), later.data(), dy_ptr + row * D, weight_ptr,
@@ -192,8 +169,8 @@ const KernelTable& causal_conv_kernels() {
 
 at::Tensor next_conv_window(const at::Tensor& x_BTD, const at::Tensor& window_BWD) {
   const auto T = x_BTD.size(1);
-  if (T >= kBefore) return x_BTD.detach().narrow(1, T - kBefore, kBefore).clone();
-  return at::cat({window_BWD.narrow(1, T, kBefore - T).to(x_BTD.scalar_type()), x_BTD.detach()}, 1);
+  if (T >= kConvBefore) return x_BTD.detach().narrow(1, T - kConvBefore, kConvBefore).clone();
+  return at::cat({window_BWD.narrow(1, T, kConvBefore - T).to(x_BTD.scalar_type()), x_BTD.detach()}, 1);
 }
 
 }  // namespace ttt

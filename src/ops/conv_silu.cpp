@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "kernels/cpu/conv_silu.h"
 #include "ops/causal_conv.h"
+#include "ops/conv_taps.h"
 #include "ops/parallel.h"
 #include "ops/row_dispatch.h"
 
@@ -19,24 +20,6 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-// The rows that the taps of token (b, t) read: x_{t-3} .. x_t, the window's before t = 0.
-template <class S>
-struct SiluTaps {
-  const S *x, *window;
-  std::int64_t time, width;
-
-  std::array<const S*, kConvWidth> operator()(std::int64_t b, std::int64_t t) const {
-    constexpr std::int64_t kEarlier = kConvWidth - 1;
-    std::array<const S*, kConvWidth> rows;
-    for (std::int64_t w = 0; w < kConvWidth; ++w) {
-      const std::int64_t source = t - kEarlier + w;
-      rows[static_cast<std::size_t>(w)] =
-          source >= 0 ? x + (b * time + source) * width : window + (b * kEarlier + kEarlier + source) * width;
-    }
-    return rows;
-  }
-};
 
 struct ConvSiluFunction : torch::autograd::Function<ConvSiluFunction> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& x_BTD, const at::Tensor& weight_D1W,
@@ -48,7 +31,7 @@ struct ConvSiluFunction : torch::autograd::Function<ConvSiluFunction> {
     dispatch_rows(x_BTD.scalar_type(), [&](auto types) {
       using T = typename decltype(types)::T;
       using S = typename decltype(types)::S;
-      const SiluTaps<S> taps{values<S>(x_BTD), values<S>(window_BWD), time, D};
+      const ConvTaps<S> taps{values<S>(x_BTD), values<S>(window_BWD), time, D};
       const T* weight_ptr = values<T>(weight_WD);
       T* y_ptr = mutable_values<T>(y_BTD);
       parallel_ranges(B * time, grain_rows(D), [&](std::int64_t begin, std::int64_t end) {
@@ -70,7 +53,7 @@ struct ConvSiluFunction : torch::autograd::Function<ConvSiluFunction> {
     dispatch_rows(x_BTD.scalar_type(), [&](auto types) {
       using T = typename decltype(types)::T;
       using S = typename decltype(types)::S;
-      const SiluTaps<S> taps{values<S>(x_BTD), values<S>(window_BWD), time, D};
+      const ConvTaps<S> taps{values<S>(x_BTD), values<S>(window_BWD), time, D};
       const T *dy_ptr = values<T>(dy_BTD), *weight_ptr = values<T>(weight_WD);
       S* dx_ptr = mutable_values<S>(dx_BTD);
       T* d_weight_ptr = mutable_values<T>(d_weight_RWD);
@@ -101,10 +84,7 @@ struct ConvSiluFunction : torch::autograd::Function<ConvSiluFunction> {
 };
 
 at::Tensor conv_silu_fused(const at::Tensor& x_BTD, const at::Tensor& weight_D1W, const at::Tensor& window_BWD) {
-  const at::Tensor window = window_BWD.defined() ? window_BWD.to(x_BTD.scalar_type()).contiguous()
-                                                 : at::zeros({x_BTD.size(0), kConvWidth - 1, x_BTD.size(2)},
-                                                             x_BTD.options().requires_grad(false));
-  return ConvSiluFunction::apply(x_BTD.contiguous(), weight_D1W, window);
+  return ConvSiluFunction::apply(x_BTD.contiguous(), weight_D1W, window_or_zeros(x_BTD, window_BWD));
 }
 
 using ConvSiluKernels =

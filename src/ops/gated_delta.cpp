@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "ops/check_tensor.h"
 #include "ops/gated_delta_kernels.h"
 #include "ops/row_dispatch.h"
 
@@ -19,17 +20,7 @@ using torch::autograd::variable_list;
 
 // --- argument checks ---
 
-void check_delta_tensor(const char* name, const at::Tensor& tensor, at::IntArrayRef sizes, at::ScalarType type,
-                        const at::Tensor& q) {
-  if (!tensor.defined()) fail("gated delta rule: ", name, " is not given; it must be a tensor of shape ", sizes);
-  if (tensor.sizes() != sizes) fail("gated delta rule: ", name, " has shape ", tensor.sizes(), ", it must be ", sizes);
-  if (tensor.scalar_type() != type)
-    fail("gated delta rule: ", name, " is ", tensor.scalar_type(), ", beside a q of ", q.scalar_type(), " it must be ",
-         type);
-  if (tensor.device() != q.device())
-    fail("gated delta rule: ", name, " is on ", tensor.device(), " but q is on ", q.device(),
-         "; all tensors must be on one device");
-}
+constexpr const char* kDeltaOp = "gated delta rule";
 
 void check_delta_inputs(const GatedDeltaInputs& in) {
   const at::Tensor& q = in.q_BHTK;
@@ -43,10 +34,10 @@ void check_delta_inputs(const GatedDeltaInputs& in) {
   const std::int64_t B = q.size(0), H = q.size(1), T = q.size(2), V = in.v_BHTV.size(3);
   if (q.numel() < 1 || V < 1)
     fail("gated delta rule: q has shape ", q.sizes(), ", v ", in.v_BHTV.sizes(), "; every size must be at least 1");
-  check_delta_tensor("k", in.k_BHTK, q.sizes(), type, q);
-  check_delta_tensor("v", in.v_BHTV, {B, H, T, V}, type, q);
-  check_delta_tensor("g", in.g_BHT, {B, H, T}, wide_type(type), q);
-  check_delta_tensor("beta", in.beta_BHT, {B, H, T}, wide_type(type), q);
+  check_tensor(kDeltaOp, "k", in.k_BHTK, q.sizes(), type, q);
+  check_tensor(kDeltaOp, "v", in.v_BHTV, {B, H, T, V}, type, q);
+  check_tensor(kDeltaOp, "g", in.g_BHT, {B, H, T}, wide_type(type), q);
+  check_tensor(kDeltaOp, "beta", in.beta_BHT, {B, H, T}, wide_type(type), q);
 }
 
 // q, k and v of bf16 in fp32.
@@ -125,7 +116,8 @@ at::Tensor gated_delta_advance(const GatedDeltaInputs& inputs, at::Tensor& state
   check_delta_inputs(inputs);
   const GatedDeltaInputs in = widened(inputs);
   const at::Tensor& q = in.q_BHTK;
-  check_delta_tensor("the state", state_BHKV, {q.size(0), q.size(1), q.size(3), in.v_BHTV.size(3)}, q.scalar_type(), q);
+  check_tensor(kDeltaOp, "the state", state_BHKV, {q.size(0), q.size(1), q.size(3), in.v_BHTV.size(3)}, q.scalar_type(),
+               q);
   TTT_CHECK(state_BHKV.is_contiguous(), "the state advances in place, it must be contiguous");
   return gated_delta_kernels().choose(call_of(in)).run.forward(in, &state_BHKV, /*saved=*/nullptr);
 }

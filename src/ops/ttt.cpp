@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "base/error.h"
+#include "ops/check_tensor.h"
 #include "ops/row_dispatch.h"
 #include "ops/ttt_kernels.h"
 
@@ -17,21 +18,7 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// --- argument checks ---
-
-void check_tensor(const char* name, const at::Tensor& tensor, at::IntArrayRef sizes, at::ScalarType type,
-                  const at::Tensor& like) {
-  if (!tensor.defined()) fail("TTT op: ", name, " is not given; it must be a tensor of shape ", sizes);
-  if (tensor.sizes() != sizes) fail("TTT op: ", name, " has shape ", tensor.sizes(), ", it must be ", sizes);
-  if (tensor.scalar_type() != type) {
-    fail("TTT op: ", name, " is ", tensor.scalar_type(), " but q is ", like.scalar_type(), "; ", name, " must be ",
-         type);
-  }
-  if (tensor.device() != like.device()) {
-    fail("TTT op: ", name, " is on ", tensor.device(), " but q is on ", like.device(),
-         "; all tensors must be on one device");
-  }
-}
+constexpr const char* kTttOp = "TTT op";
 
 // --- autograd ---
 
@@ -103,19 +90,19 @@ void check_ttt_arguments(TttKind kind, const TttInputs& inputs, const TttWeights
   if (batch < 1 || heads < 1 || time < 1 || head_dim < 1)
     fail("TTT op: q has shape ", q.sizes(), ", every size must be at least 1");
   if (mini_batch_size < 1) fail("TTT op: the mini-batch size is ", mini_batch_size, ", it must be at least 1");
-  check_tensor("k", inputs.k_BHTK, {batch, heads, time, head_dim}, type, q);
-  check_tensor("v", inputs.v_BHTK, {batch, heads, time, head_dim}, type, q);
-  check_tensor("sigma", inputs.sigma_BHT, {batch, heads, time}, wide_type(type), q);
-  check_tensor("scale", inputs.scale_C, {mini_batch_size}, wide_type(type), q);
-  check_tensor("gain", inputs.gain_HK, {heads, head_dim}, wide_type(type), q);
-  check_tensor("bias", inputs.bias_HK, {heads, head_dim}, wide_type(type), q);
+  check_tensor(kTttOp, "k", inputs.k_BHTK, {batch, heads, time, head_dim}, type, q);
+  check_tensor(kTttOp, "v", inputs.v_BHTK, {batch, heads, time, head_dim}, type, q);
+  check_tensor(kTttOp, "sigma", inputs.sigma_BHT, {batch, heads, time}, wide_type(type), q);
+  check_tensor(kTttOp, "scale", inputs.scale_C, {mini_batch_size}, wide_type(type), q);
+  check_tensor(kTttOp, "gain", inputs.gain_HK, {heads, head_dim}, wide_type(type), q);
+  check_tensor(kTttOp, "bias", inputs.bias_HK, {heads, head_dim}, wide_type(type), q);
 
   std::vector<std::int64_t> lead{heads};
   if (weights_batch > 0) lead.insert(lead.begin(), weights_batch);
   const auto check_weight = [&](const char* name, const at::Tensor& tensor, std::int64_t rows, std::int64_t cols) {
     std::vector<std::int64_t> sizes = lead;
     sizes.insert(sizes.end(), {rows, cols});
-    check_tensor(name, tensor, sizes, wide_type(type), q);
+    check_tensor(kTttOp, name, tensor, sizes, wide_type(type), q);
   };
   if (kind == TttKind::kLinear) {
     check_weight("w1", weights.w1, head_dim, head_dim);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/cpu/exp.h"
 #include "kernels/cpu/lanes.h"
 
 namespace ttt::rows {
@@ -47,18 +48,7 @@ TTT_INLINE inline Eight sigmoid(Eight z) {
   x = x > 88.5f ? zeros + 88.5f : x;  // 2^128 is infinite
   const Eight scaled = x * 1.44269504088896341f;
   const IntEight n = __builtin_convertvector(scaled + (scaled < 0.0f ? zeros - 0.5f : zeros + 0.5f), IntEight);
-  const Eight whole = __builtin_convertvector(n, Eight);
-  const Eight r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
-  Eight p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  const IntEight bits = (n + 127) << 23;
-  Eight power;
-  std::memcpy(&power, &bits, sizeof(power));
-  return 1.0f / (1.0f + p * power);
+  return 1.0f / (1.0f + kernels::exp_of_parts(x, n));
 }
 template <class T>
 TTT_INLINE inline T sigmoid(T z) {

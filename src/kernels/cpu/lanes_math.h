@@ -5,6 +5,7 @@
 #include <cstring>
 #include <limits>
 
+#include "kernels/cpu/exp.h"
 #include "kernels/cpu/lanes.h"
 
 namespace ttt::kernels {
@@ -18,18 +19,7 @@ TTT_INLINE inline Lanes<float> exp_of(Lanes<float> x) {
   x = overflow ? zeros + 88.0f : x;
   const Lanes<float> scaled = x * 1.44269504088896341f;
   const IntLanes n = __builtin_convertvector(scaled + (scaled < 0.0f ? zeros - 0.5f : zeros + 0.5f), IntLanes);
-  const Lanes<float> whole = __builtin_convertvector(n, Lanes<float>);
-  const Lanes<float> r = (x - whole * 0.693359375f) + whole * 2.12194440e-4f;
-  Lanes<float> p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  const IntLanes bits = (n + 127) << 23;
-  Lanes<float> power;
-  std::memcpy(&power, &bits, sizeof(power));
-  return overflow ? zeros + std::numeric_limits<float>::infinity() : p * power;
+  return overflow ? zeros + std::numeric_limits<float>::infinity() : exp_of_parts(x, n);
 }
 TTT_INLINE inline Lanes<double> exp_of(Lanes<double> x) {
   for (std::int64_t i = 0; i < kLanes<double>; ++i) x[i] = std::exp(x[i]);

@@ -1,0 +1,40 @@
+// What the short convolutions share on the CPU: the tokens that a token's taps read.
+//
+// Shapes: B batch, T time, D width, W = 4 taps.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <array>
+#include <cstdint>
+
+#include "ops/causal_conv.h"
+
+namespace ttt {
+
+constexpr std::int64_t kConvBefore = kConvWidth - 1;  // tokens before a token that it reads
+
+// The rows that the taps of token (b, t) read: x_{t-3} .. x_t, the window's before t = 0.
+template <class S>
+struct ConvTaps {
+  const S *x, *window;
+  std::int64_t time, width;
+
+  std::array<const S*, kConvWidth> operator()(std::int64_t b, std::int64_t t) const {
+    std::array<const S*, kConvWidth> rows;
+    for (std::int64_t w = 0; w < kConvWidth; ++w) {
+      const std::int64_t source = t - kConvBefore + w;
+      rows[static_cast<std::size_t>(w)] =
+          source >= 0 ? x + (b * time + source) * width : window + (b * kConvBefore + kConvBefore + source) * width;
+    }
+    return rows;
+  }
+};
+
+// window [B,W-1,D] in the type of x [B,T,D]; zeros where there is none.
+inline at::Tensor window_or_zeros(const at::Tensor& x_BTD, const at::Tensor& window_BWD) {
+  if (window_BWD.defined()) return window_BWD.to(x_BTD.scalar_type()).contiguous();
+  return at::zeros({x_BTD.size(0), kConvBefore, x_BTD.size(2)}, x_BTD.options().requires_grad(false));
+}
+
+}  // namespace ttt
