@@ -9,15 +9,18 @@
 #include <algorithm>
 #include <cmath>
 
+#include "arch/mixer/gated_deltanet.h"
 #include "base/error.h"
 #include "bench/op_case.h"
+#include "kernels/cpu/gated_delta_fused.h"
 #include "ops/gated_delta.h"
 
 namespace ttt {
 namespace {
 
+static_assert(kDeltaNetChunk == kernels::kDeltaChunk, "the count of operations is that of the fused rows");
+
 constexpr std::int64_t kDeltaReferenceTokens = 64;
-constexpr std::int64_t kChunkTokens = 64;
 // autograd keeps some four states of every token.
 constexpr double kNaiveBytes = 2e9;
 
@@ -125,13 +128,14 @@ Contender delta_decoding(const std::shared_ptr<const DeltaProblem>& problem) {
 
 OpCase gated_delta_case(const OpSizes& s) {
   const std::int64_t V = 2 * s.head_dim;
-  const double K = static_cast<double>(s.head_dim), values = static_cast<double>(V), C = kChunkTokens;
+  const double K = static_cast<double>(s.head_dim), values = static_cast<double>(V);
   OpCase op;
   op.unit = "token-head";
-  op.work.forward = 6 * K * values + 2 * C * (K + values);
+  op.work.forward = deltanet_flops(s.head_dim, V);
   op.work.forward_backward = 3 * op.work.forward;
-  op.work_note = cat("K = ", s.head_dim, ", V = ", V, "; 6 K V + 2 C (K + V) forward with chunks of C = ", kChunkTokens,
-                     ", twice that backward; what the backward pass computes again is not counted");
+  op.work_note =
+      cat("K = ", s.head_dim, ", V = ", V, "; 6 K V + 2 C (K + V) forward with chunks of C = ", kDeltaNetChunk,
+          ", twice that backward; what the backward pass computes again is not counted");
   const auto problem_of = [&](std::int64_t context) {
     OpSizes sizes = s;
     sizes.context = context;

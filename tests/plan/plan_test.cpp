@@ -68,6 +68,19 @@ TEST(Parameters, GatedDeltaNetHasTheTransformers) {
   }
 }
 
+TEST(Flops, GatedDeltaNetByHand) {
+  ModelConfig m;
+  m.mixer = MixerKind::kGatedDeltaNet;
+  m.pre_conv = false;
+  m.vocab_size = 5, m.hidden_size = 8, m.num_layers = 1, m.intermediate_size = 3;
+  m.num_heads = 2, m.head_dim = 4, m.expand_v = 2;  // K 4, V 8
+  const double dense = 2 * (2 * 8 * 8 + 2 * 16 * 8 + 2 * 2 * 8 + 8 * 16), convolutions = 2 * 4 * (8 + 8 + 16);
+  const double op = 2 * (6 * 4 * 8 + 2 * 64 * (4 + 8)), mlp = 2 * 3 * 8 * 3, head = 2 * 5 * 8;
+  EXPECT_EQ(forward_flops(m, 100).exact, dense + convolutions + op + mlp + head);
+  EXPECT_EQ(dense_flops(m), dense + mlp + head);
+  EXPECT_EQ(decoding_state_bytes(m, 100), 4 * (2 * 4 * 8 + 3 * (8 + 8 + 16)));
+}
+
 TEST(Flops, SixNdAndChinchillaByHand) {
   ModelConfig m;
   m.mixer = MixerKind::kAttention;

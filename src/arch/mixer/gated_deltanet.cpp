@@ -10,8 +10,6 @@
 namespace ttt {
 namespace {
 
-constexpr double kChunk = 64;  // tokens of the chunked form, ops/gated_delta.h
-
 class GatedDeltaNet : public MixerDeclaration {
  public:
   GatedDeltaNet()
@@ -60,18 +58,15 @@ class GatedDeltaNet : public MixerDeclaration {
     if (m.head_dim == 0 && m.hidden_size % m.num_heads == 0) m.head_dim = m.head_size();
   }
 
-  // The chunked form: K K^T, Q K^T and Wt in C K; U and the output in C V; Wt S, Q S and the new S in K V.
   double op_flops(const ModelConfig& m, double) const override {
-    const auto H = static_cast<double>(m.num_heads), K = static_cast<double>(deltanet_key_dim(m)),
-               V = static_cast<double>(deltanet_value_dim(m));
-    return 2 * H * (3 * K * V + kChunk * (3 * K + 2 * V));
+    return static_cast<double>(m.num_heads) * deltanet_flops(deltanet_key_dim(m), deltanet_value_dim(m));
   }
   double recomputed_flops(const ModelConfig& m) const override { return op_flops(m, 0); }
   // Convolutions' inputs and outputs, the op's and the gated norm's.
   Kept kept(const ModelConfig& m) const override {
     const auto D = static_cast<double>(m.hidden_size), H = static_cast<double>(m.num_heads),
                K = static_cast<double>(deltanet_key_dim(m)), V = static_cast<double>(deltanet_value_dim(m));
-    return {D + H * (6 * K + 5 * V), D + H * (V + K * V / kChunk)};
+    return {D + H * (6 * K + 5 * V), D + H * (V + K * V / kDeltaNetChunk)};
   }
   // S, and the windows of the convolutions.
   std::int64_t state_numbers(const ModelConfig& m, std::int64_t) const override {

@@ -149,8 +149,7 @@ class TttLinear : public Ttt {
 
  private:
   Parameters fast_weights(std::int64_t H, std::int64_t K) const override {
-    return {matrix("w1", {H, K, K}).in_file("W1").in_jax("ttt_dense_0"),
-            bias("b1", {H, 1, K}).in_file("b1").in_jax("ttt_bias_0")};
+    return {matrix("w1", {H, K, K}).in_file("W1").in_jax("ttt_dense_0"), bias("b1", {H, 1, K}).in_jax("ttt_bias_0")};
   }
   std::int64_t open_row_numbers(std::int64_t K) const override { return 2 * K; }  // K, G
   // The fused kernels (kernels/cpu/ttt_fused.h): the normalised activations, G, and W of every eighth mini-batch.
@@ -174,10 +173,8 @@ class TttMlp : public Ttt {
  private:
   Parameters fast_weights(std::int64_t H, std::int64_t K) const override {
     const std::int64_t M = 4 * K;
-    return {matrix("w1", {H, K, M}).in_file("W1").in_jax("ttt_dense_0"),
-            bias("b1", {H, 1, M}).in_file("b1").in_jax("ttt_bias_0"),
-            matrix("w2", {H, M, K}).in_file("W2").in_jax("ttt_dense_1"),
-            bias("b2", {H, 1, K}).in_file("b2").in_jax("ttt_bias_1")};
+    return {matrix("w1", {H, K, M}).in_file("W1").in_jax("ttt_dense_0"), bias("b1", {H, 1, M}).in_jax("ttt_bias_0"),
+            matrix("w2", {H, M, K}).in_file("W2").in_jax("ttt_dense_1"), bias("b2", {H, 1, K}).in_jax("ttt_bias_1")};
   }
   std::int64_t open_row_numbers(std::int64_t K) const override { return 2 * K + 2 * 4 * K; }  // K, G2, X2, G1
   // The fused kernels: W of every sixteenth mini-batch.
