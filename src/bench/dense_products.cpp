@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "bench/yardstick.h"
 #include "nn/layers.h"
-#include "nn/mixer/ttt.h"
+#include "nn/mixer.h"
 #include "ops/cross_entropy.h"
 
 namespace ttt {
@@ -29,9 +29,9 @@ std::vector<DenseProduct> dense_products(const LanguageModel& model) {
       add("weight", linear->weight, linear->weight.size(1));
     } else if (const auto* biased = dynamic_cast<const BiasedLinear*>(module)) {
       add("weight", biased->weight, biased->weight.size(1));
-    } else if (dynamic_cast<const TttMixer*>(module) != nullptr) {  // its inner learning rates: [H,1,D]
-      const torch::Tensor weight_H1D = module->named_parameters(/*recurse=*/false)["lr_weight"];
-      add("lr_weight", weight_H1D, weight_H1D.size(2));
+    } else if (const auto* mixer = dynamic_cast<const SequenceMixer*>(module)) {
+      const auto own = mixer->named_parameters(/*recurse=*/false);
+      for (const std::string& name : mixer->dense_weights()) add(name.c_str(), own[name], own[name].size(-1));
     }
   }
   TTT_CHECK(head.is_head, "a model without an embedding");

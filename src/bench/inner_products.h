@@ -6,7 +6,7 @@
 //     dQ = dO + U W^T + dA K;   dK = dA^T Q - e (.) R + dD + dZ W^T;   dG = -N^T U - e (.) (K dW' + 1 dc')
 //     dW = dW' + Q^T U + K^T dZ
 //
-// and for TTT-MLP the same for each of the two layers, joined by dX2q, dX2, dG2 and dB. C x C matrices are counted in
+// for each layer of the net, joined by dXq, dX, dG and dB. C x C matrices are counted in
 // full, not as triangles. A backward pass that did not keep the forward pass's products does them again on top.
 #pragma once
 
@@ -24,12 +24,12 @@ struct InnerProduct {
   double flops() const { return 2.0 * static_cast<double>(rows * inner) * static_cast<double>(cols); }
 };
 
-// K head size, C tokens in a mini-batch; TTT-MLP's hidden width is 4 K.
-std::vector<InnerProduct> forward_products(TttKind kind, std::int64_t head_dim, std::int64_t mini_batch);
-std::vector<InnerProduct> backward_products(TttKind kind, std::int64_t head_dim, std::int64_t mini_batch);
+// K head size, C tokens in a mini-batch; hidden layers are 4 K wide.
+std::vector<InnerProduct> forward_products(const TttNet& net, std::int64_t head_dim, std::int64_t mini_batch);
+std::vector<InnerProduct> backward_products(const TttNet& net, std::int64_t head_dim, std::int64_t mini_batch);
 
 // Per token and head. Forward: TTT-Linear 6 K^2 + 4 C K, TTT-MLP 56 K^2 + 20 C K. Backward: twice that.
-double inner_forward_flops(TttKind kind, std::int64_t head_dim, std::int64_t mini_batch);
-double inner_backward_flops(TttKind kind, std::int64_t head_dim, std::int64_t mini_batch);
+double inner_forward_flops(const TttNet& net, std::int64_t head_dim, std::int64_t mini_batch);
+double inner_backward_flops(const TttNet& net, std::int64_t head_dim, std::int64_t mini_batch);
 
 }  // namespace ttt

@@ -16,8 +16,8 @@
 #include "bench/device_memory.h"
 #include "bench/setup.h"
 #include "model/language_model.h"
+#include "ops/kernel_table.h"
 #include "ops/products.h"
-#include "ops/ttt.h"
 #include "optim/adamw.h"
 #include "optim/schedule.h"
 #include "plan/flops.h"
@@ -27,25 +27,25 @@ namespace {
 
 constexpr std::uint64_t kTokenSeed = 1;
 
-// The rows of the TTT kernel table that this model's layers take.
-std::vector<std::pair<std::string, std::string>> chosen_kernels(const RunConfig& config, bool bf16, at::Device device) {
-  const ModelConfig& m = config.model;
-  std::vector<std::pair<std::string, std::string>> kernels;
-  for (const auto& [mixer, kind] :
-       {std::pair(MixerKind::kTttLinear, TttKind::kLinear), std::pair(MixerKind::kTttMlp, TttKind::kMlp)}) {
-    if (!m.mixer.contains(mixer)) continue;
-    TttShape shape{config.micro_batch(),
-                   m.num_heads,
-                   config.train.context,
-                   m.head_size(),
-                   m.mini_batch_size,
-                   at::kFloat,
-                   device,
-                   bf16};
-    if (bf16 && ttt_takes_bf16(kind, shape)) shape.dtype = at::kBFloat16;
-    kernels.emplace_back(to_string(mixer), choose_ttt_kernel(kind, shape).name);
+// How many calls each row of each op has taken so far.
+std::vector<std::vector<std::int64_t>> calls_of_rows() {
+  std::vector<std::vector<std::int64_t>> calls;
+  for (const KernelTable* table : kernel_tables()) {
+    calls.emplace_back();
+    for (std::size_t i = 0; i < table->size(); ++i) calls.back().push_back(table->taken(i));
   }
-  return kernels;
+  return calls;
+}
+
+// The ops that took a call since then, each with its row.
+std::vector<std::pair<std::string, std::string>> rows_since(const std::vector<std::vector<std::int64_t>>& before) {
+  std::vector<std::pair<std::string, std::string>> rows;
+  for (std::size_t t = 0; t < before.size(); ++t) {
+    const KernelTable& table = *kernel_tables()[t];
+    for (std::size_t i = 0; i < table.size(); ++i)
+      if (table.taken(i) > before[t][i]) rows.emplace_back(table.op(), table.row(i).name);
+  }
+  return rows;
 }
 
 struct StepTimes {
@@ -130,12 +130,13 @@ ModelBench bench_model(const RunConfig& config, std::int64_t steps, double secon
   bench.peak_flops = dense_bf16_peak(bench.gpu);
   bench.dtype = bf16 ? "bf16" : "fp32";
   if (bf16 && device.is_cpu()) bench.bf16_products = to_string(bf16_products());
-  bench.kernels = chosen_kernels(config, bf16, device);
 
   TrainingSteps training(config, bf16, device);
   reset_peak_memory(device);
   for (const torch::Tensor& parameter : training.model().parameters()) bench.parameters += parameter.numel();
+  const auto calls_before = calls_of_rows();
   const StepTimes warm_up = training.step();
+  bench.kernels = rows_since(calls_before);
   log_info(cat("warm-up step: ", warm_up.whole, " s"));
   bench.first_loss = warm_up.loss;
 
@@ -180,7 +181,7 @@ ModelBench bench_model(const RunConfig& config, std::int64_t steps, double secon
 
 Json to_json(const ModelBench& bench) {
   Json kernels = Json::object();
-  for (const auto& [mixer, row] : bench.kernels) kernels[mixer] = row;
+  for (const auto& [op, row] : bench.kernels) kernels[op] = row;
   Json json = {{"tokens_per_second", bench.tokens_per_second()},
                {"gemm_ceiling_fraction", bench.ceiling_fraction()},
                {"peak_memory_bytes", bench.peak_memory},

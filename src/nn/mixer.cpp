@@ -17,9 +17,9 @@ std::shared_ptr<SequenceMixer> make_mixer(const ModelConfig& config, std::int64_
     case MixerKind::kAttention:
       return std::make_shared<AttentionMixer>(config);
     case MixerKind::kTttLinear:
-      return std::make_shared<TttMixer>(config, TttKind::kLinear);
+      return std::make_shared<TttMixer>(config, ttt_linear_net());
     case MixerKind::kTttMlp:
-      return std::make_shared<TttMixer>(config, TttKind::kMlp);
+      return std::make_shared<TttMixer>(config, ttt_mlp_net());
     case MixerKind::kMamba:
       return std::make_shared<MambaMixer>(config);
     case MixerKind::kGatedDeltaNet:

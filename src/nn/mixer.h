@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "arch/model_config.h"
@@ -62,6 +63,10 @@ class SequenceMixer : public torch::nn::Module {
   }
 
   virtual std::unique_ptr<MixerState> initial_state(std::int64_t batch) const = 0;
+
+  // Its own parameters (not its submodules') that every token is multiplied with as by a Linear: [out,in] or
+  // [out,1,in].
+  virtual std::vector<std::string> dense_weights() const { return {}; }
 };
 
 // The mixer that config.mixer names for this layer (from 0).

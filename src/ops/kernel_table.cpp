@@ -19,6 +19,7 @@ enum class Lack {
   kBf16Products,
   kNativeBf16,
   kOneRow,
+  kVariant,
   kDtype,
   kMiniBatch,
   kHeadDim,
@@ -57,6 +58,7 @@ Lack lack_of(const KernelNeeds& needs, const KernelCall& call) {
   if (needs.bf16_products && !call.bf16_products) return Lack::kBf16Products;
   if (needs.native_bf16 && call.bf16_through_fp32) return Lack::kNativeBf16;
   if (needs.one_row && !call.one_row) return Lack::kOneRow;
+  if (needs.no_variants && !call.variant.empty()) return Lack::kVariant;
   if (!needs.dtypes.empty() && !is_of(needs.dtypes, call.dtype)) return Lack::kDtype;
   if (needs.mini_batch != 0 && call.mini_batch != needs.mini_batch) return Lack::kMiniBatch;
   if (wrong_head_dim(needs, call)) return Lack::kHeadDim;
@@ -117,6 +119,8 @@ std::string sentence(Lack lack, const KernelNeeds& needs, const KernelCall& call
       return "products of bf16 are done in fp32 here";
     case Lack::kOneRow:
       return "it is for one row without gradients";
+    case Lack::kVariant:
+      return cat("it does not take ", call.variant);
     case Lack::kDtype:
       return cat("it takes ", listed(needs.dtypes), ", not ", call.dtype);
     case Lack::kMiniBatch:

@@ -29,6 +29,8 @@ struct KernelCall {
   bool bf16_products = false;      // of a model in bf16: operands of products may be rounded to bf16
   bool bf16_through_fp32 = false;  // products of bf16 tensors are to be done in fp32 (ops/products.h)
   bool one_row = false;            // a single row without gradients: a token in decoding
+  std::string variant =
+      {};  // how it departs from what the op is made for, for the sentence: "an inner net of 3 layers"
 };
 
 enum class KernelPlace { kAnywhere, kCpu, kGpu };  // kGpu: where there are CUDA kernels, ops/cuda_target.h
@@ -52,6 +54,7 @@ struct KernelNeeds {
   bool bf16_products = false;               // its products round to bf16: for calls that allow it
   bool native_bf16 = false;                 // its products of bf16 tensors are LibTorch's
   bool one_row = false;                     // it is for a single row without gradients
+  bool no_variants = false;                 // it takes what the op is made for alone
   // The kinds of call that it has kernels for; null: all that the rest allows. Asked only where there are CUDA kernels.
   const std::vector<KernelBlock>& (*blocks)() = nullptr;
 };

@@ -19,7 +19,7 @@ namespace ttt {
 
 const std::vector<const KernelTable*>& kernel_tables() {
   static const std::vector<const KernelTable*> tables = {
-      &ttt_kernels(TttKind::kLinear), &ttt_kernels(TttKind::kMlp), &gated_delta_kernels(), &attention_kernels(),
+      &ttt_kernels(ttt_linear_net()), &ttt_kernels(ttt_mlp_net()), &gated_delta_kernels(), &attention_kernels(),
       &selective_scan_kernels(),      &linear_kernels(),           &rms_norm_kernels(),    &swiglu_kernels(),
       &layer_norm_gate_kernels(),     &causal_conv_kernels(),      &rope_kernels(),        &conv_rope_kernels(),
       &conv_silu_kernels(),           &cross_entropy_kernels(),    &adamw_kernels(),

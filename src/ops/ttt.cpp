@@ -22,26 +22,38 @@ constexpr const char* kTttOp = "TTT op";
 
 // --- autograd ---
 
-constexpr std::size_t kNumTensors = 11;  // 7 inputs, 4 weights
+constexpr std::size_t kInputs = 7;  // tensors before the weights
+
+struct HeldNet : torch::CustomClassHolder {
+  explicit HeldNet(const TttNet& of) : net(of) {}
+  const TttNet net;
+};
+
+std::vector<at::Tensor> flat(const TttInputs& in, const TttWeights& weights) {
+  std::vector<at::Tensor> all{in.q_BHTK, in.k_BHTK, in.v_BHTK, in.sigma_BHT, in.scale_C, in.gain_HK, in.bias_HK};
+  all.insert(all.end(), weights.begin(), weights.end());
+  return all;
+}
+
+TttInputs inputs_of(const std::vector<at::Tensor>& all) {
+  return {all[0], all[1], all[2], all[3], all[4], all[5], all[6]};
+}
 
 class TttFunction : public torch::autograd::Function<TttFunction> {
  public:
-  // w2, b2: TTT-MLP only. (An undefined tensor is no valid argument of an autograd function, an absent one is.)
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
-                            const at::Tensor& sigma, const at::Tensor& scale, const at::Tensor& gain,
-                            const at::Tensor& bias, const at::Tensor& w1, const at::Tensor& b1,
-                            const std::optional<at::Tensor>& w2, const std::optional<at::Tensor>& b2, std::int64_t kind,
+  // tensors: the inputs, then the weights.
+  static at::Tensor forward(AutogradContext* context, at::TensorList tensors, const c10::intrusive_ptr<HeldNet>& held,
                             std::int64_t mini_batch_size, std::int64_t kernel_index) {
-    const TttInputs inputs{q, k, v, sigma, scale, gain, bias};
-    const TttWeights initial{w1, b1, w2.value_or(at::Tensor()), b2.value_or(at::Tensor())};
+    const variable_list all(tensors.begin(), tensors.end());
+    const TttWeights initial(all.begin() + kInputs, all.end());
     TttSaved saved;
-    const TttKind of = static_cast<TttKind>(kind);
-    const TttFunctions& row = ttt_kernels(of)[static_cast<std::size_t>(kernel_index)].run;
-    at::Tensor o = row.forward(of, inputs, initial, mini_batch_size, &saved);
-    variable_list kept{q, k, v, sigma, scale, gain, bias, w1, b1, initial.w2, initial.b2};
+    const TttFunctions& row = ttt_kernels(held->net)[static_cast<std::size_t>(kernel_index)].run;
+    at::Tensor o = row.forward(held->net, inputs_of(all), initial, mini_batch_size, &saved);
+    variable_list kept = all;
     kept.insert(kept.end(), saved.begin(), saved.end());
     context->save_for_backward(std::move(kept));
-    context->saved_data["kind"] = kind;
+    context->saved_data["net"] = c10::IValue::make_capsule(held);
+    context->saved_data["tensors"] = static_cast<std::int64_t>(all.size());
     context->saved_data["mini_batch_size"] = mini_batch_size;
     context->saved_data["kernel"] = kernel_index;
     return o;
@@ -52,33 +64,51 @@ class TttFunction : public torch::autograd::Function<TttFunction> {
       fail("the TTT op has no second derivative: call backward without create_graph");
     }
     const variable_list kept = context->get_saved_variables();
-    const TttInputs inputs{kept[0], kept[1], kept[2], kept[3], kept[4], kept[5], kept[6]};
-    const TttWeights initial{kept[7], kept[8], kept[9], kept[10]};
-    const TttSaved saved(kept.begin() + kNumTensors, kept.end());
-    const auto kind = static_cast<TttKind>(context->saved_data["kind"].toInt());
+    const auto net = c10::static_intrusive_pointer_cast<HeldNet>(context->saved_data["net"].toCapsule());
+    const auto weights_end = kept.begin() + context->saved_data["tensors"].toInt();
+    const TttWeights initial(kept.begin() + kInputs, weights_end);
+    const TttSaved saved(weights_end, kept.end());
     const auto index = static_cast<std::size_t>(context->saved_data["kernel"].toInt());
-    const TttGradients grad = ttt_kernels(kind)[index].run.backward(
-        kind, grad_outputs[0], inputs, initial, context->saved_data["mini_batch_size"].toInt(), saved);
-    return {grad.inputs.q_BHTK,  grad.inputs.k_BHTK,  grad.inputs.v_BHTK, grad.inputs.sigma_BHT, grad.inputs.scale_C,
-            grad.inputs.gain_HK, grad.inputs.bias_HK, grad.initial.w1,    grad.initial.b1,       grad.initial.w2,
-            grad.initial.b2,     at::Tensor(),        at::Tensor(),       at::Tensor()};
+    const TttGradients grad = ttt_kernels(net->net)[index].run.backward(
+        net->net, grad_outputs[0], inputs_of(kept), initial, context->saved_data["mini_batch_size"].toInt(), saved);
+    variable_list all = flat(grad.inputs, grad.initial);
+    all.resize(all.size() + 3);  // of what is no tensor
+    return all;
   }
 };
 
+// "an inner net of 3 layers, without its residual"
+std::string words_of(const TttNet& net) {
+  return cat("an inner net of ", net.layers.size(), net.layers.size() == 1 ? " layer" : " layers",
+             net.learner.layer_norm ? "" : ", without its LayerNorm",
+             net.learner.residual ? "" : ", without its residual");
+}
+
 }  // namespace
 
-TttShape shape_of(const TttInputs& inputs, std::int64_t mini_batch_size) {
+const TttNet& ttt_linear_net() {
+  static const TttNet net{{{"w1", "b1"}}};
+  return net;
+}
+
+const TttNet& ttt_mlp_net() {
+  static const TttNet net{{{"w1", "b1"}, {"w2", "b2"}}};
+  return net;
+}
+
+std::string TttNet::variant() const {
+  return layers.size() <= 2 && learner == kernels::TttLearner{} ? "" : words_of(*this);
+}
+
+TttShape shape_of(const TttNet& net, const TttInputs& inputs, std::int64_t mini_batch_size) {
   const at::Tensor& q = inputs.q_BHTK;
   return {q.size(0),       q.size(1),       q.size(2),  q.size(3),
-          mini_batch_size, q.scalar_type(), q.device(), inputs.bf16_products};
+          mini_batch_size, q.scalar_type(), q.device(), inputs.bf16_products,
+          net.variant()};
 }
 
-const char* to_string(TttKind kind) {
-  return kind == TttKind::kLinear ? "TTT-Linear" : "TTT-MLP";
-}
-
-void check_ttt_arguments(TttKind kind, const TttInputs& inputs, const TttWeights& weights, std::int64_t mini_batch_size,
-                         std::int64_t weights_batch) {
+void check_ttt_arguments(const TttNet& net, const TttInputs& inputs, const TttWeights& weights,
+                         std::int64_t mini_batch_size, std::int64_t weights_batch) {
   const at::Tensor& q = inputs.q_BHTK;
   if (!q.defined() || q.dim() != 4)
     fail("TTT op: q must be a tensor of four dimensions, [batch, heads, time, head size]");
@@ -97,39 +127,38 @@ void check_ttt_arguments(TttKind kind, const TttInputs& inputs, const TttWeights
   check_tensor(kTttOp, "gain", inputs.gain_HK, {heads, head_dim}, wide_type(type), q);
   check_tensor(kTttOp, "bias", inputs.bias_HK, {heads, head_dim}, wide_type(type), q);
 
-  std::vector<std::int64_t> lead{heads};
-  if (weights_batch > 0) lead.insert(lead.begin(), weights_batch);
-  const auto check_weight = [&](const char* name, const at::Tensor& tensor, std::int64_t rows, std::int64_t cols) {
-    std::vector<std::int64_t> sizes = lead;
-    sizes.insert(sizes.end(), {rows, cols});
-    check_tensor(kTttOp, name, tensor, sizes, wide_type(type), q);
-  };
-  if (kind == TttKind::kLinear) {
-    check_weight("w1", weights.w1, head_dim, head_dim);
-    check_weight("b1", weights.b1, 1, head_dim);
-    if (weights.w2.defined() || weights.b2.defined()) fail("TTT op: TTT-Linear has no w2 and b2, leave them undefined");
-    return;
+  if (net.layers.empty()) fail("TTT op: the inner net has no layer");
+  if (weights.size() != 2 * net.layers.size())
+    fail("TTT op: ", words_of(net), " has ", 2 * net.layers.size(), " weights and biases, not ", weights.size());
+  std::int64_t in = head_dim;
+  for (std::size_t l = 0; l < net.layers.size(); ++l) {
+    const TttNet::Layer& layer = net.layers[l];
+    const at::Tensor &weight = weights[2 * l], &bias = weights[2 * l + 1];
+    if (!weight.defined() || weight.dim() < 1) fail("TTT op: ", layer.weight, " is not given");
+    const std::int64_t out = l + 1 == net.layers.size() ? head_dim : weight.size(-1);
+    std::vector<std::int64_t> of_weight{heads, in, out}, of_bias{heads, 1, out};
+    if (weights_batch > 0) {
+      of_weight.insert(of_weight.begin(), weights_batch);
+      of_bias.insert(of_bias.begin(), weights_batch);
+    }
+    check_tensor(kTttOp, layer.weight.c_str(), weight, of_weight, wide_type(type), q);
+    check_tensor(kTttOp, layer.bias.c_str(), bias, of_bias, wide_type(type), q);
+    in = out;
   }
-  if (!weights.w1.defined() || weights.w1.dim() < 1) fail("TTT op: w1 is not given");
-  const std::int64_t hidden = weights.w1.size(-1);
-  check_weight("w1", weights.w1, head_dim, hidden);
-  check_weight("b1", weights.b1, 1, hidden);
-  check_weight("w2", weights.w2, hidden, head_dim);
-  check_weight("b2", weights.b2, 1, head_dim);
 }
 
-const TttKernels& ttt_kernels(TttKind kind) {
-  const auto rows_of = [](TttKind of) {
+const TttKernels& ttt_kernels(const TttNet& net) {
+  const auto rows_of = [](const TttKernel& cuda) {
     std::vector<TttKernel> rows = fused_ttt_kernels();
-    rows.insert(rows.begin(), cuda_ttt_kernel(of));
+    rows.insert(rows.begin(), cuda);
     rows.push_back(composed_ttt_kernel());
     rows.push_back(reference_ttt_kernel());
     return rows;
   };
   constexpr KernelTableTraits kTraits{.fp32_in_bf16_models = true, .announced = true};
-  static const TttKernels linear("ttt_linear", rows_of(TttKind::kLinear), kTraits);
-  static const TttKernels mlp("ttt_mlp", rows_of(TttKind::kMlp), kTraits);
-  return kind == TttKind::kLinear ? linear : mlp;
+  static const TttKernels linear("ttt_linear", rows_of(cuda_ttt_linear_kernel()), kTraits);
+  static const TttKernels mlp("ttt_mlp", rows_of(cuda_ttt_mlp_kernel()), kTraits);
+  return net.layers.size() == 1 ? linear : mlp;
 }
 
 KernelCall call_of(const TttShape& shape) {
@@ -137,21 +166,22 @@ KernelCall call_of(const TttShape& shape) {
           .dtype = shape.dtype,
           .head_dim = shape.head_dim,
           .mini_batch = shape.mini_batch,
-          .bf16_products = shape.bf16_products};
+          .bf16_products = shape.bf16_products,
+          .variant = shape.variant};
 }
 
-bool ttt_takes_bf16(TttKind kind, const TttShape& shape) {
+bool ttt_takes_bf16(const TttNet& net, const TttShape& shape) {
   TttShape bf16 = shape;
   bf16.dtype = at::kBFloat16;
-  return ttt_kernels(kind).would_choose(call_of(bf16)).has_value();
+  return ttt_kernels(net).would_choose(call_of(bf16)).has_value();
 }
 
-const TttKernel& choose_ttt_kernel(TttKind kind, const TttShape& shape) {
-  return ttt_kernels(kind).choose(call_of(shape));
+const TttKernel& choose_ttt_kernel(const TttNet& net, const TttShape& shape) {
+  return ttt_kernels(net).choose(call_of(shape));
 }
 
-const TttKernel* choose_ttt_decoder(TttKind kind, const TttShape& shape) {
-  const TttKernels& kernels = ttt_kernels(kind);
+const TttKernel* choose_ttt_decoder(const TttNet& net, const TttShape& shape) {
+  const TttKernels& kernels = ttt_kernels(net);
   const std::optional<std::size_t> forced = kernels.forced();
   const KernelCall call = call_of(shape);
   for (const TttKernel& kernel : kernels) {
@@ -161,24 +191,19 @@ const TttKernel* choose_ttt_decoder(TttKind kind, const TttShape& shape) {
   return nullptr;
 }
 
-at::Tensor ttt_forward(TttKind kind, const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch_size) {
-  check_ttt_arguments(kind, inputs, initial, mini_batch_size, 0);
-  const TttKernels& kernels = ttt_kernels(kind);
-  const std::size_t index = kernels.choose_index(call_of(shape_of(inputs, mini_batch_size)));
-  const auto& in = inputs;
-  bool differentiate = false;
-  for (const at::Tensor& t : {in.q_BHTK, in.k_BHTK, in.v_BHTK, in.sigma_BHT, in.scale_C, in.gain_HK, in.bias_HK,
-                              initial.w1, initial.b1, initial.w2, initial.b2}) {
-    differentiate = differentiate || (t.defined() && t.requires_grad());
-  }
+at::Tensor ttt_forward(const TttNet& net, const TttInputs& inputs, const TttWeights& initial,
+                       std::int64_t mini_batch_size) {
+  check_ttt_arguments(net, inputs, initial, mini_batch_size, 0);
+  const TttKernels& kernels = ttt_kernels(net);
+  const std::size_t index = kernels.choose_index(call_of(shape_of(net, inputs, mini_batch_size)));
+  const std::vector<at::Tensor> all = flat(inputs, initial);
+  const bool differentiate = std::any_of(all.begin(), all.end(), [](const at::Tensor& t) { return t.requires_grad(); });
   if (!differentiate || !at::GradMode::is_enabled()) {
     const at::NoGradGuard no_grad;
-    return kernels[index].run.forward(kind, inputs, initial, mini_batch_size, nullptr);
+    return kernels[index].run.forward(net, inputs, initial, mini_batch_size, nullptr);
   }
-  const auto optional = [](const at::Tensor& t) { return t.defined() ? std::optional<at::Tensor>(t) : std::nullopt; };
-  return TttFunction::apply(in.q_BHTK, in.k_BHTK, in.v_BHTK, in.sigma_BHT, in.scale_C, in.gain_HK, in.bias_HK,
-                            initial.w1, initial.b1, optional(initial.w2), optional(initial.b2),
-                            static_cast<std::int64_t>(kind), mini_batch_size, static_cast<std::int64_t>(index));
+  return TttFunction::apply(at::TensorList(all), c10::make_intrusive<HeldNet>(net), mini_batch_size,
+                            static_cast<std::int64_t>(index));
 }
 
 }  // namespace ttt

@@ -1,347 +1,324 @@
-// The `composed` row: cuts a call into pieces, moves their inputs and outputs, keeps the fast weights of every
-// segment's start.
-#include "ops/ttt_composed.h"
-
+// The `composed` row: the dual form in batched ATen calls over all heads, forward and hand-written backward, for any
+// inner net, on any device. Equations: kernels/reference/ttt_reference.h; the forward maths: ttt_inner.h.
+//
+// A call is cut into segments of S mini-batches. Within one, only what depends on the fast weights goes mini-batch by
+// mini-batch; the queries' pass and most of the backward pass are done for all of them at once. A short last mini-batch
+// is padded with zeros (sigma 0): the causal mask and the rates keep padded rows from having any effect.
+//
+// Kept for the backward pass: the fast weights at the start of every segment, [segments, P, ...]; the backward pass
+// runs a segment's forward again. For fp32, K = 64, C = 16 that is 65 bytes a token and head for TTT-Linear, 0.5 KiB
+// for TTT-MLP.
+//
+// Shapes: B batch, H heads, P = B*H, T time, K head size, C mini-batch, S mini-batches of a segment.
 #include <ATen/ATen.h>
-#include <ATen/Parallel.h>
-#include <ATen/core/LegacyTypeDispatch.h>
 
 #include <algorithm>
-#include <cstring>
-#include <map>
 
-#include "base/error.h"
-#include "ops/parallel.h"
+#include "ops/ttt_inner.h"
 #include "ops/ttt_kernels.h"
 
 namespace ttt {
-
-Steps::Steps(const at::Tensor& buffer, std::int64_t group) : all(buffer), slices(buffer.split(group, 0)) {}
-
-Steps Steps::transposed() const {
-  Steps out;
-  out.all = all.transpose(1, 2);
-  for (const at::Tensor& slice : slices) out.slices.push_back(slice.transpose(1, 2));
-  return out;
-}
-
-Steps Steps::rows(std::int64_t begin, std::int64_t count) const {
-  Steps out;
-  out.all = all.narrow(1, begin, count);
-  for (const at::Tensor& slice : slices) out.slices.push_back(slice.narrow(1, begin, count));
-  return out;
-}
-
-TttPiece::TttPiece(const PieceSizes& sizes, const RowOps& rows, const at::Tensor& like)
-    : sizes_(sizes), n_(sizes.segment * sizes.group), rows_(rows), options_(like.options().requires_grad(false)) {
-  const auto [s, g, C, K, M] = sizes;
-  qk_ = Steps(make({n_, 2 * C, K}), g);
-  q = qk_.all.narrow(1, 0, C);
-  k = qk_.all.narrow(1, C, C);
-  target_ = Steps(make({n_, C, K}), g);
-  target = target_.all;
-  sigma = make({n_, C});
-  e_ = Steps(make({n_, C}), g);
-  ek_ = Steps(make({n_, C, K}), g);
-  ek_t_ = ek_.transposed();
-  a_ = make({n_, C, C});
-  mask_ = make({n_, C, C});
-  xh_ = Steps(make({n_, C, K}), g);
-  r_ = Steps(make({n_, C}), g);
-  ng_ = make({n_, C, K});
-  xhq_ = make({n_, C, K});
-  rq_ = make({n_, C});
-  un_ = make({n_, C, C});
-  dd_ = Steps(make({n_, C, K}), g);
-  o = make({n_, C, K});
-  dk = make({n_, C, K});
-  dv = make({n_, C, K});
-  dsigma = make({n_, C});
-}
-
-void TttPiece::begin_forward() {
-  // e = s_{C-1} sigma;  A = Q K^T;  N = M (.) E (.) (A + 1);  e (.) K
-  at::mul_out(e_.all, sigma, scale_C[sizes_.mini_batch - 1]);
-  at::bmm_out(a_, q, k.transpose(1, 2));
-  rows_.dual_mask(a_, sigma, scale_C, mask_);
-  rows_.scale_rows(k, e_.all, ek_.all);
-}
-
 namespace {
 
-// Moves heads [first_head, + g) (of B*H) and tokens [first_token, + s*C) between a tensor [B,H,T,cols] and a piece's
-// buffer [s*g,C,cols], mini-batch outermost. Tokens past T are zero in the buffer and are not written back.
-class Mover {
- public:
-  Mover(const PieceSizes& sizes, std::int64_t first_head, std::int64_t first_token, bool use_loops)
-      : sizes_(sizes), first_head_(first_head), first_token_(first_token), use_loops_(use_loops) {}
+using at::Tensor;
+using Tensors = std::vector<Tensor>;
 
-  void load(const at::Tensor& source_BHTX, const at::Tensor& buffer) const { move<true>(source_BHTX, buffer); }
-  void store(const at::Tensor& buffer, const at::Tensor& target_BHTX) const { move<false>(target_BHTX, buffer); }
+constexpr std::int64_t kSegment = 16;  // mini-batches
 
- private:
-  template <bool kLoad>
-  void move(const at::Tensor& tensor, const at::Tensor& buffer) const {
-    const std::int64_t tokens = std::min(sizes_.segment * sizes_.mini_batch, tensor.size(2) - first_token_);
-    if (use_loops_ && tensor.stride(3) == 1) return move_rows<kLoad>(tensor, buffer, tokens);
-    // [g,s,C,cols] views of both sides
-    const at::Tensor steps = buffer.unflatten(0, {sizes_.segment, sizes_.group}).transpose(0, 1);
-    if (kLoad) {
-      at::Tensor rows = tensor.flatten(0, 1).narrow(0, first_head_, sizes_.group).narrow(1, first_token_, tokens);
-      rows = at::constant_pad_nd(rows, {0, 0, 0, sizes_.segment * sizes_.mini_batch - tokens});
-      steps.copy_(rows.unflatten(1, {sizes_.segment, sizes_.mini_batch}));
-    } else {
-      TTT_CHECK(tensor.is_contiguous(), "strides ", tensor.strides());
-      tensor.view({-1, tensor.size(2), tensor.size(3)})
-          .narrow(0, first_head_, sizes_.group)
-          .narrow(1, first_token_, tokens)
-          .copy_(steps.flatten(1, 2).narrow(1, 0, tokens));
-    }
-  }
-
-  template <bool kLoad>
-  void move_rows(const at::Tensor& tensor, const at::Tensor& buffer, std::int64_t tokens) const {
-    const std::int64_t item = tensor.element_size(), bytes = tensor.size(3) * item, heads = tensor.size(1);
-    char* base = static_cast<char*>(tensor.data_ptr());
-    char* out = static_cast<char*>(buffer.data_ptr());
-    for (std::int64_t i = 0; i < sizes_.segment; ++i) {
-      for (std::int64_t g = 0; g < sizes_.group; ++g) {
-        const std::int64_t b = (first_head_ + g) / heads, h = (first_head_ + g) % heads;
-        char* head = base + (b * tensor.stride(0) + h * tensor.stride(1)) * item;
-        char* matrix = out + (i * sizes_.group + g) * buffer.stride(0) * item;
-        for (std::int64_t c = 0; c < sizes_.mini_batch; ++c) {
-          const std::int64_t token = i * sizes_.mini_batch + c;
-          if (token < tokens) {
-            char* row = head + (first_token_ + token) * tensor.stride(2) * item;
-            if (kLoad) {
-              std::memcpy(matrix + c * bytes, row, bytes);
-            } else {
-              std::memcpy(row, matrix + c * bytes, bytes);
-            }
-          } else if (kLoad) {
-            std::memset(matrix + c * bytes, 0, bytes);
-          }
-        }
-      }
-    }
-  }
-
-  PieceSizes sizes_;
-  std::int64_t first_head_, first_token_;
-  bool use_loops_;
-};
-
-// One call: its sizes, its cut, and what its pieces share.
-struct ComposedCall {
-  ComposedCall(TttKind call_kind, const ComposedPlan& call_plan, const TttInputs& call_inputs,
-               const TttWeights& initial, std::int64_t mini_batch)
-      : kind(call_kind), plan(call_plan), inputs(call_inputs), C(mini_batch) {
-    const at::Tensor& q = inputs.q_BHTK;
-    B = q.size(0), H = q.size(1), T = q.size(2), K = q.size(3), P = B * H;
-    M = kind == TttKind::kMlp ? initial.w1.size(2) : 0;
-    steps = (T + C - 1) / C;
-    segments = (steps + plan.segment - 1) / plan.segment;
-    groups = (P + plan.group - 1) / plan.group;
-    inputs.scale_C = inputs.scale_C.contiguous();
-    gain_PK = inputs.gain_HK.repeat({B, 1});
-    bias_PK = inputs.bias_HK.repeat({B, 1});
-    weights = {initial.w1, initial.b1};
-    if (kind == TttKind::kMlp) weights.insert(weights.end(), {initial.w2, initial.b2});
-  }
-
-  std::int64_t group_size(std::int64_t group) const { return std::min(plan.group, P - group * plan.group); }
-  std::int64_t segment_size(std::int64_t segment) const {
-    return std::min(plan.segment, steps - segment * plan.segment);
-  }
-
-  // body(first group, one past the last) on each thread, below autograd.
-  template <class Body>
-  void parallel_groups(const Body& body) const {
-    const auto run = [&](std::int64_t begin, std::int64_t end) {
-      const at::AutoDispatchBelowADInplaceOrView below_autograd;
-      body(begin, end);
-    };
-    if (plan.use_loops) {
-      parallel_ranges(groups, 1, run);
-    } else {
-      run(0, groups);
-    }
-  }
-
-  TttKind kind;
-  ComposedPlan plan;
-  TttInputs inputs;
-  std::int64_t B, H, T, K, P, M, C;
-  std::int64_t steps, segments, groups;
-  at::Tensor gain_PK, bias_PK;
-  std::vector<at::Tensor> weights;  // learned: [H,K,K], [H,1,K], ...
-};
-
-// A thread's pieces, one for each size that occurs (the last segment and the last group may be smaller).
-class Pieces {
- public:
-  explicit Pieces(const ComposedCall& call) : call_(call) {}
-
-  // The piece for (group, segment), its inputs loaded.
-  TttPiece& load(std::int64_t group, std::int64_t segment) {
-    const std::int64_t s = call_.segment_size(segment), g = call_.group_size(group);
-    std::unique_ptr<TttPiece>& piece = pieces_[{s, g}];
-    const PieceSizes sizes{s, g, call_.C, call_.K, call_.M};
-    if (!piece) {
-      const RowOps rows(call_.plan.use_loops, g);
-      const auto make = call_.kind == TttKind::kLinear ? make_linear_piece : make_mlp_piece;
-      piece = make(sizes, rows, call_.inputs.q_BHTK);
-      piece->scale_C = call_.inputs.scale_C;
-    }
-    const std::int64_t head = group * call_.plan.group;
-    const Mover mover = this->mover(group, segment);
-    mover.load(call_.inputs.q_BHTK, piece->q);
-    mover.load(call_.inputs.k_BHTK, piece->k);
-    mover.load(call_.inputs.v_BHTK, piece->target);
-    mover.load(call_.inputs.sigma_BHT.unsqueeze(-1), piece->sigma.unsqueeze(-1));
-    piece->target.sub_(piece->k);
-    piece->gain = call_.gain_PK.narrow(0, head, g);
-    piece->bias = call_.bias_PK.narrow(0, head, g);
-    return *piece;
-  }
-
-  Mover mover(std::int64_t group, std::int64_t segment) const {
-    return {{call_.segment_size(segment), call_.group_size(group), call_.C, call_.K, call_.M},
-            group * call_.plan.group,
-            segment * call_.plan.segment * call_.C,
-            call_.plan.use_loops};
-  }
-
- private:
-  const ComposedCall& call_;
-  std::map<std::pair<std::int64_t, std::int64_t>, std::unique_ptr<TttPiece>> pieces_;
-};
-
-void copy_all(const std::vector<at::Tensor>& from, const std::vector<at::Tensor>& to) {
-  for (std::size_t i = 0; i < from.size(); ++i) to[i].copy_(from[i]);
+Tensor transposed(const Tensor& x) {
+  return x.transpose(-1, -2);
 }
 
-// Heads of `group` of every tensor [P,...].
-std::vector<at::Tensor> heads_of(const ComposedCall& call, const std::vector<at::Tensor>& tensors, std::int64_t group) {
-  std::vector<at::Tensor> out;
-  for (const at::Tensor& t : tensors) out.push_back(t.narrow(0, group * call.plan.group, call.group_size(group)));
+// phi''(z) = (1 - t^2) u' + z/2 (1 - t^2) (u'' - 2 t u'^2),  u = k (z + a z^3),  t = tanh u
+Tensor gelu_second(const Tensor& z) {
+  constexpr double k = 0.7978845608028653558798921198687, a = 0.044715;  // k: sqrt(2/pi)
+  const Tensor square = z * z, t = (k * z * (1 + a * square)).tanh(), du = k * (1 + 3 * a * square);
+  return (1 - t * t) * (du + 0.5 * z * (6 * k * a * z - 2 * t * du * du));
+}
+
+// x (.) phi'(z)
+Tensor times_gelu_first(const Tensor& x, const Tensor& z) {
+  return at::gelu_backward(x, z, "tanh");
+}
+
+// r * P(a; xh),  P(a; xh) = a - mean(a) - xh mean(a (.) xh)
+Tensor normalise_backward(const Tensor& a, const InnerNormalised& n) {
+  return n.r * (a - a.mean(-1, true) - n.xh * (a * n.xh).mean(-1, true));
+}
+
+// [B,H,T,...] as [P, whole mini-batches, C, ...], zeros behind the last token.
+Tensor in_mini_batches(const Tensor& x, std::int64_t C) {
+  Tensor rows = x.flatten(0, 1);
+  const std::int64_t T = rows.size(1), padding = (C - T % C) % C;
+  if (padding > 0) {
+    std::vector<std::int64_t> sizes = rows.sizes().vec();
+    sizes[1] = padding;
+    rows = at::cat({rows, at::zeros(sizes, rows.options())}, 1);
+  }
+  return rows.unflatten(1, {-1, C});
+}
+
+// The inputs of a call, by mini-batch.
+struct Call {
+  const TttNet& net;
+  std::int64_t B, H, T, C, mini_batches, segments;
+  Tensor q, k, target;  // [P,N,C,K]
+  Tensor sigma;         // [P,N,C]
+  Tensor scale_C;
+  InnerNorm norm;  // [P,1,K]
+
+  Call(const TttNet& of, const TttInputs& in, std::int64_t mini_batch)
+      : net(of),
+        B(in.q_BHTK.size(0)),
+        H(in.q_BHTK.size(1)),
+        T(in.q_BHTK.size(2)),
+        C(mini_batch),
+        mini_batches((T + C - 1) / C),
+        segments((mini_batches + kSegment - 1) / kSegment),
+        q(in_mini_batches(in.q_BHTK, C)),
+        k(in_mini_batches(in.k_BHTK, C)),
+        target(in_mini_batches(inner_target(of, in.k_BHTK, in.v_BHTK), C)),
+        sigma(in_mini_batches(in.sigma_BHT, C)),
+        scale_C(in.scale_C),
+        norm{in.gain_HK.repeat({B, 1}).unsqueeze(1), in.bias_HK.repeat({B, 1}).unsqueeze(1)} {}
+
+  // The learned weights for every sequence and head: [P,in,out], [P,1,out], ...
+  TttWeights start(const TttWeights& initial) const {
+    TttWeights weights;
+    for (const Tensor& w : initial) weights.push_back(w.repeat({B, 1, 1}));
+    return weights;
+  }
+
+  // x [P,N,C,...] back to [B,H,T,...].
+  Tensor of_tokens(const Tensor& x) const { return x.flatten(1, 2).narrow(1, 0, T).unflatten(0, {B, H}); }
+};
+
+// The keys' pass over one segment: mini-batch by mini-batch, each from the weights that the one before leaves.
+struct SegmentPass {
+  const Call& call;
+  std::int64_t first, count;      // mini-batches
+  std::vector<InnerKeys> keys;    // of each mini-batch, [P,C,...]
+  std::vector<TttWeights> start;  // of each mini-batch, [P,...]
+  TttWeights end;                 // where wanted
+
+  SegmentPass(const Call& of, std::int64_t segment, TttWeights weights, bool want_end)
+      : call(of), first(segment * kSegment), count(std::min(kSegment, of.mini_batches - first)) {
+    const Tensor last_scale = call.scale_C[call.C - 1];
+    for (std::int64_t i = 0; i < count; ++i) {
+      start.push_back(weights);
+      keys.push_back(inner_gradient(call.net, of_step(call.k, i), of_step(call.target, i), weights, call.norm));
+      if (i + 1 < count || want_end)
+        weights = inner_update(weights, keys[i].x, keys[i].g, last_scale * of_step(call.sigma, i));
+    }
+    if (want_end) end = std::move(weights);
+  }
+
+  Tensor of_step(const Tensor& x, std::int64_t i) const { return x.select(1, first + i); }  // [P,C,...]
+  Tensor all(const Tensor& x) const { return x.narrow(1, first, count); }                   // [P,S,...]
+
+  // What `member` of each mini-batch has of each layer, side by side: [P,S,...]
+  Tensors by_layer(Tensors InnerKeys::*member) const {
+    Tensors layers;
+    for (std::size_t l = 0; l < (keys[0].*member).size(); ++l) {
+      Tensors parts;
+      for (const InnerKeys& one : keys) parts.push_back((one.*member)[l]);
+      layers.push_back(at::stack(parts, 1));
+    }
+    return layers;
+  }
+  TttWeights weights() const {
+    TttWeights all;
+    for (std::size_t w = 0; w < start[0].size(); ++w) {
+      Tensors parts;
+      for (const TttWeights& one : start) parts.push_back(one[w]);
+      all.push_back(at::stack(parts, 1));
+    }
+    return all;
+  }
+  InnerNorm norm() const { return {call.norm.gain.unsqueeze(1), call.norm.bias.unsqueeze(1)}; }  // [P,1,1,K]
+  Tensor rates() const { return inner_rates(call.scale_C, all(call.sigma)); }                    // [P,S,C,C]
+};
+
+Tensor composed_forward(const TttNet& net, const TttInputs& inputs, const TttWeights& initial,
+                        std::int64_t mini_batch_size, TttSaved* saved) {
+  const Call call(net, inputs, mini_batch_size);
+  TttWeights weights = call.start(initial);
+  std::vector<Tensors> starts(weights.size());
+  Tensors outputs;
+  for (std::int64_t n = 0; n < call.segments; ++n) {
+    if (saved != nullptr)
+      for (std::size_t w = 0; w < weights.size(); ++w) starts[w].push_back(weights[w]);
+    SegmentPass segment(call, n, std::move(weights), /*want_end=*/n + 1 < call.segments);
+    outputs.push_back(inner_output(net, segment.all(call.q), segment.rates(), segment.by_layer(&InnerKeys::x),
+                                   segment.by_layer(&InnerKeys::g), segment.weights(), segment.norm())
+                          .o);
+    weights = std::move(segment.end);
+  }
+  if (saved != nullptr)
+    for (const Tensors& one : starts) saved->push_back(at::stack(one));
+  return call.of_tokens(at::cat(outputs, 1));
+}
+
+// Gradients that a backward pass adds up from the last segment to the first.
+struct Sums {
+  TttWeights state;           // of the fast weights before the mini-batch at hand, [P,...]
+  Tensor gain, bias, scale;   // [P,1,K], [P,1,K], [P,C]
+  Tensor dq, dk, dv, dsigma;  // of a segment, [P,S,C,...]
+};
+
+// The gradients of the queries' pass over a segment, and what they leave for the keys' pass.
+struct QueriesBackward {
+  Tensors dx, dg;  // by layer, [P,S,C,...]: of X_l and G_l
+  Tensors dw, dc;  // by layer, [P,S,...]: what Zq_l = Xq_l W_l + c_l gives
+};
+
+QueriesBackward backward_queries(const SegmentPass& segment, const Tensor& d_o, const Tensors& x, const Tensors& g,
+                                 Sums& sums) {
+  const Call& call = segment.call;
+  const TttWeights weights = segment.weights();
+  const InnerNorm norm = segment.norm();
+  const Tensor sigma = segment.all(call.sigma), rates = segment.rates();
+  const InnerQueries queries = inner_output(call.net, segment.all(call.q), rates, x, g, weights, norm);
+  const std::size_t last = call.net.layers.size() - 1;
+  QueriesBackward out;
+  out.dx.resize(last + 1), out.dg.resize(last + 1), out.dw.resize(last + 1), out.dc.resize(last + 1);
+
+  // U_L = dZq_L
+  Tensor u = d_o;
+  if (call.net.learner.layer_norm) {
+    const InnerNormalised n = inner_normalise(queries.z[last]);
+    sums.gain += (d_o * n.xh).sum({1, 2}).unsqueeze(1);
+    sums.bias += d_o.sum({1, 2}).unsqueeze(1);
+    u = normalise_backward(norm.gain * d_o, n);
+  }
+  sums.dsigma = at::zeros_like(sigma);
+  for (std::size_t l = last + 1; l-- > 0;) {
+    // dN = -M (.) (U G^T);  dA = E (.) dN;  dE = (A + 1) (.) dN
+    const Tensor dn = -at::matmul(u, transposed(g[l])).tril(), de = (queries.a[l] + 1) * dn, da = rates * dn;
+    sums.dsigma += at::matmul(transposed(de), call.scale_C);
+    sums.scale += at::matmul(de, sigma.unsqueeze(-1)).squeeze(-1).sum(1);
+    // dXq = U W^T + dA X;  dX = dA^T Xq + ...;  dG = -N^T U - ...
+    const Tensor dxq = at::matmul(u, transposed(weight_of(weights, l))) + at::matmul(da, x[l]);
+    out.dx[l] = at::matmul(transposed(da), queries.x[l]);
+    out.dg[l] = -at::matmul(transposed(queries.n[l]), u);
+    out.dw[l] = at::matmul(transposed(queries.x[l]), u);
+    out.dc[l] = u.sum(2, /*keepdim=*/true);
+    if (l == 0) {
+      sums.dq = call.net.learner.residual ? d_o + dxq : dxq;
+    } else {
+      u = times_gelu_first(dxq, queries.z[l - 1]);
+    }
+  }
   return out;
 }
 
-at::Tensor composed_row_forward(TttKind kind, const TttInputs& inputs, const TttWeights& initial,
-                                std::int64_t mini_batch_size, TttSaved* saved) {
-  return composed_forward(kind, plan_composed(kind, shape_of(inputs, mini_batch_size)), inputs, initial,
-                          mini_batch_size, saved);
+// The gradients of the inner loss's gradient: of Z_L and of D = y - target, for Gam = dG_L. Adds to gain and bias.
+struct LossBackward {
+  Tensor dz, dd;
+};
+LossBackward backward_loss(const Call& call, const Tensor& gam, const Tensor& target, const InnerKeys& keys,
+                           Sums& sums) {
+  if (!call.net.learner.layer_norm) return {gam, gam};
+  const auto& [gain, bias] = call.norm;
+  const auto& [xh, r] = keys.norm;
+  const Tensor d = gain * xh + bias - target, h = gain * d, dh = normalise_backward(gam, keys.norm), dd = gain * dh;
+  sums.gain += (dh * d + dd * xh).sum(1, true);
+  sums.bias += dd.sum(1, true);
+  const Tensor dxh = gain * dd - r * ((h * xh).mean(-1, true) * gam + (gam * xh).mean(-1, true) * h);
+  return {normalise_backward(dxh, keys.norm) - xh * r * (gam * keys.g.back()).mean(-1, true), dd};
 }
 
-TttGradients composed_row_backward(TttKind kind, const at::Tensor& grad_o_BHTK, const TttInputs& inputs,
-                                   const TttWeights& initial, std::int64_t mini_batch_size, const TttSaved& saved) {
-  return composed_backward(kind, plan_composed(kind, shape_of(inputs, mini_batch_size)), grad_o_BHTK, inputs, initial,
-                           mini_batch_size, saved);
+// The keys' pass of mini-batch i, whose update gave the state that sums.state is the gradient of.
+void backward_keys(const SegmentPass& segment, std::int64_t i, const QueriesBackward& queries, Sums& sums, Tensor& dk,
+                   Tensor& dv, Tensor& dsigma) {
+  const Call& call = segment.call;
+  const InnerKeys& keys = segment.keys[i];
+  const TttWeights& weights = segment.start[i];
+  const std::size_t last = call.net.layers.size() - 1;
+  const Tensor sigma = segment.of_step(call.sigma, i), last_scale = call.scale_C[call.C - 1];
+  const Tensor e = (last_scale * sigma).unsqueeze(-1);
+  Tensors dx(last + 1), dg(last + 1), db(last), dz(last + 1);
+
+  // The update: dG -= e (.) (X dW' + 1 dc');  dX -= e (.) R,  R = G dW'^T;  de = -(sum X (.) R + G dc'^T)
+  Tensor de;
+  for (std::size_t l = 0; l <= last; ++l) {
+    const Tensor &dw = weight_of(sums.state, l), &dc = bias_of(sums.state, l);
+    const Tensor r = at::matmul(keys.g[l], transposed(dw));
+    dg[l] = queries.dg[l].select(1, i) - e * (at::matmul(keys.x[l], dw) + dc);
+    dx[l] = queries.dx[l].select(1, i) - e * r;
+    const Tensor part = (keys.x[l] * r).sum(-1) + (keys.g[l] * dc).sum(-1);
+    de = de.defined() ? de - part : -part;
+  }
+  dsigma = sums.dsigma.select(1, i) + last_scale * de;
+  sums.scale.select(1, -1) += (sigma * de).sum(1);
+
+  // Through G_l = B_l (.) phi'(Z_l), B_l = G_{l+1} W_{l+1}^T:  dB_l = dG_l (.) phi'(Z_l);  dG_{l+1} += dB_l W_{l+1}
+  for (std::size_t l = 0; l < last; ++l) {
+    db[l] = times_gelu_first(dg[l], keys.z[l]);
+    dg[l + 1] = dg[l + 1] + at::matmul(db[l], weight_of(weights, l + 1));
+  }
+  // dZ_L, dD;  dX_l += dZ_l W_l^T;  dZ_{l-1} = dX_l (.) phi'(Z_{l-1}) + dG_{l-1} (.) B_{l-1} (.) phi''(Z_{l-1})
+  const LossBackward loss = backward_loss(call, dg[last], segment.of_step(call.target, i), keys, sums);
+  dz[last] = loss.dz;
+  for (std::size_t l = last + 1; l-- > 0;) {
+    dx[l] = dx[l] + at::matmul(dz[l], transposed(weight_of(weights, l)));
+    if (l > 0)
+      dz[l - 1] = times_gelu_first(dx[l], keys.z[l - 1]) + dg[l - 1] * keys.b[l - 1] * gelu_second(keys.z[l - 1]);
+  }
+  dk = call.net.learner.residual ? dx[0] + loss.dd : dx[0];
+  dv = -loss.dd;
+
+  // dW_l = dW_l' + Xq_l^T U_l + X_l^T dZ_l + dB_{l-1}^T G_l;  dc_l = dc_l' + sum U_l + sum dZ_l
+  for (std::size_t l = 0; l <= last; ++l) {
+    Tensor &dw = sums.state[2 * l], &dc = sums.state[2 * l + 1];
+    dw = dw + queries.dw[l].select(1, i) + at::matmul(transposed(keys.x[l]), dz[l]);
+    if (l > 0) dw += at::matmul(transposed(db[l - 1]), keys.g[l]);
+    dc = dc + queries.dc[l].select(1, i) + dz[l].sum(1, true);
+  }
+}
+
+TttGradients composed_backward(const TttNet& net, const Tensor& grad_o_BHTK, const TttInputs& inputs,
+                               const TttWeights& initial, std::int64_t mini_batch_size, const TttSaved& saved) {
+  const Call call(net, inputs, mini_batch_size);
+  const Tensor d_o = in_mini_batches(grad_o_BHTK, call.C);
+  Sums sums;
+  for (const Tensor& w : saved) sums.state.push_back(at::zeros_like(w[0]));  // nobody reads the state after the end
+  sums.gain = at::zeros_like(call.norm.gain), sums.bias = at::zeros_like(call.norm.bias);
+  sums.scale = at::zeros({call.B * call.H, call.C}, call.scale_C.options());
+  Tensors dq, dk, dv, dsigma;  // of segments and mini-batches, from the last to the first
+  for (std::int64_t n = call.segments - 1; n >= 0; --n) {
+    TttWeights weights;
+    for (const Tensor& w : saved) weights.push_back(w[n]);
+    const SegmentPass segment(call, n, std::move(weights), /*want_end=*/false);
+    const QueriesBackward queries = backward_queries(segment, segment.all(d_o), segment.by_layer(&InnerKeys::x),
+                                                     segment.by_layer(&InnerKeys::g), sums);
+    dq.push_back(sums.dq);
+    for (std::int64_t i = segment.count - 1; i >= 0; --i) {
+      Tensor dk_i, dv_i, dsigma_i;
+      backward_keys(segment, i, queries, sums, dk_i, dv_i, dsigma_i);
+      dk.push_back(dk_i), dv.push_back(dv_i), dsigma.push_back(dsigma_i);
+    }
+  }
+  for (Tensors* list : {&dq, &dk, &dv, &dsigma}) std::reverse(list->begin(), list->end());
+  const auto over_batch = [&](const Tensor& x) { return x.unflatten(0, {call.B, call.H}).sum(0); };
+  const auto of_tokens = [&](const Tensors& list) { return call.of_tokens(at::stack(list, 1)); };
+  TttGradients grad;
+  grad.inputs = {call.of_tokens(at::cat(dq, 1)),
+                 of_tokens(dk),
+                 of_tokens(dv),
+                 of_tokens(dsigma),
+                 sums.scale.sum(0),
+                 over_batch(sums.gain).squeeze(1),
+                 over_batch(sums.bias).squeeze(1)};
+  for (std::size_t w = 0; w < sums.state.size(); ++w)
+    grad.initial.push_back(over_batch(sums.state[w]).view(initial[w].sizes()));
+  return grad;
 }
 
 }  // namespace
 
 TttKernel composed_ttt_kernel() {
-  return {{"composed", {.dtypes = {at::kFloat, at::kDouble}}}, {composed_row_forward, composed_row_backward}};
-}
-
-ComposedPlan plan_composed(TttKind kind, const TttShape& shape) {
-  const std::int64_t heads = shape.batch * shape.heads;
-  if (!shape.device.is_cpu()) return {16, heads, false};
-  // Groups: small enough for a core's caches, and as many for each thread.
-  const std::int64_t largest = kind == TttKind::kLinear ? 4 : 2, threads = at::get_num_threads();
-  std::int64_t groups = (heads + largest - 1) / largest;
-  groups = std::min(heads, (groups + threads - 1) / threads * threads);
-  return {8, (heads + groups - 1) / groups, true};
-}
-
-at::Tensor composed_forward(TttKind kind, const ComposedPlan& plan, const TttInputs& inputs, const TttWeights& initial,
-                            std::int64_t mini_batch_size, TttSaved* saved) {
-  const ComposedCall call(kind, plan, inputs, initial, mini_batch_size);
-  const at::TensorOptions options = inputs.q_BHTK.options().requires_grad(false);
-  const at::Tensor o_BHTK = at::empty(inputs.q_BHTK.sizes(), options);
-  // The learned weights by head of the batch: [P,K,K], [P,K], ... (matrices as they are, biases without their row
-  // dimension)
-  std::vector<at::Tensor> starts;
-  for (const at::Tensor& w : call.weights) {
-    const at::Tensor start = w.repeat({call.B, 1, 1});
-    starts.push_back(starts.size() % 2 == 1 ? start.squeeze(1) : start);
-  }
-  if (saved != nullptr) {
-    for (const at::Tensor& start : starts) {
-      std::vector<std::int64_t> sizes = start.sizes().vec();
-      sizes.insert(sizes.begin(), call.segments);
-      saved->push_back(at::empty(sizes, options));
-    }
-  }
-  call.parallel_groups([&](std::int64_t begin, std::int64_t end) {
-    Pieces pieces(call);
-    for (std::int64_t group = begin; group < end; ++group) {
-      std::vector<at::Tensor> state = heads_of(call, starts, group);
-      for (std::int64_t segment = 0; segment < call.segments; ++segment) {
-        TttPiece& piece = pieces.load(group, segment);
-        copy_all(state, piece.first_state());
-        if (saved != nullptr) {
-          std::vector<at::Tensor> kept;
-          for (const at::Tensor& t : *saved) kept.push_back(t[segment]);
-          copy_all(state, heads_of(call, kept, group));
-        }
-        piece.forward(/*want_output=*/true, /*want_last_state=*/segment + 1 < call.segments);
-        pieces.mover(group, segment).store(piece.o, o_BHTK);
-        state = piece.last_state();
-      }
-    }
-  });
-  return o_BHTK;
-}
-
-TttGradients composed_backward(TttKind kind, const ComposedPlan& plan, const at::Tensor& grad_o_BHTK,
-                               const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch_size,
-                               const TttSaved& saved) {
-  const ComposedCall call(kind, plan, inputs, initial, mini_batch_size);
-  const at::TensorOptions options = inputs.q_BHTK.options().requires_grad(false);
-  const at::Tensor dq = at::empty(inputs.q_BHTK.sizes(), options),
-                   dk = at::empty_like(dq, at::MemoryFormat::Contiguous), dv = at::empty_like(dk),
-                   dsigma = at::empty(inputs.sigma_BHT.sizes(), options);
-  // By head of the batch, added up over the batch at the end: the result does not depend on how the heads were grouped.
-  const at::Tensor dgain_PK = at::zeros({call.P, call.K}, options), dbias_PK = at::zeros({call.P, call.K}, options),
-                   dscale_PC = at::zeros({call.P, call.C}, options);
-  std::vector<at::Tensor> dweights;
-  for (const at::Tensor& kept : saved) dweights.push_back(at::empty(kept.sizes().slice(1), options));
-  call.parallel_groups([&](std::int64_t begin, std::int64_t end) {
-    Pieces pieces(call);
-    for (std::int64_t group = begin; group < end; ++group) {
-      const std::vector<at::Tensor> dstate = heads_of(call, dweights, group);
-      for (const at::Tensor& t : dstate) t.zero_();  // nobody reads the state after the last mini-batch
-      const std::vector<at::Tensor> dparameters = heads_of(call, {dgain_PK, dbias_PK, dscale_PC}, group);
-      for (std::int64_t segment = call.segments - 1; segment >= 0; --segment) {
-        TttPiece& piece = pieces.load(group, segment);
-        std::vector<at::Tensor> kept;
-        for (const at::Tensor& t : saved) kept.push_back(t[segment]);
-        copy_all(heads_of(call, kept, group), piece.first_state());
-        piece.forward(/*want_output=*/false, /*want_last_state=*/false);
-
-        const Mover mover = pieces.mover(group, segment);
-        mover.load(grad_o_BHTK, piece.o);
-        piece.dgain = dparameters[0], piece.dbias = dparameters[1], piece.dscale = dparameters[2];
-        copy_all(dstate, piece.state_gradient());
-        piece.backward();
-        copy_all(piece.state_gradient(), dstate);
-        mover.store(piece.o, dq);
-        mover.store(piece.dk, dk);
-        mover.store(piece.dv, dv);
-        mover.store(piece.dsigma.unsqueeze(-1), dsigma.unsqueeze(-1));
-      }
-    }
-  });
-  const auto over_batch = [&](const at::Tensor& x) { return x.unflatten(0, {call.B, call.H}).sum(0); };
-  TttGradients grad;
-  grad.inputs = {dq, dk, dv, dsigma, dscale_PC.sum(0), over_batch(dgain_PK), over_batch(dbias_PK)};
-  const auto weight = [&](std::size_t i) { return over_batch(dweights[i]).view(call.weights[i].sizes()); };
-  grad.initial = {weight(0), weight(1), {}, {}};
-  if (kind == TttKind::kMlp) grad.initial.w2 = weight(2), grad.initial.b2 = weight(3);
-  return grad;
+  return {{"composed", {.dtypes = {at::kFloat, at::kDouble}}}, {composed_forward, composed_backward}};
 }
 
 }  // namespace ttt

@@ -22,14 +22,13 @@ constexpr std::int64_t kLinearGpuSegment = 16, kMlpGpuSegment = 32;
 
 // The calls that an op has kernels for, with the shared memory of the largest block of these kernels. The same in every
 // table.
-std::vector<KernelBlock> blocks_in(const cuda::KernelTable& table, TttKind kind) {
+std::vector<KernelBlock> blocks_in(const cuda::KernelTable& table, const std::string& op) {
   std::vector<KernelBlock> all;
   for (const bool bf16 : {false, true}) {
     for (const std::int64_t head_dim : {64, 96}) {
       KernelBlock block{bf16 ? at::kBFloat16 : at::kFloat, head_dim, 0};
       for (const cuda::KernelPlan& plan : table.plans()) {
-        if (plan.op == (kind == TttKind::kLinear ? "ttt_linear" : "ttt_mlp") &&
-            plan.kernel.ends_with(cat(bf16 ? " bf16 " : " fp32 ", head_dim)))
+        if (plan.op == op && plan.kernel.ends_with(cat(bf16 ? " bf16 " : " fp32 ", head_dim)))
           block.shared_bytes = std::max(block.shared_bytes, plan.shared_bytes);
       }
       if (block.shared_bytes > 0) all.push_back(block);
@@ -38,19 +37,23 @@ std::vector<KernelBlock> blocks_in(const cuda::KernelTable& table, TttKind kind)
   return all;
 }
 
-template <TttKind kKind>
-const std::vector<KernelBlock>& blocks_of() {
-  static const std::vector<KernelBlock> blocks = blocks_in(*any_cuda_kernels(), kKind);
+const std::vector<KernelBlock>& linear_blocks() {
+  static const std::vector<KernelBlock> blocks = blocks_in(*any_cuda_kernels(), "ttt_linear");
+  return blocks;
+}
+
+const std::vector<KernelBlock>& mlp_blocks() {
+  static const std::vector<KernelBlock> blocks = blocks_in(*any_cuda_kernels(), "ttt_mlp");
   return blocks;
 }
 
 template <class Element>
 at::Tensor linear_forward(const TttInputs& inputs, const TttWeights& initial, TttSaved* saved) {
   const CudaTttCall<Element> call(inputs);
-  const TttWeights w = contiguous(initial);
+  const TttWeights w = contiguous_weights(initial);
   const at::Tensor o = call.empty_rows();
   cuda::TttLinearForward<Element> p;
-  p.in = call.inputs(), p.w = data_of<const float>(w.w1), p.b = data_of<const float>(w.b1);
+  p.in = call.inputs(), p.w = data_of<const float>(w[0]), p.b = data_of<const float>(w[1]);
   p.o = head_rows<Element>(o);
   if (saved != nullptr) {
     const at::Tensor g = call.empty({call.B, call.H, call.T, call.K});
@@ -66,9 +69,9 @@ at::Tensor linear_forward(const TttInputs& inputs, const TttWeights& initial, Tt
 template <class Element>
 at::Tensor mlp_forward(const TttInputs& inputs, const TttWeights& initial, TttSaved* saved) {
   const CudaTttCall<Element> call(inputs);
-  const TttWeights w = contiguous(initial);
+  const TttWeights w = contiguous_weights(initial);
   const auto K = call.K, M = 4 * K;
-  TTT_CHECK(w.w1.size(2) == M, "hidden width ", w.w1.size(2), " of head size ", K);
+  TTT_CHECK(w[0].size(2) == M, "hidden width ", w[0].size(2), " of head size ", K);
   const at::Tensor o = call.empty_rows();
   const at::Tensor scratch =
       call.empty_floats({call.B, call.H, cuda::ttt_mlp_forward_scratch<Element>(static_cast<int>(K))});
@@ -103,10 +106,7 @@ struct Gradients {
         dscale(call.empty_floats({call.B, call.H, cuda::kMiniBatch})),
         dgain(call.empty_floats({call.B, call.H, call.K})),
         dbias(call.empty_floats({call.B, call.H, call.K})) {
-    const auto of_sequences = [&](const at::Tensor& x) {
-      return x.defined() ? call.empty_floats({call.B, x.size(0), x.size(1), x.size(2)}) : at::Tensor();
-    };
-    dw = {of_sequences(initial.w1), of_sequences(initial.b1), of_sequences(initial.w2), of_sequences(initial.b2)};
+    for (const at::Tensor& x : initial) dw.push_back(call.empty_floats({call.B, x.size(0), x.size(1), x.size(2)}));
   }
   template <class Arguments>
   void set(Arguments& p) const {
@@ -116,10 +116,9 @@ struct Gradients {
     p.dgain = data_of<float>(dgain), p.dbias = data_of<float>(dbias);
   }
   TttGradients summed() const {
-    const auto over_sequences = [](const at::Tensor& x) { return x.defined() ? x.sum(0) : at::Tensor(); };
     TttGradients grad;
     grad.inputs = {dq, dk, dv, dsigma, dscale.flatten(0, 1).sum(0), dgain.sum(0), dbias.sum(0)};
-    grad.initial = {over_sequences(dw.w1), over_sequences(dw.b1), over_sequences(dw.w2), over_sequences(dw.b2)};
+    for (const at::Tensor& x : dw) grad.initial.push_back(x.sum(0));
     return grad;
   }
 };
@@ -128,13 +127,13 @@ template <class Element>
 TttGradients linear_backward(const at::Tensor& grad_o, const TttInputs& inputs, const TttWeights& initial,
                              const TttSaved& saved) {
   const CudaTttCall<Element> call(inputs);
-  const TttWeights w = contiguous(initial);
+  const TttWeights w = contiguous_weights(initial);
   const Gradients<Element> d(call, grad_o, w);
   cuda::TttLinearBackward<Element> p;
-  p.in = call.inputs(), p.w = data_of<const float>(w.w1), p.b = data_of<const float>(w.b1);
+  p.in = call.inputs(), p.w = data_of<const float>(w[0]), p.b = data_of<const float>(w[1]);
   p.g = data_of<const Element>(saved[0]), p.states = data_of<const float>(saved[1]), p.segment = kLinearGpuSegment;
   d.set(p);
-  p.dw = data_of<float>(d.dw.w1), p.db = data_of<float>(d.dw.b1);
+  p.dw = data_of<float>(d.dw[0]), p.db = data_of<float>(d.dw[1]);
   launch_cuda(call.device(), p);
   return d.summed();
 }
@@ -143,7 +142,7 @@ template <class Element>
 TttGradients mlp_backward(const at::Tensor& grad_o, const TttInputs& inputs, const TttWeights& initial,
                           const TttSaved& saved) {
   const CudaTttCall<Element> call(inputs);
-  const TttWeights w = contiguous(initial);
+  const TttWeights w = contiguous_weights(initial);
   const Gradients<Element> d(call, grad_o, w);
   const at::Tensor scratch =
       call.empty_floats({call.B, call.H, cuda::ttt_mlp_backward_scratch<Element>(static_cast<int>(call.K))});
@@ -157,37 +156,55 @@ TttGradients mlp_backward(const at::Tensor& grad_o, const TttInputs& inputs, con
   return d.summed();
 }
 
-at::Tensor cuda_forward(TttKind kind, const TttInputs& inputs, const TttWeights& initial, std::int64_t,
-                        TttSaved* saved) {
+// The rows' functions, over the types of q, k and v.
+at::Tensor cuda_linear_forward(const TttNet&, const TttInputs& inputs, const TttWeights& initial, std::int64_t,
+                               TttSaved* saved) {
   at::Tensor o;
-  dispatch_elements(inputs.q_BHTK.scalar_type(), [&](auto element) {
-    using Element = decltype(element);
-    o = kind == TttKind::kLinear ? linear_forward<Element>(inputs, initial, saved)
-                                 : mlp_forward<Element>(inputs, initial, saved);
-  });
+  dispatch_elements(inputs.q_BHTK.scalar_type(),
+                    [&](auto element) { o = linear_forward<decltype(element)>(inputs, initial, saved); });
   return o;
 }
 
-TttGradients cuda_backward(TttKind kind, const at::Tensor& grad_o, const TttInputs& inputs, const TttWeights& initial,
-                           std::int64_t, const TttSaved& saved) {
+at::Tensor cuda_mlp_forward(const TttNet&, const TttInputs& inputs, const TttWeights& initial, std::int64_t,
+                            TttSaved* saved) {
+  at::Tensor o;
+  dispatch_elements(inputs.q_BHTK.scalar_type(),
+                    [&](auto element) { o = mlp_forward<decltype(element)>(inputs, initial, saved); });
+  return o;
+}
+
+TttGradients cuda_linear_backward(const TttNet&, const at::Tensor& grad_o, const TttInputs& inputs,
+                                  const TttWeights& initial, std::int64_t, const TttSaved& saved) {
   TttGradients grad;
-  dispatch_elements(inputs.q_BHTK.scalar_type(), [&](auto element) {
-    using Element = decltype(element);
-    grad = kind == TttKind::kLinear ? linear_backward<Element>(grad_o, inputs, initial, saved)
-                                    : mlp_backward<Element>(grad_o, inputs, initial, saved);
-  });
+  dispatch_elements(inputs.q_BHTK.scalar_type(),
+                    [&](auto element) { grad = linear_backward<decltype(element)>(grad_o, inputs, initial, saved); });
   return grad;
+}
+
+TttGradients cuda_mlp_backward(const TttNet&, const at::Tensor& grad_o, const TttInputs& inputs,
+                               const TttWeights& initial, std::int64_t, const TttSaved& saved) {
+  TttGradients grad;
+  dispatch_elements(inputs.q_BHTK.scalar_type(),
+                    [&](auto element) { grad = mlp_backward<decltype(element)>(grad_o, inputs, initial, saved); });
+  return grad;
+}
+
+KernelNeeds cuda_needs(const std::vector<KernelBlock>& (*blocks)()) {
+  return {.place = KernelPlace::kGpu,
+          .dtypes = {at::kBFloat16, at::kFloat},
+          .mini_batch = cuda::kMiniBatch,
+          .no_variants = true,
+          .blocks = blocks};
 }
 
 }  // namespace
 
-TttKernel cuda_ttt_kernel(TttKind kind) {
-  return {{"cuda",
-           {.place = KernelPlace::kGpu,
-            .dtypes = {at::kBFloat16, at::kFloat},
-            .mini_batch = cuda::kMiniBatch,
-            .blocks = kind == TttKind::kLinear ? blocks_of<TttKind::kLinear> : blocks_of<TttKind::kMlp>}},
-          {cuda_forward, cuda_backward, cuda_ttt_advance}};
+TttKernel cuda_ttt_linear_kernel() {
+  return {{"cuda", cuda_needs(linear_blocks)}, {cuda_linear_forward, cuda_linear_backward, cuda_ttt_advance}};
+}
+
+TttKernel cuda_ttt_mlp_kernel() {
+  return {{"cuda", cuda_needs(mlp_blocks)}, {cuda_mlp_forward, cuda_mlp_backward, cuda_ttt_advance}};
 }
 
 }  // namespace ttt

@@ -20,10 +20,10 @@ inline at::Tensor rows_of_16_bytes(const at::Tensor& x) {
   return aligned ? x : x.clone(at::MemoryFormat::Contiguous);
 }
 
-// fp32 fast weights of the learned start [H,...] or of every sequence [B,H,...].
+// fp32 fast weights of TTT-MLP's learned start [H,...] or of every sequence [B,H,...].
 template <class T>
 kernels::cuda::TttMlpWeights<T> weights_of(const TttWeights& w) {
-  return {data_of<T>(w.w1), data_of<T>(w.b1), data_of<T>(w.w2), data_of<T>(w.b2)};
+  return {data_of<T>(w[0]), data_of<T>(w[1]), data_of<T>(w[2]), data_of<T>(w[3])};
 }
 
 template <class Element>
@@ -69,12 +69,13 @@ class CudaTttCall {
   at::Tensor q_, k_, v_, sigma_, scale_, gain_, bias_;
 };
 
-inline TttWeights contiguous(const TttWeights& w) {
-  const auto packed = [](const at::Tensor& x) { return x.defined() ? x.contiguous() : x; };
-  return {packed(w.w1), packed(w.b1), packed(w.w2), packed(w.b2)};
+inline TttWeights contiguous_weights(const TttWeights& w) {
+  TttWeights packed;
+  for (const at::Tensor& x : w) packed.push_back(x.contiguous());
+  return packed;
 }
 
 // Decoding, see ttt_advance() (ttt_cuda_decode.cpp).
-at::Tensor cuda_ttt_advance(TttKind kind, const TttInputs& inputs, TttState& state);
+at::Tensor cuda_ttt_advance(const TttNet&, const TttInputs& inputs, TttState& state);
 
 }  // namespace ttt

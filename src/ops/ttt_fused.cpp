@@ -33,15 +33,14 @@ at::Tensor with_rows(const at::Tensor& x) {
 // The tensors of a call in a form that heads can be taken from.
 class FusedCall {
  public:
-  // initial: none in decoding, whose weights are the state's.
-  FusedCall(TttKind kind, const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch)
+  // initial: w1, b1 or w1, b1, w2, b2; none in decoding, whose weights are the state's.
+  FusedCall(const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch)
       : B(inputs.q_BHTK.size(0)),
         H(inputs.q_BHTK.size(1)),
         T(inputs.q_BHTK.size(2)),
         K(inputs.q_BHTK.size(3)),
         P(B * H),
         C(mini_batch),
-        mlp_(kind == TttKind::kMlp && initial.w1.defined()),
         q_(with_rows(inputs.q_BHTK)),
         k_(with_rows(inputs.k_BHTK)),
         v_(with_rows(inputs.v_BHTK)),
@@ -49,21 +48,21 @@ class FusedCall {
         scale_(inputs.scale_C.contiguous()),
         gain_(inputs.gain_HK.contiguous()),
         bias_(inputs.bias_HK.contiguous()) {
-    if (initial.w1.defined()) w1_ = initial.w1.contiguous(), b1_ = initial.b1.contiguous();
-    if (mlp_) w2_ = initial.w2.contiguous(), b2_ = initial.b2.contiguous();
+    for (const at::Tensor& w : initial) weights_.push_back(w.contiguous());
   }
 
   TttHead head(std::int64_t p) const {
     const std::int64_t h = p % H;
+    const bool mlp = weights_.size() > 2;
     TttHead head;
-    head.time = T, head.head_dim = K, head.hidden = mlp_ ? w1_.size(2) : 0, head.mini_batch = C;
-    head.segment = mlp_ ? kMlpSegment : kLinearSegment;
+    head.time = T, head.head_dim = K, head.hidden = mlp ? weights_[0].size(2) : 0, head.mini_batch = C;
+    head.segment = mlp ? kMlpSegment : kLinearSegment;
     head.q = rows<const float>(q_, p), head.k = rows<const float>(k_, p), head.v = rows<const float>(v_, p);
     head.sigma = rows<const float>(sigma_, p);
     head.scale = scale_.const_data_ptr<float>();
     head.gain = of_head(gain_, h), head.bias = of_head(bias_, h);
-    head.w1 = of_head(w1_, h), head.b1 = of_head(b1_, h);
-    if (mlp_) head.w2 = of_head(w2_, h), head.b2 = of_head(b2_, h);
+    if (!weights_.empty()) head.w1 = of_head(weights_[0], h), head.b1 = of_head(weights_[1], h);
+    if (mlp) head.w2 = of_head(weights_[2], h), head.b2 = of_head(weights_[3], h);
     return head;
   }
 
@@ -92,11 +91,11 @@ class FusedCall {
  private:
   at::TensorOptions options() const { return q_.options().requires_grad(false); }
   static const float* of_head(const at::Tensor& x, std::int64_t h) {
-    return x.defined() ? x.const_data_ptr<float>() + h * x.stride(0) : nullptr;
+    return x.const_data_ptr<float>() + h * x.stride(0);
   }
 
-  bool mlp_;
-  at::Tensor q_, k_, v_, sigma_, scale_, gain_, bias_, w1_, b1_, w2_, b2_;
+  at::Tensor q_, k_, v_, sigma_, scale_, gain_, bias_;
+  TttWeights weights_;
 };
 
 KernelNeeds needs_of(const FusedTtt& row) {
@@ -105,7 +104,8 @@ KernelNeeds needs_of(const FusedTtt& row) {
           .instructions = row.name,
           .processor_has = row.supported,
           .head_dim_multiple = 16,
-          .bf16_products = row.bf16_products};
+          .bf16_products = row.bf16_products,
+          .no_variants = true};
 }
 
 // The part of head p of a tensor [B*H, ...]; null where there is none (TTT-MLP keeps no activations).
@@ -113,9 +113,9 @@ float* of(const at::Tensor& x, std::int64_t p) {
   return x.numel() == 0 ? nullptr : x.mutable_data_ptr<float>() + p * x.stride(0);
 }
 
-at::Tensor forward(const FusedTtt& row, TttKind kind, const TttInputs& inputs, const TttWeights& initial,
-                   std::int64_t mini_batch, TttSaved* saved) {
-  const FusedCall call(kind, inputs, initial, mini_batch);
+at::Tensor forward(const FusedTtt& row, const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch,
+                   TttSaved* saved) {
+  const FusedCall call(inputs, initial, mini_batch);
   const at::Tensor o = call.empty_rows();
   const TttHead any = call.head(0);
   if (saved != nullptr) {
@@ -130,9 +130,9 @@ at::Tensor forward(const FusedTtt& row, TttKind kind, const TttInputs& inputs, c
   return o;
 }
 
-TttGradients backward(const FusedTtt& row, TttKind kind, const at::Tensor& grad_o, const TttInputs& inputs,
-                      const TttWeights& initial, std::int64_t mini_batch, const TttSaved& saved) {
-  const FusedCall call(kind, inputs, initial, mini_batch);
+TttGradients backward(const FusedTtt& row, const at::Tensor& grad_o, const TttInputs& inputs, const TttWeights& initial,
+                      std::int64_t mini_batch, const TttSaved& saved) {
+  const FusedCall call(inputs, initial, mini_batch);
   const at::Tensor d_o = with_rows(grad_o), dq = call.empty_rows(), dk = call.empty_rows(), dv = call.empty_rows();
   const at::Tensor dsigma = call.empty({call.B, call.H, call.T});
   // By head of the batch, added up over the batch below, always in the same order.
@@ -159,30 +159,27 @@ TttGradients backward(const FusedTtt& row, TttKind kind, const at::Tensor& grad_
     at += rows * step;
     return state.narrow(1, first, rows * step).unflatten(1, {rows, step}).narrow(2, 0, cols).contiguous();
   };
-  const std::int64_t K = call.K;
-  if (kind == TttKind::kLinear) {
-    grad.initial.w1 = next(initial.w1, K), grad.initial.b1 = next(initial.b1, K);
-  } else {
-    const TttHead head = call.head(0);
-    grad.initial.w1 = next(initial.w1, head.hidden_step()), grad.initial.b1 = next(initial.b1, head.hidden);
-    grad.initial.w2 = next(initial.w2, K), grad.initial.b2 = next(initial.b2, K);
+  for (std::size_t i = 0; i < initial.size(); ++i) {
+    const std::int64_t cols = initial[i].size(2);
+    grad.initial.push_back(next(initial[i], i == 0 && initial.size() > 2 ? call.head(0).hidden_step() : cols));
   }
   return grad;
 }
 
-at::Tensor advance(const FusedTtt& row, TttKind kind, const TttInputs& inputs, TttState& state) {
-  const FusedCall call(kind, inputs, {}, state.k_BHCK.size(2));
+at::Tensor advance(const FusedTtt& row, const TttInputs& inputs, TttState& state) {
+  const FusedCall call(inputs, {}, state.mini_batch());
   const TttWeights& w = state.weights;
-  for (const at::Tensor& x : {w.w1, w.b1, w.w2, w.b2, state.k_BHCK, state.g1, state.x2, state.g2, state.sigma_BHC})
-    TTT_CHECK(!x.defined() || x.is_contiguous(), "the decoding state's tensors are changed in place");
-  const std::int64_t hidden = kind == TttKind::kMlp ? w.w1.size(3) : 0;
+  const bool mlp = w.size() > 2;
+  for (const at::Tensor* x : state.tensors())
+    TTT_CHECK(x->is_contiguous(), "the decoding state's tensors are changed in place");
+  const std::int64_t hidden = mlp ? w[0].size(3) : 0;
   const auto head = [&](std::int64_t p) {
     TttHead part = call.head(p);
     part.hidden = hidden;
     return part;
   };
   const auto part = [](const at::Tensor& x, std::int64_t p) {  // of a tensor [B,H,...]
-    return x.defined() ? x.mutable_data_ptr<float>() + p * x.stride(1) : nullptr;
+    return x.mutable_data_ptr<float>() + p * x.stride(1);
   };
   const at::Tensor o = call.empty_rows();
   // A token of one head is a microsecond of TTT-Linear: threads are for more than a few.
@@ -190,10 +187,11 @@ at::Tensor advance(const FusedTtt& row, TttKind kind, const TttInputs& inputs, T
   parallel_ranges(call.P, grain, [&](std::int64_t begin, std::int64_t end) {
     const at::Tensor workspace = call.empty({row.decode_workspace(head(begin))});
     for (std::int64_t p = begin; p < end; ++p) {
-      kernels::TttDecodeState s{part(w.w1, p),     part(w.b1, p),         part(w.w2, p),
-                                part(w.b2, p),     part(state.k_BHCK, p), part(state.g1, p),
-                                part(state.x2, p), part(state.g2, p),     part(state.sigma_BHC, p),
-                                state.num_open};
+      kernels::TttDecodeState s;
+      s.w1 = part(w[0], p), s.b1 = part(w[1], p);
+      s.k = part(state.x[0], p), s.g1 = part(state.g[0], p);
+      s.sigma = part(state.sigma_BHC, p), s.num_open = state.num_open;
+      if (mlp) s.w2 = part(w[2], p), s.b2 = part(w[3], p), s.x2 = part(state.x[1], p), s.g2 = part(state.g[1], p);
       row.decode(head(p), s, call.rows<float>(o, p), workspace.mutable_data_ptr<float>());
     }
   });
@@ -205,15 +203,15 @@ template <std::size_t kRow>
 TttKernel kernel() {
   const FusedTtt& row = kernels::fused_ttt()[kRow];
   const TttFunctions run{
-      [](TttKind kind, const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch, TttSaved* saved) {
-        return forward(kernels::fused_ttt()[kRow], kind, inputs, initial, mini_batch, saved);
+      [](const TttNet&, const TttInputs& inputs, const TttWeights& initial, std::int64_t mini_batch, TttSaved* saved) {
+        return forward(kernels::fused_ttt()[kRow], inputs, initial, mini_batch, saved);
       },
-      [](TttKind kind, const at::Tensor& grad_o, const TttInputs& inputs, const TttWeights& initial,
+      [](const TttNet&, const at::Tensor& grad_o, const TttInputs& inputs, const TttWeights& initial,
          std::int64_t mini_batch, const TttSaved& saved) {
-        return backward(kernels::fused_ttt()[kRow], kind, grad_o, inputs, initial, mini_batch, saved);
+        return backward(kernels::fused_ttt()[kRow], grad_o, inputs, initial, mini_batch, saved);
       },
-      [](TttKind kind, const TttInputs& inputs, TttState& state) {
-        return advance(kernels::fused_ttt()[kRow], kind, inputs, state);
+      [](const TttNet&, const TttInputs& inputs, TttState& state) {
+        return advance(kernels::fused_ttt()[kRow], inputs, state);
       }};
   return {{cat("fused_", row.name), needs_of(row)}, run};
 }

@@ -1,33 +1,69 @@
-// One mini-batch's inner step in ATen calls, for decoding and statistics. Equations: kernels/reference/ttt_reference.h.
+// The inner loop's forward maths in ATen calls, for any inner net: what the composed row, decoding, the statistics and
+// the benchmark's naive op compute with. Equations and names: kernels/reference/ttt_reference.h.
 //
-// Shapes: B batch, H heads, K head size, M hidden width of TTT-MLP, R rows (tokens) of the mini-batch at hand.
+// Tensors may have any leading dimensions (*) that broadcast: [B,H] in decoding, [P] or [P,S] in the composed row.
+// Nothing is changed in place, and autograd can differentiate all of it.
+//
+// Shapes: K head size, R rows (tokens) of the mini-batch at hand, C its full size.
 #pragma once
 
 #include "ops/ttt.h"
 
 namespace ttt {
 
-// What rows of a mini-batch contribute to the update of the fast weights: W1' = W1 - (e K)^T G1, W2' = W2 - (e X2)^T
-// G2.
-struct TttInnerGradient {
-  at::Tensor g1;  // TTT-Linear: G [B,H,R,K]; TTT-MLP: G1 [B,H,R,M]
-  at::Tensor x2;  // TTT-MLP: X2 [B,H,R,M]
-  at::Tensor g2;  // TTT-MLP: G2 [B,H,R,K]
+// The inner LayerNorm of each head: gain, bias [*,1,K].
+struct InnerNorm {
+  at::Tensor gain, bias;
 };
 
-// xh g + beta, rows normalised to mean 0 and variance 1 (eps 1e-6). gain, bias [H,K].
-at::Tensor inner_layer_norm(const at::Tensor& z_BHRK, const at::Tensor& gain_HK, const at::Tensor& bias_HK);
+// Rows to mean 0 and variance 1, r = 1/std [*,R,1] (eps 1e-6).
+struct InnerNormalised {
+  at::Tensor xh, r;
+};
+InnerNormalised inner_normalise(const at::Tensor& z);
 
-// The network itself: LN(K W1 + c1), or LN(phi(K W1 + c1) W2 + c2).
-at::Tensor inner_model(TttKind kind, const at::Tensor& k_BHRK, const TttWeights& weights, const at::Tensor& gain_HK,
-                       const at::Tensor& bias_HK);
+// y = LN(Z_L), or Z_L itself: what the loss and the output see.
+at::Tensor inner_value(const TttNet& net, const at::Tensor& z, const InnerNorm& norm);
 
-// Gradients of 1/2 ||LN(f(K; W)) - (V - K)||^2 at the weights [B,H,...].
-TttInnerGradient inner_gradient(TttKind kind, const at::Tensor& k_BHRK, const at::Tensor& v_BHRK,
-                                const TttWeights& weights, const at::Tensor& gain_HK, const at::Tensor& bias_HK);
+// The net itself: y of k [*,R,K].
+at::Tensor inner_model(const TttNet& net, const at::Tensor& k, const TttWeights& weights, const InnerNorm& norm);
 
-// The weights after a step with rates e [B,H,R]: new tensors.
-TttWeights inner_update(TttKind kind, const TttWeights& weights, const at::Tensor& k_BHRK,
-                        const TttInnerGradient& gradient, const at::Tensor& e_BHR);
+// V - K with the residual, else V.
+at::Tensor inner_target(const TttNet& net, const at::Tensor& k, const at::Tensor& v);
+
+// The keys' pass through the net and the gradients of 1/2 ||y - target||^2 at every layer's Z.
+struct InnerKeys {
+  std::vector<at::Tensor> x, z, g;  // by layer: X_l [*,R,in], Z_l, G_l [*,R,out]
+  std::vector<at::Tensor> b;        // B_l of the layers but the last
+  InnerNormalised norm;             // of Z_L, where there is a LayerNorm
+};
+InnerKeys inner_gradient(const TttNet& net, const at::Tensor& k, const at::Tensor& target, const TttWeights& weights,
+                         const InnerNorm& norm);
+
+// The weights after a step with rates e [*,R]: new tensors.
+TttWeights inner_update(const TttWeights& weights, const std::vector<at::Tensor>& x, const std::vector<at::Tensor>& g,
+                        const at::Tensor& e);
+
+// M (.) E [*,Rq,R]: s_i sigma_j for keys j up to the query's own place, which is first + i. scale_R [Rq], sigma [*,R].
+at::Tensor inner_rates(const at::Tensor& scale_R, const at::Tensor& sigma, std::int64_t first = 0);
+
+// The queries' pass: each row sees the weights after the steps of the keys up to its own, in the dual form.
+struct InnerQueries {
+  std::vector<at::Tensor> x, z;  // by layer: Xq_l, Zq_l
+  std::vector<at::Tensor> a, n;  // by layer: Xq_l X_l^T, N_l [*,Rq,R]
+  at::Tensor o;                  // [*,Rq,K]
+};
+InnerQueries inner_output(const TttNet& net, const at::Tensor& q, const at::Tensor& rates,
+                          const std::vector<at::Tensor>& x, const std::vector<at::Tensor>& g, const TttWeights& weights,
+                          const InnerNorm& norm);
+
+// --- how lists go by layer ---
+
+inline const at::Tensor& weight_of(const TttWeights& weights, std::size_t layer) {
+  return weights[2 * layer];
+}
+inline const at::Tensor& bias_of(const TttWeights& weights, std::size_t layer) {
+  return weights[2 * layer + 1];
+}
 
 }  // namespace ttt

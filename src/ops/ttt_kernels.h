@@ -10,22 +10,21 @@ namespace ttt {
 std::vector<TttKernel> fused_ttt_kernels();
 
 // kernels/cuda behind tensors: GPUs, bf16 and fp32, head sizes 64 and 96, mini-batches of 16 (ttt_cuda.cpp).
-TttKernel cuda_ttt_kernel(TttKind kind);
+TttKernel cuda_ttt_linear_kernel();
+TttKernel cuda_ttt_mlp_kernel();
 
-// The dual form as batched ATen calls, any device, fp32 and fp64 (ttt_composed.cpp).
+// The dual form as batched ATen calls, any inner net, any device, fp32 and fp64 (ttt_composed.cpp).
 TttKernel composed_ttt_kernel();
 
-// kernels/reference behind tensors: plain loops, CPU, fp32 and fp64 (ttt_reference.cpp).
+// kernels/reference behind tensors: plain loops, any inner net, CPU, fp32 and fp64 (ttt_reference.cpp).
 TttKernel reference_ttt_kernel();
 
 // Throws Error with one sentence when shapes, dtypes or devices do not fit together (UserError for a dtype other than
 // fp32 and fp64). weights_batch: 0 for learned weights ([H,K,K], ...), else the leading batch of the weights of a
 // decoding state.
-void check_ttt_arguments(TttKind kind, const TttInputs& inputs, const TttWeights& weights, std::int64_t mini_batch_size,
-                         std::int64_t weights_batch);
+void check_ttt_arguments(const TttNet& net, const TttInputs& inputs, const TttWeights& weights,
+                         std::int64_t mini_batch_size, std::int64_t weights_batch);
 
-TttShape shape_of(const TttInputs& inputs, std::int64_t mini_batch_size);
-
-const char* to_string(TttKind kind);
+TttShape shape_of(const TttNet& net, const TttInputs& inputs, std::int64_t mini_batch_size);
 
 }  // namespace ttt

@@ -12,30 +12,34 @@ namespace ttt {
 // The loss after a mini-batch of R rows is taken at W - (s_{R-1} sigma (.) K)^T G: the weights that the output of its
 // last token was computed with in the dual form. For a full mini-batch (R = C) that is W_t, the state which the next
 // mini-batch starts from; a short last one rewrites no state, and this is what its tokens have learned so far.
-TttStats ttt_statistics(TttKind kind, const TttInputs& inputs, const TttWeights& initial,
+TttStats ttt_statistics(const TttNet& net, const TttInputs& inputs, const TttWeights& initial,
                         std::int64_t mini_batch_size) {
-  check_ttt_arguments(kind, inputs, initial, mini_batch_size, 0);
+  check_ttt_arguments(net, inputs, initial, mini_batch_size, 0);
   const at::NoGradGuard no_grad;
   const std::int64_t batch = inputs.q_BHTK.size(0), time = inputs.q_BHTK.size(2);
   const TttWeights start = ttt_initial_state(initial, batch, mini_batch_size).weights;
-  const auto squared_distance = [](const at::Tensor& a, const at::Tensor& b) { return (a - b).square().sum({-1, -2}); };
+  const InnerNorm norm{inputs.gain_HK.unsqueeze(1), inputs.bias_HK.unsqueeze(1)};
 
   TttWeights weights = start;
   std::vector<at::Tensor> loss_w0, loss_before, loss_after, weight_change;
   for (std::int64_t t = 0; t < time; t += mini_batch_size) {
     const std::int64_t rows = std::min(mini_batch_size, time - t);
-    const at::Tensor k = inputs.k_BHTK.narrow(2, t, rows), v = inputs.v_BHTK.narrow(2, t, rows);
-    const at::Tensor last_k = k.narrow(2, rows - 1, 1), target = v.narrow(2, rows - 1, 1) - last_k;
+    const at::Tensor k = inputs.k_BHTK.narrow(2, t, rows);
+    const at::Tensor target = inner_target(net, k, inputs.v_BHTK.narrow(2, t, rows));
+    const auto last = [&](const at::Tensor& x) { return x.narrow(2, rows - 1, 1); };
     const auto loss = [&](const TttWeights& w) {
-      return (inner_model(kind, last_k, w, inputs.gain_HK, inputs.bias_HK) - target).square().mean();
+      return (inner_model(net, last(k), w, norm) - last(target)).square().mean();
     };
     loss_w0.push_back(loss(start));
     loss_before.push_back(loss(weights));
-    const TttInnerGradient g = inner_gradient(kind, k, v, weights, inputs.gain_HK, inputs.bias_HK);
-    weights = inner_update(kind, weights, k, g, inputs.scale_C[rows - 1] * inputs.sigma_BHT.narrow(2, t, rows));
+    const InnerKeys keys = inner_gradient(net, k, target, weights, norm);
+    weights = inner_update(weights, keys.x, keys.g, inputs.scale_C[rows - 1] * inputs.sigma_BHT.narrow(2, t, rows));
     loss_after.push_back(loss(weights));
-    at::Tensor change = squared_distance(weights.w1, start.w1);
-    if (kind == TttKind::kMlp) change = change + squared_distance(weights.w2, start.w2);
+    at::Tensor change;
+    for (std::size_t l = 0; l < net.layers.size(); ++l) {
+      const at::Tensor one = (weight_of(weights, l) - weight_of(start, l)).square().sum({-1, -2});
+      change = change.defined() ? change + one : one;
+    }
     weight_change.push_back(change.sqrt().mean());
   }
   const auto stack = [](const std::vector<at::Tensor>& values) { return at::stack(values).to(at::kFloat); };

@@ -35,15 +35,15 @@ TEST(Spread, OfOddAndEvenCounts) {
 TEST(InnerProducts, GiveTheFormulas) {
   for (const std::int64_t K : {64, 96}) {
     for (const std::int64_t C : {8, 16, 64}) {
-      for (const auto& [kind, mixer] :
-           {std::pair(TttKind::kLinear, MixerKind::kTttLinear), std::pair(TttKind::kMlp, MixerKind::kTttMlp)}) {
+      for (const auto& [net, mixer] :
+           {std::pair(ttt_linear_net(), MixerKind::kTttLinear), std::pair(ttt_mlp_net(), MixerKind::kTttMlp)}) {
         const double formula = inner_loop_flops(mixer, K, C);
-        EXPECT_DOUBLE_EQ(inner_forward_flops(kind, K, C), formula);
-        EXPECT_DOUBLE_EQ(inner_backward_flops(kind, K, C), 2 * formula);
+        EXPECT_DOUBLE_EQ(inner_forward_flops(net, K, C), formula);
+        EXPECT_DOUBLE_EQ(inner_backward_flops(net, K, C), 2 * formula);
       }
     }
   }
-  EXPECT_DOUBLE_EQ(inner_forward_flops(TttKind::kLinear, 64, 16), 28672);
+  EXPECT_DOUBLE_EQ(inner_forward_flops(ttt_linear_net(), 64, 16), 28672);
 }
 
 ModelConfig small(MixerPattern mixer, Backbone backbone, bool tied) {
@@ -89,23 +89,23 @@ TEST(DenseProducts, TheCeilingDoesEachThreeTimes) {
   }
 }
 
-// Forward and every gradient in fp64, with a short last mini-batch, for each kind.
+// Forward and every gradient in fp64, with a short last mini-batch.
 TEST(NaiveTtt, AgreesWithTheComposedRow) {
   const testing::SingleThread single_thread;
-  for (const TttKind kind : {TttKind::kLinear, TttKind::kMlp}) {
+  for (const TttNet& net : {ttt_linear_net(), ttt_mlp_net(), testing::net_of(3, {.residual = false})}) {
     for (const std::int64_t time : {1, 16, 37}) {
-      const testing::Sizes s{kind, 2, 3, time, 6, 8};
+      const testing::Sizes s{net, 2, 3, time, 6, 8};
       const testing::Arguments a = testing::random_arguments(s);
       const at::Tensor grad_o = at::randn({2, 3, time, 6}, at::kDouble);
       TttSaved saved;
-      const TttKernel& composed = ttt_kernels(kind)[ttt_kernels(kind).size() - 2];
+      const TttKernel& composed = ttt_kernels(net)[ttt_kernels(net).size() - 2];
       ASSERT_EQ(composed.name, "composed");
-      const at::Tensor expected = composed.run.forward(kind, a.inputs, a.weights, 8, &saved);
-      const TttGradients gradients = composed.run.backward(kind, grad_o, a.inputs, a.weights, 8, saved);
+      const at::Tensor expected = composed.run.forward(net, a.inputs, a.weights, 8, &saved);
+      const TttGradients gradients = composed.run.backward(net, grad_o, a.inputs, a.weights, 8, saved);
 
       std::vector<at::Tensor> leaves;
       for (const auto& [name, tensor] : a.named()) leaves.push_back(tensor.requires_grad_(true));
-      const at::Tensor o = naive_ttt(kind, a.inputs, a.weights, 8);
+      const at::Tensor o = naive_ttt(net, a.inputs, a.weights, 8);
       EXPECT_LE(relative_error(o.detach(), expected), 1e-12) << s;
       const auto actual = torch::autograd::grad({o}, leaves, {grad_o}, {}, false, /*allow_unused=*/true);
       const auto named = testing::named(gradients);
@@ -179,7 +179,7 @@ TEST(BenchOp, RowsThatCannotTakeTheCallAreNamed) {
   OpSizes sizes = small_sizes();
   sizes.dtype = at::kBFloat16;
   const OpBench bench = bench_op("ttt_linear", sizes, {.threads = 1, .repeats = 1, .row = ""});
-  EXPECT_EQ(bench.rows.size() + bench.op.left_out.size(), ttt_kernels(TttKind::kLinear).size() + 1);
+  EXPECT_EQ(bench.rows.size() + bench.op.left_out.size(), ttt_kernels(ttt_linear_net()).size() + 1);
   EXPECT_LE(bench.rows.back().errors.output, 0.1);  // naive, in bf16
 }
 
@@ -330,8 +330,11 @@ TEST(BenchModel, TrainsAndReports) {
   EXPECT_LT(bench.last_loss, bench.first_loss);  // the same tokens each step: real updates lower their loss
   EXPECT_EQ(bench.products, 3 * 2 * static_cast<std::int64_t>(dense_products(LanguageModel(tiny_run().model)).size()));
   EXPECT_DOUBLE_EQ(bench.dense_flops, 3 * 48 * dense_flops(tiny_run().model));
-  ASSERT_EQ(bench.kernels.size(), 1U);
-  EXPECT_EQ(bench.kernels[0].first, "ttt_linear");
+  const auto has = [&](const std::string& op) {
+    return std::any_of(bench.kernels.begin(), bench.kernels.end(), [&](const auto& row) { return row.first == op; });
+  };
+  EXPECT_TRUE(has("ttt_linear") && has("rms_norm") && has("cross_entropy"));
+  EXPECT_FALSE(has("ttt_mlp") || has("gated_delta"));
   EXPECT_GT(bench.peak_memory, 10'000'000);
   EXPECT_DOUBLE_EQ(bench.model_flops, training_flops(tiny_run().model, 12).exact);
   const Json json = to_json(bench);

@@ -204,7 +204,6 @@ const NoChoice kNoChoices[] = {
     {"ops/attention.cpp", "at::get_cpu_capability()", "the same"},
     {"ops/linear.cpp", "return device.is_cpu() && bf16_products()", "what the call asks of its row"},
     {"ops/adamw_step.cpp", "pinned_memory(device.is_cuda())", "host memory of copies"},
-    {"ops/ttt_composed.cpp", "if (!shape.device.is_cpu()) return {16, heads, false};", "how one row cuts its work"},
     {"ops/ttt_cuda.cpp", "*any_cuda_kernels()", "the kernels' sizes, as data"},
 };
 

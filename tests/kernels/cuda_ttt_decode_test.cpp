@@ -89,7 +89,7 @@ struct Decoder {
 // The state after a whole sequence, in plain double.
 State expected_state(const TttCase& c) {
   State state;
-  const TttSizes& s = c.sizes;
+  const CaseSizes& s = c.sizes;
   const std::int64_t K = s.head_dim, M = s.hidden == 0 ? K : s.hidden;
   const bool mlp = s.hidden > 0;
   for (std::int64_t p = 0; p < s.batch * s.heads; ++p) {
@@ -101,7 +101,7 @@ State expected_state(const TttCase& c) {
       state[name].insert(state[name].end(), x.begin(), x.end());
     };
     for (std::int64_t m = 0; m < num_mini_batches(s); ++m) {
-      const MiniBatch<double> mb = load_mini_batch(s, c.pointers(), p, m);
+      const MiniBatch<double> mb = load_mini_batch(s, {}, c.pointers(), p, m);
       const auto layer = [](const Matrix<double>& x, const Matrix<double>& w, const Matrix<double>& b) {
         Matrix<double> z = product(x, w);
         add_row(z, b);
@@ -110,10 +110,10 @@ State expected_state(const TttCase& c) {
       const Matrix<double> z1 = layer(mb.k, w1, b1), x2 = map(z1, Gelu::value<double>);
       Matrix<double> g1, g2;
       if (mlp) {
-        g2 = inner_gradient(layer(x2, w2, b2), mb.target, gain, bias).g;
+        g2 = inner_gradient({}, layer(x2, w2, b2), mb.target, gain, bias).g;
         g1 = hadamard(product(g2, transpose(w2)), map(z1, Gelu::first<double>));
       } else {
-        g1 = inner_gradient(z1, mb.target, gain, bias).g;
+        g1 = inner_gradient({}, z1, mb.target, gain, bias).g;
       }
       if (mb.k.rows < s.mini_batch) {
         append("k", mb.k.data), append("g1", g1.data), append("sigma", mb.sigma);
@@ -135,13 +135,12 @@ State expected_state(const TttCase& c) {
 
 std::vector<double> expected_output(const TttCase& c) {
   std::vector<double> o(c.q.size());
-  (c.sizes.hidden == 0 ? ttt_linear_forward_reference<double>
-                       : ttt_mlp_forward_reference<double>)(c.sizes, c.pointers(), o.data());
+  ttt_forward_reference<double>(c.sizes, {}, c.pointers(), o.data());
   return o;
 }
 
 template <class Element>
-void expect_reference(const TttSizes& sizes, const std::vector<std::int64_t>& pieces) {
+void expect_reference(const CaseSizes& sizes, const std::vector<std::int64_t>& pieces) {
   SCOPED_TRACE("K " + std::to_string(sizes.head_dim) + ", M " + std::to_string(sizes.hidden) + ", C " +
                std::to_string(sizes.mini_batch) + ", T " + std::to_string(sizes.time));
   const TttCase c(sizes, sizeof(Element) == 2);
@@ -182,7 +181,7 @@ TEST(CudaTttDecodeOfFloats, TakesAllSizes) {
 
 // However a sequence is split, and in whatever order the threads run, outputs and state have the same bits.
 template <class Element, int kHeadDim>
-void expect_same_bits(const TttSizes& sizes, const std::vector<std::int64_t>& one,
+void expect_same_bits(const CaseSizes& sizes, const std::vector<std::int64_t>& one,
                       const std::vector<std::int64_t>& two) {
   const TttCase c(sizes, sizeof(Element) == 2);
   Decoder<Element> whole(c);

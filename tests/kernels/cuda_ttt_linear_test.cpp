@@ -133,11 +133,11 @@ TYPED_TEST(CudaTttLinear, AgreesWithTheReference) {
   // Several heads and sequences; one whole mini-batch; whole ones, of which the backward pass reads a state, and a
   // tail.
   for (const auto& [sequences, time] : {std::pair{2, 1}, {1, 16}, {1, 56}}) {
-    const TttSizes sizes{sequences, sequences, time, TypeParam::kHeadDim, 0, 16};
+    const CaseSizes sizes{sequences, sequences, time, TypeParam::kHeadDim, 0, 16};
     const TttCase c(sizes, TypeParam::kBf16, 7 + static_cast<unsigned>(time));
     SCOPED_TRACE("T " + std::to_string(time));
     std::vector<double> o(c.q.size());
-    ttt_linear_forward_reference(sizes, c.pointers(), o.data());
+    ttt_forward_reference<double>(sizes, {}, c.pointers(), o.data());
     CallOf<TypeParam> call(c);
     call.forward();
     const double tolerance = kTolerance<typename TypeParam::Element>;
@@ -145,7 +145,7 @@ TYPED_TEST(CudaTttLinear, AgreesWithTheReference) {
     EXPECT_EQ(call.forward_counts.bank_conflicts, 0);
 
     TttCase right = c;  // its fields overwritten with the gradients
-    ttt_linear_backward_reference(sizes, c.pointers(), c.grad_o.data(), right.gradients());
+    ttt_backward_reference<double>(sizes, {}, c.pointers(), c.grad_o.data(), right.gradients());
     call.backward();
     for (const auto& [name, gradient] : call.gradients())
       EXPECT_LE(relative_error(gradient, right.named(name)), 3 * tolerance) << name;

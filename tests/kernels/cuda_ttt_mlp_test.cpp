@@ -151,11 +151,11 @@ TYPED_TEST(CudaTttMlp, AgreesWithTheReference) {
     std::int64_t sequences, heads, time;
   };
   for (const auto& [sequences, heads, time] : {Sizes{2, 1, 3}, {1, 2, 16}, {1, 1, 56}}) {
-    const TttSizes sizes{sequences, heads, time, TypeParam::kHeadDim, 4 * TypeParam::kHeadDim, 16};
+    const CaseSizes sizes{sequences, heads, time, TypeParam::kHeadDim, 4 * TypeParam::kHeadDim, 16};
     const TttCase c(sizes, TypeParam::kBf16, 7 + static_cast<unsigned>(time));
     SCOPED_TRACE("T " + std::to_string(time));
     std::vector<double> o(c.q.size());
-    ttt_mlp_forward_reference(sizes, c.pointers(), o.data());
+    ttt_forward_reference<double>(sizes, {}, c.pointers(), o.data());
     CallOf<TypeParam> call(c);
     call.forward();
     const double tolerance = kTolerance<typename TypeParam::Element>;
@@ -163,7 +163,7 @@ TYPED_TEST(CudaTttMlp, AgreesWithTheReference) {
     EXPECT_EQ(call.forward_counts.bank_conflicts, 0);
 
     TttCase right = c;  // its fields overwritten with the gradients
-    ttt_mlp_backward_reference(sizes, c.pointers(), c.grad_o.data(), right.gradients());
+    ttt_backward_reference<double>(sizes, {}, c.pointers(), c.grad_o.data(), right.gradients());
     call.backward();
     for (const auto& [name, gradient] : call.gradients()) {
       const double cancelled = name == "scale" ? 3 : 1;  // few values, each a sum of many of either sign

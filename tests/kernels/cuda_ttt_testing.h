@@ -13,13 +13,18 @@
 
 namespace ttt::kernels::cuda {
 
+struct CaseSizes {
+  std::int64_t batch, heads, time, head_dim, hidden, mini_batch;  // hidden: 0 for TTT-Linear
+  operator TttSizes() const { return {batch, heads, time, head_dim, mini_batch}; }
+};
+
 // The arguments of an op of these sizes, as the reference takes them (double), rounded to what Element holds.
 struct TttCase {
-  TttSizes sizes;
+  CaseSizes sizes;
   std::vector<double> q, k, v, grad_o, sigma, scale, gain, bias, w1, b1, w2, b2;  // w2, b2: TTT-MLP (hidden not 0)
 
   // As tests/ops/ttt_testing.h has them.
-  TttCase(const TttSizes& s, bool bf16, unsigned seed = 1) : sizes(s) {
+  TttCase(const CaseSizes& s, bool bf16, unsigned seed = 1) : sizes(s) {
     std::mt19937 random(seed);
     std::normal_distribution<double> normal;
     std::uniform_real_distribution<double> uniform;
@@ -45,21 +50,26 @@ struct TttCase {
     fill(b2, H * K, [&] { return static_cast<float>(0.2 * normal(random)); });
   }
 
-  TttPointers<const double> pointers() const {
-    return {q.data(),    k.data(),  v.data(),  sigma.data(), scale.data(), gain.data(),
-            bias.data(), w1.data(), b1.data(), w2.data(),    b2.data()};
-  }
+  TttPointers<const double> pointers() const { return pointers_of<const double>(*this); }
   // For the reference to write gradients to, over the values.
-  TttPointers<double> gradients() {
-    return {q.data(),    k.data(),  v.data(),  sigma.data(), scale.data(), gain.data(),
-            bias.data(), w1.data(), b1.data(), w2.data(),    b2.data()};
-  }
+  TttPointers<double> gradients() { return pointers_of<double>(*this); }
   const std::vector<double>& named(const std::string& name) const {
     static const std::map<std::string, std::vector<double> TttCase::*> fields = {
         {"q", &TttCase::q},         {"k", &TttCase::k},       {"v", &TttCase::v},       {"sigma", &TttCase::sigma},
         {"scale", &TttCase::scale}, {"gain", &TttCase::gain}, {"bias", &TttCase::bias}, {"w1", &TttCase::w1},
         {"b1", &TttCase::b1},       {"w2", &TttCase::w2},     {"b2", &TttCase::b2}};
     return this->*fields.at(name);
+  }
+
+ private:
+  template <class T, class Case>
+  static TttPointers<T> pointers_of(Case& c) {
+    TttPointers<T> all{c.q.data(),     c.k.data(),    c.v.data(),   c.sigma.data(),
+                       c.scale.data(), c.gain.data(), c.bias.data()};
+    const std::int64_t K = c.sizes.head_dim, M = c.sizes.hidden;
+    all.layers.push_back({c.w1.data(), c.b1.data(), K, M == 0 ? K : M});
+    if (M > 0) all.layers.push_back({c.w2.data(), c.b2.data(), M, K});
+    return all;
   }
 };
 
@@ -69,7 +79,7 @@ struct Activations {
   std::int64_t batch, heads, time, head_dim;
   Buffer<Element> memory;
 
-  Activations(const TttSizes& s, const std::vector<double>* values = nullptr)
+  Activations(const CaseSizes& s, const std::vector<double>* values = nullptr)
       : batch(s.batch),
         heads(s.heads),
         time(s.time),

@@ -1,5 +1,8 @@
 // Every row of the kernel table against the reference, forward and every gradient: sizes, tails, strides, threads,
 // inputs of any magnitude.
+#include <map>
+
+#include "ops/ttt_kernels.h"
 #include "ops/ttt_testing.h"
 
 namespace ttt {
@@ -18,7 +21,7 @@ using testing::Sizes;
 template <class Body>
 void for_each_row(const Sizes& s, const Body& body) {
   TttShape shape{s.batch, s.heads, s.time, s.head_dim, s.mini_batch, s.dtype, at::kCPU};
-  for (const TttKernel& row : ttt_kernels(s.kind)) {
+  for (const TttKernel& row : ttt_kernels(s.net)) {
     shape.bf16_products = false;
     const bool bf16_products = !why_not(row.needs, call_of(shape)).empty();
     shape.bf16_products = true;
@@ -29,21 +32,19 @@ void for_each_row(const Sizes& s, const Body& body) {
 }
 
 struct Case {
-  TttKind kind;
+  TttNet net;
   std::int64_t head_dim;
+  friend void PrintTo(const Case& c, std::ostream* out) { *out << name_of(c.net) << c.head_dim; }
 };
 
 class Rows : public ::testing::TestWithParam<Case> {
   const testing::SingleThread single_thread_;
 };
 INSTANTIATE_TEST_SUITE_P(TttKernels, Rows,
-                         ::testing::Values(Case{TttKind::kLinear, 6}, Case{TttKind::kLinear, 64},
-                                           Case{TttKind::kLinear, 96}, Case{TttKind::kMlp, 6}, Case{TttKind::kMlp, 64},
-                                           Case{TttKind::kMlp, 96}),
-                         [](const auto& p) {
-                           return (p.param.kind == TttKind::kLinear ? "Linear" : "Mlp") +
-                                  std::to_string(p.param.head_dim);
-                         });
+                         ::testing::Values(Case{ttt_linear_net(), 6}, Case{ttt_linear_net(), 64},
+                                           Case{ttt_linear_net(), 96}, Case{ttt_mlp_net(), 6}, Case{ttt_mlp_net(), 64},
+                                           Case{ttt_mlp_net(), 96}),
+                         [](const auto& p) { return name_of(p.param.net) + std::to_string(p.param.head_dim); });
 
 // fp64 to rounding: it holds the mathematics. fp32 against the fp64 reference: 3e-6 of a tensor's largest value was
 // seen, but 2.5e-5 where a gradient is one number that nearly cancels (scale at T = 1); the limit is four times that.
@@ -54,13 +55,13 @@ TEST_P(Rows, AgreeWithTheReference) {
       K <= 64 ? std::vector<std::int64_t>{1, 2, 15, 16, 17, 33, 67} : std::vector<std::int64_t>{1, 17, 67};
   for (const std::int64_t mini_batch : {8, 16, 32, 64}) {
     for (const std::int64_t time : times) {
-      const Sizes s{GetParam().kind, 1, K >= 64 ? 1 : 3, time, K, mini_batch};
+      const Sizes s{GetParam().net, 1, K >= 64 ? 1 : 3, time, K, mini_batch};
       Sizes s32 = s;
       s32.dtype = at::kFloat;
       const Arguments a = testing::random_arguments(s), a32 = testing::random_arguments(s32);
       const at::Tensor grad_o = random_grad(s);
-      const Result expected = run(reference(s.kind), s, a, grad_o);
-      for (const TttKernel& kernel : ttt_kernels(s.kind)) {
+      const Result expected = run(reference(s.net), s, a, grad_o);
+      for (const TttKernel& kernel : ttt_kernels(s.net)) {
         const std::string what = (std::ostringstream() << kernel.name << ", " << s).str();
         const TttShape shape{1, s.heads, time, K, mini_batch, at::kFloat, at::kCPU};
         if (why_not(kernel.needs, call_of(shape)).empty()) {
@@ -76,9 +77,26 @@ TEST_P(Rows, AgreeWithTheReference) {
   }
 }
 
-class EveryRow : public ::testing::TestWithParam<TttKind> {};
-INSTANTIATE_TEST_SUITE_P(TttKernels, EveryRow, ::testing::Values(TttKind::kLinear, TttKind::kMlp),
-                         [](const auto& p) { return p.param == TttKind::kLinear ? "Linear" : "Mlp"; });
+class EveryRow : public ::testing::TestWithParam<TttNet> {};
+INSTANTIATE_TEST_SUITE_P(TttKernels, EveryRow, testing::the_papers_nets(), testing::name_of_param());
+
+// A net that is not the paper's is for the composed row and the reference; the others say what they do not take.
+TEST(TttTable, OtherNetsAreDeclinedWithAReason) {
+  const TttNet deep = testing::net_of(3), bare = testing::net_of(1, {.layer_norm = false, .residual = false});
+  const auto reasons = [](const TttNet& net) {
+    const Sizes s{net, 1, 1, 16, 64, 16, at::kFloat};
+    const KernelCall call = call_of(shape_of(net, testing::random_arguments(s).inputs, 16));
+    std::map<std::string, std::string> by_row;
+    for (const TttKernel& row : ttt_kernels(net)) by_row[row.name] = why_not(row.needs, call);
+    return by_row;
+  };
+  EXPECT_EQ(reasons(ttt_mlp_net()).at("fused_portable"), "");
+  EXPECT_EQ(reasons(deep).at("fused_portable"), "it does not take an inner net of 3 layers");
+  EXPECT_EQ(reasons(bare).at("fused_portable"),
+            "it does not take an inner net of 1 layer, without its LayerNorm, without its residual");
+  for (const char* row : {"composed", "reference"}) EXPECT_EQ(reasons(deep).at(row) + reasons(bare).at(row), "") << row;
+  EXPECT_EQ(deep.variant(), "an inner net of 3 layers");
+}
 
 // Rows with bf16 products against the fp64 reference: rounding an operand moves it by up to 2^-9, and a gradient sums
 // up many of these. (That they do what they should with the rounded numbers: tests/kernels/bf16_products_test.cpp.)
@@ -90,7 +108,7 @@ TEST_P(EveryRow, Bf16ProductsFollowTheReference) {
       s.dtype = at::kFloat;
       const Arguments exact = testing::random_arguments(s64), a = testing::random_arguments(s);
       const at::Tensor grad_o = random_grad(s64);
-      const Result expected = run(reference(s64.kind), s64, exact, grad_o);
+      const Result expected = run(reference(s64.net), s64, exact, grad_o);
       for_each_row(s, [&](const TttKernel& row, bool bf16_products) {
         if (!bf16_products) return;
         const Result actual = run(row, s, a, grad_o.to(at::kFloat));
@@ -108,7 +126,7 @@ TEST_P(EveryRow, Bf16ProductsFollowTheReference) {
 // Only a call that allows it is given to a row with bf16 products.
 TEST(TttTable, Bf16ProductsAreAskedFor) {
   TttShape shape{1, 2, 40, 64, 16, at::kFloat, at::kCPU};
-  for (const TttKernel& row : ttt_kernels(TttKind::kLinear)) {
+  for (const TttKernel& row : ttt_kernels(ttt_linear_net())) {
     const bool bf16 = row.name == "fused_amx" || row.name == "fused_avx512_bf16";
     shape.bf16_products = false;
     const std::string refused = why_not(row.needs, call_of(shape));
@@ -125,16 +143,16 @@ TEST(TttTable, Bf16ProductsAreAskedFor) {
 // The table on this machine: the portable row is always there, and what comes first is what runs.
 TEST(TttTable, BestRowsFirst) {
   std::vector<std::string> names;
-  for (const TttKernel& row : ttt_kernels(TttKind::kLinear)) names.push_back(row.name);
+  for (const TttKernel& row : ttt_kernels(ttt_linear_net())) names.push_back(row.name);
   ASSERT_GE(names.size(), 3u);
   EXPECT_EQ(std::vector<std::string>(names.end() - 3, names.end()),
             (std::vector<std::string>{"fused_portable", "composed", "reference"}));
   const TttShape shape{1, 2, 40, 64, 16, at::kFloat, at::kCPU};
-  EXPECT_EQ(choose_ttt_kernel(TttKind::kLinear, shape).name.substr(0, 6), "fused_");
+  EXPECT_EQ(choose_ttt_kernel(ttt_linear_net(), shape).name.substr(0, 6), "fused_");
   TttShape odd = shape, wide = shape;
   odd.head_dim = 20, wide.dtype = at::kDouble;
-  EXPECT_EQ(choose_ttt_kernel(TttKind::kMlp, odd).name, "composed");
-  EXPECT_EQ(choose_ttt_kernel(TttKind::kMlp, wide).name, "composed");
+  EXPECT_EQ(choose_ttt_kernel(ttt_mlp_net(), odd).name, "composed");
+  EXPECT_EQ(choose_ttt_kernel(ttt_mlp_net(), wide).name, "composed");
 }
 
 // The same numbers for any number of threads and on every run, bit for bit; batch x heads that no number of threads
@@ -167,15 +185,11 @@ TEST_P(EveryRow, TakesAnyStrides) {
   a.inputs.k_BHTK = at::randn({2, 2, 16, 19}, at::kDouble).transpose(2, 3);
   a.inputs.sigma_BHT = a.inputs.sigma_BHT.select(2, 0).unsqueeze(2).expand({2, 2, 19});
   const at::Tensor grad_o = at::ones({}, at::kDouble).expand({2, 2, 19, 16});
-  const Result expected = run(reference(s64.kind), s64, a, grad_o);
+  const Result expected = run(reference(s64.net), s64, a, grad_o);
   Sizes s = s64;
   s.dtype = at::kFloat;
   Arguments single = a;
-  for (at::Tensor* t :
-       {&single.inputs.q_BHTK, &single.inputs.v_BHTK, &single.inputs.scale_C, &single.inputs.gain_HK,
-        &single.inputs.bias_HK, &single.weights.w1, &single.weights.b1, &single.weights.w2, &single.weights.b2}) {
-    if (t->defined()) *t = t->to(at::kFloat);
-  }
+  for (at::Tensor* t : single.all()) *t = t->to(at::kFloat);
   single.inputs.k_BHTK = a.inputs.k_BHTK.transpose(2, 3).to(at::kFloat).transpose(2, 3);
   single.inputs.sigma_BHT = a.inputs.sigma_BHT.select(2, 0).to(at::kFloat).unsqueeze(2).expand({2, 2, 19});
   for_each_row(s, [&](const TttKernel& row, bool bf16_products) {
@@ -193,7 +207,7 @@ TEST_P(EveryRow, DecodesAnyPieces) {
       Sizes s = s64;
       s.dtype = at::kFloat;
       const Arguments exact = testing::random_arguments(s64), a = testing::random_arguments(s);
-      const at::Tensor expected = ttt_forward(s.kind, exact.inputs, exact.weights, mini_batch);
+      const at::Tensor expected = ttt_forward(s.net, exact.inputs, exact.weights, mini_batch);
       const auto tokens = [&](std::int64_t begin, std::int64_t count) {
         TttInputs part = a.inputs;
         for (at::Tensor* t : {&part.q_BHTK, &part.k_BHTK, &part.v_BHTK, &part.sigma_BHT})
@@ -205,15 +219,15 @@ TEST_P(EveryRow, DecodesAnyPieces) {
         const double tolerance = bf16_products ? 5e-2 : 1e-5;
         TttState single = ttt_initial_state(a.weights, s.batch, mini_batch);
         std::vector<at::Tensor> steps;
-        for (std::int64_t t = 0; t < s.time; ++t) steps.push_back(row.run.advance(s.kind, tokens(t, 1), single));
+        for (std::int64_t t = 0; t < s.time; ++t) steps.push_back(row.run.advance(s.net, tokens(t, 1), single));
         EXPECT_LE(testing::relative_error(at::cat(steps, 2), expected), tolerance);
         EXPECT_EQ(single.num_open, s.time % mini_batch);
         for (const std::int64_t split : {5, 8, 16, 31, 66}) {
           TttState state = ttt_initial_state(a.weights, s.batch, mini_batch);
-          const at::Tensor first = row.run.advance(s.kind, tokens(0, split), state),
-                           rest = row.run.advance(s.kind, tokens(split, s.time - split), state);
+          const at::Tensor first = row.run.advance(s.net, tokens(0, split), state),
+                           rest = row.run.advance(s.net, tokens(split, s.time - split), state);
           EXPECT_LE(testing::relative_error(at::cat({first, rest}, 2), expected), tolerance) << "split " << split;
-          EXPECT_LE(testing::relative_error(state.weights.w1, single.weights.w1.to(at::kDouble)), tolerance) << split;
+          EXPECT_LE(testing::relative_error(state.weights[0], single.weights[0].to(at::kDouble)), tolerance) << split;
         }
       });
     }
@@ -243,7 +257,7 @@ TEST_P(EveryRow, InputsOfAnyMagnitude) {
       return a;
     };
     const at::Tensor grad_o = random_grad(s64);
-    const Result expected = run(reference(s64.kind), s64, scaled(s64), grad_o);
+    const Result expected = run(reference(s64.net), s64, scaled(s64), grad_o);
     for_each_row(s, [&](const TttKernel& row, bool bf16_products) {
       const double tolerance = bf16_products ? 0.1 : 1e-3;
       const Result actual = run(row, s, scaled(s), grad_o.to(at::kFloat));

@@ -1,6 +1,6 @@
 // Shared by the TTT op's tests: random arguments, comparison, and an independent oracle.
 //
-// Shapes: B batch, H heads, T time, K head size, M hidden width of TTT-MLP, C mini-batch.
+// Shapes: B batch, H heads, T time, K head size, M = 4K the inner nets' hidden width, C mini-batch.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -15,15 +15,54 @@
 
 #include "ops/ttt.h"
 
+namespace ttt {
+
+// "Linear", "MlpWithoutResidual": a part of a test's name.
+inline std::string name_of(const TttNet& net) {
+  const char* depth[] = {"", "Linear", "Mlp", "ThreeLayers"};
+  return std::string(depth[net.layers.size()]) + (net.learner.layer_norm ? "" : "WithoutNorm") +
+         (net.learner.residual ? "" : "WithoutResidual");
+}
+inline void PrintTo(const TttNet& net, std::ostream* out) {
+  *out << name_of(net);
+}
+
+}  // namespace ttt
+
 namespace ttt::testing {
 
+inline TttNet net_of(std::size_t layers, const kernels::TttLearner& learner = {}) {
+  TttNet net{{}, learner};
+  for (std::size_t l = 1; l <= layers; ++l) net.layers.push_back({"w" + std::to_string(l), "b" + std::to_string(l)});
+  return net;
+}
+
+// TTT-Linear and TTT-MLP, which every row takes.
+inline auto the_papers_nets() {
+  return ::testing::Values(ttt_linear_net(), ttt_mlp_net());
+}
+// Nets that only the reference and the composed row take.
+inline std::vector<TttNet> other_nets() {
+  const kernels::TttLearner no_norm{.layer_norm = false}, no_residual{.residual = false}, neither{false, false};
+  return {net_of(3),         net_of(1, no_norm), net_of(2, no_norm), net_of(1, no_residual), net_of(2, no_residual),
+          net_of(3, neither)};
+}
+inline std::vector<TttNet> all_nets() {
+  std::vector<TttNet> nets = other_nets();
+  nets.insert(nets.begin(), {ttt_linear_net(), ttt_mlp_net()});
+  return nets;
+}
+inline auto name_of_param() {
+  return [](const auto& p) { return name_of(p.param); };
+}
+
 struct Sizes {
-  TttKind kind;
+  TttNet net;
   std::int64_t batch, heads, time, head_dim, mini_batch;
   at::ScalarType dtype = at::kDouble;
   friend std::ostream& operator<<(std::ostream& out, const Sizes& s) {
-    return out << (s.kind == TttKind::kLinear ? "TTT-Linear" : "TTT-MLP") << " B " << s.batch << " H " << s.heads
-               << " T " << s.time << " K " << s.head_dim << " C " << s.mini_batch << " " << s.dtype;
+    return out << name_of(s.net) << " B " << s.batch << " H " << s.heads << " T " << s.time << " K " << s.head_dim
+               << " C " << s.mini_batch << " " << s.dtype;
   }
 };
 
@@ -33,13 +72,31 @@ struct Arguments {
 
   std::vector<std::pair<std::string, at::Tensor>> named() const {
     std::vector<std::pair<std::string, at::Tensor>> all = {
-        {"q", inputs.q_BHTK},        {"k", inputs.k_BHTK},      {"v", inputs.v_BHTK},
-        {"sigma", inputs.sigma_BHT}, {"scale", inputs.scale_C}, {"gain", inputs.gain_HK},
-        {"bias", inputs.bias_HK},    {"w1", weights.w1},        {"b1", weights.b1}};
-    if (weights.w2.defined()) all.insert(all.end(), {{"w2", weights.w2}, {"b2", weights.b2}});
+        {"q", inputs.q_BHTK},      {"k", inputs.k_BHTK},     {"v", inputs.v_BHTK},    {"sigma", inputs.sigma_BHT},
+        {"scale", inputs.scale_C}, {"gain", inputs.gain_HK}, {"bias", inputs.bias_HK}};
+    for (std::size_t i = 0; i < weights.size(); ++i)
+      all.emplace_back((i % 2 == 0 ? "w" : "b") + std::to_string(i / 2 + 1), weights[i]);
     return all;
   }
+  // The same tensors, to be replaced.
+  std::vector<at::Tensor*> all() {
+    std::vector<at::Tensor*> tensors = {&inputs.q_BHTK,  &inputs.k_BHTK,  &inputs.v_BHTK, &inputs.sigma_BHT,
+                                        &inputs.scale_C, &inputs.gain_HK, &inputs.bias_HK};
+    for (at::Tensor& w : weights) tensors.push_back(&w);
+    return tensors;
+  }
 };
+
+// The arguments as leaves of autograd, and the arguments made of them.
+inline std::pair<std::vector<at::Tensor>, Arguments> leaves_of(const Arguments& a) {
+  Arguments d = a;
+  std::vector<at::Tensor> leaves;
+  for (at::Tensor* tensor : d.all()) {
+    *tensor = tensor->detach().clone().requires_grad_(true);
+    leaves.push_back(*tensor);
+  }
+  return {leaves, d};
+}
 
 // Values of the sizes that training has, away from every symmetry. sigma_factor: sigma is up to sigma_factor / K.
 inline Arguments random_arguments(const Sizes& s, std::uint64_t seed = 1, double sigma_factor = 2.0) {
@@ -55,20 +112,12 @@ inline Arguments random_arguments(const Sizes& s, std::uint64_t seed = 1, double
   a.inputs.scale_C = 1.0 / at::arange(1, C + 1, o) + 0.1 * at::rand({C}, o);
   a.inputs.gain_HK = 1 + 0.2 * at::randn({H, K}, o);
   a.inputs.bias_HK = 0.2 * at::randn({H, K}, o);
-  const std::int64_t width = s.kind == TttKind::kLinear ? K : M;
-  a.weights.w1 = at::randn({H, K, width}, o) / std::sqrt(static_cast<double>(K));
-  a.weights.b1 = 0.2 * at::randn({H, 1, width}, o);
-  if (s.kind == TttKind::kMlp) {
-    a.weights.w2 = at::randn({H, M, K}, o) / std::sqrt(static_cast<double>(M));
-    a.weights.b2 = 0.2 * at::randn({H, 1, K}, o);
+  for (std::size_t l = 0; l < s.net.layers.size(); ++l) {
+    const std::int64_t in = l == 0 ? K : M, out = l + 1 == s.net.layers.size() ? K : M;
+    a.weights.push_back(at::randn({H, in, out}, o) / std::sqrt(static_cast<double>(in)));
+    a.weights.push_back(0.2 * at::randn({H, 1, out}, o));
   }
-  if (s.dtype != at::kDouble) {
-    for (at::Tensor* t :
-         {&a.inputs.q_BHTK, &a.inputs.k_BHTK, &a.inputs.v_BHTK, &a.inputs.sigma_BHT, &a.inputs.scale_C,
-          &a.inputs.gain_HK, &a.inputs.bias_HK, &a.weights.w1, &a.weights.b1, &a.weights.w2, &a.weights.b2}) {
-      if (t->defined()) *t = t->to(s.dtype);
-    }
-  }
+  for (at::Tensor* t : a.all()) *t = t->to(s.dtype);
   return a;
 }
 
@@ -97,8 +146,8 @@ inline void expect_close(const TttGradients& actual, const TttGradients& expecte
 }
 
 // The row of plain loops, the specification.
-inline const TttKernel& reference(TttKind kind) {
-  return ttt_kernels(kind).back();
+inline const TttKernel& reference(const TttNet& net) {
+  return ttt_kernels(net).back();
 }
 
 // One row, forward and backward.
@@ -109,8 +158,8 @@ struct Result {
 
 inline Result run(const TttKernel& kernel, const Sizes& s, const Arguments& a, const at::Tensor& grad_o) {
   TttSaved saved;
-  const at::Tensor o = kernel.run.forward(s.kind, a.inputs, a.weights, s.mini_batch, &saved);
-  return {o, kernel.run.backward(s.kind, grad_o, a.inputs, a.weights, s.mini_batch, saved)};
+  const at::Tensor o = kernel.run.forward(s.net, a.inputs, a.weights, s.mini_batch, &saved);
+  return {o, kernel.run.backward(s.net, grad_o, a.inputs, a.weights, s.mini_batch, saved)};
 }
 
 inline void expect_close(const Result& actual, const Result& expected, double tolerance, const std::string& what) {
@@ -146,7 +195,8 @@ class SingleThread {
 // The oracle: the primal form, token by token, with the inner gradients taken by autograd from the inner loss as the
 // paper writes it; nothing of the kernels' algebra is in it. Differentiable. The weights that token i's output is
 // computed with are
-//     W_i = W - s_i sum_{j<=i} sigma_j dL_j/dW,   L_j = 1/2 ||LN(f(k_j; W)) - (v_j - k_j)||^2,
+//     W_i = W - s_i sum_{j<=i} sigma_j dL_j/dW,   L_j = 1/2 ||LN(f(k_j; W)) - (v_j - k_j)||^2
+// (or as the net's learner has it),
 // W being the weights at the start of the mini-batch.
 inline at::Tensor primal_forward(const Sizes& s, const Arguments& a) {
   const TttInputs& in = a.inputs;
@@ -155,14 +205,13 @@ inline at::Tensor primal_forward(const Sizes& s, const Arguments& a) {
       return (at::matmul(x.unsqueeze(2), weight) + bias).squeeze(2);
     };
     at::Tensor z = affine(x_BHK, w[0], w[1]);
-    if (s.kind == TttKind::kMlp) z = affine(at::gelu(z, "tanh"), w[2], w[3]);
+    for (std::size_t l = 1; 2 * l < w.size(); ++l) z = affine(at::gelu(z, "tanh"), w[2 * l], w[2 * l + 1]);
+    if (!s.net.learner.layer_norm) return z;
     const at::Tensor centred = z - z.mean(-1, true);
     return centred / at::sqrt(centred.square().mean(-1, true) + 1e-6) * in.gain_HK + in.bias_HK;
   };
   std::vector<at::Tensor> w;
-  for (const at::Tensor& t : {a.weights.w1, a.weights.b1, a.weights.w2, a.weights.b2}) {
-    if (t.defined()) w.push_back(t.unsqueeze(0).repeat({s.batch, 1, 1, 1}));
-  }
+  for (const at::Tensor& t : a.weights) w.push_back(t.unsqueeze(0).repeat({s.batch, 1, 1, 1}));
   for (at::Tensor& t : w) {
     if (!t.requires_grad()) t.requires_grad_(true);  // for the inner gradient
   }
@@ -171,7 +220,8 @@ inline at::Tensor primal_forward(const Sizes& s, const Arguments& a) {
   for (std::int64_t t = 0; t < s.time; ++t) {
     const std::int64_t i = t % s.mini_batch;
     const at::Tensor q = in.q_BHTK.select(2, t), k = in.k_BHTK.select(2, t), v = in.v_BHTK.select(2, t);
-    const at::Tensor loss = 0.5 * (model(k, w) - (v - k)).square().sum();
+    const at::Tensor target = s.net.learner.residual ? v - k : v;
+    const at::Tensor loss = 0.5 * (model(k, w) - target).square().sum();
     const auto gradients =
         torch::autograd::grad({loss}, {w.begin(), w.end()}, {}, /*retain_graph=*/true, /*create_graph=*/true);
     const at::Tensor sigma = in.sigma_BHT.select(2, t).unsqueeze(-1).unsqueeze(-1);
@@ -179,7 +229,8 @@ inline at::Tensor primal_forward(const Sizes& s, const Arguments& a) {
       sum[p] = i == 0 ? sigma * gradients[p] : sum[p] + sigma * gradients[p];
       current[p] = w[p] - in.scale_C[i] * sum[p];
     }
-    outputs.push_back(q + model(q, current));
+    const at::Tensor y = model(q, current);
+    outputs.push_back(s.net.learner.residual ? q + y : y);
     if (i + 1 == s.mini_batch) w = current;
   }
   return at::stack(outputs, 2);

@@ -91,7 +91,7 @@ class DecodePass {
       transpose(rows, K, g2, K, keys_t_, (rows + 15) / 16 * 16);
       product_transposed(rows, M, K, keys_t_, s.w2, K, wide_, M, scratch_);
     }
-    gelu_first_impl<float>({rows, 1, 1, M}, {wide_, M}, {z1_, M}, {t1_, M}, {g1, M});
+    gelu_first_rows(rows, M, M, wide_, z1_, t1_, g1);
     // Z1q = Q W1 + c1 - N1 G1;  X2q = phi(Z1q);  Z2q = X2q W2 + c2 - N2 G2;  O = Q + LN(Z2q)
     product(rows, M, K, {q_, K, 1}, s.w1, M, z1_, M);
     dual(rows, s, q_, s.k, K);

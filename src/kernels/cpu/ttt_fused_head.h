@@ -9,7 +9,6 @@
 #endif
 #include "kernels/cpu/ttt_fused.h"
 #include "kernels/cpu/ttt_fused_norms.h"
-#include "kernels/cpu/ttt_rows_impl.h"
 
 namespace ttt::kernels {
 namespace {

@@ -75,11 +75,6 @@ class MlpPass : public HeadPass {
   float* db(std::int64_t i) const { return x2_[i] + 2 * C * S; }
   float* g2(std::int64_t i) const { return u_dz_g2_[i] + 2 * C * K; }
 
-  // The rows of a [C,M] buffer as the row-wise steps take them.
-  RowSizes wide_rows() const { return {C, 1, 1, M}; }
-  Blocks<const float> in_wide(const float* p) const { return {p, S}; }
-  Blocks<float> out_wide(float* p) const { return {p, S}; }
-
   void gelu(float* z, const float* c, float* t, float* x) const { gelu_rows(C, M, S, z, c, t, x); }
 
   void step(std::int64_t i, bool want_output) {
@@ -92,7 +87,7 @@ class MlpPass : public HeadPass {
     // B = G2 W2^T;  G1 = B (.) phi'(Z1)
     transpose(C, K, g2(i), K, x_t_, P);
     product_transposed(C, M, K, x_t_, w.w2, K, b_[i], S, scratch_);
-    gelu_first_impl<float>(wide_rows(), in_wide(b_[i]), in_wide(z1(i)), in_wide(t1(i)), out_wide(g1_[i]));
+    gelu_first_rows(C, M, S, b_[i], z1(i), t1(i), g1_[i]);
     // Z1q = Q W1 + c1 - N1 G1;  X2q = phi(Z1q)
     transpose(C, K, k(i), K, x_t_, P);
     dual_mask(i, q(i), x_t_, K, K, a[i], mask[i]);
@@ -133,7 +128,7 @@ class MlpPass : public HeadPass {
     zero(dg2_, C * K);
     product<Store::kSubtract, Terms::kFromRow>(C, K, C, {mask2_[i], 1, P}, u2, K, dg2_, K);
     // U1 = dX2q (.) phi'(Z1q);  dN1 = -M (.) (U1 G1^T), dA1, dE;  dQ = dO + dA1 K;  dK = dA1^T Q;  dG1 = -N1^T U1
-    gelu_first_impl<float>(wide_rows(), in_wide(cm_), in_wide(z1q(i)), in_wide(t1q(i)), out_wide(u1));
+    gelu_first_rows(C, M, S, cm_, z1q(i), t1q(i), u1);
     transpose(C, M, g1_[i], S, x_t_, P);
     dual_mask_backward(i, u1, x_t_, M, S, a[i], da_, dsigma_, d.dscale);
     copy(dq, grad_o_, C * K);
@@ -157,7 +152,7 @@ class MlpPass : public HeadPass {
     product(C, M, K, {k(i), K, 1}, dw.w1, S, cm_, S);
     subtract_scaled(i, cm_, dw.c1, M, S, dg1_);
     // dB = dG1 (.) phi'(Z1);  dG2 += dB W2;  dZ2, dD;  dX2 += dZ2 W2^T;  dZ1 = dX2 (.) phi'(Z1) + dG1 (.) B (.) phi''
-    gelu_first_impl<float>(wide_rows(), in_wide(dg1_), in_wide(z1(i)), in_wide(t1(i)), out_wide(db(i)));
+    gelu_first_rows(C, M, S, dg1_, z1(i), t1(i), db(i));
     product<Store::kAdd>(C, K, M, {db(i), S, 1}, w.w2, K, dg2_, K);
     inner_gradient_backward_rows(C, K, dg2_, target[i], g2(i), xh_[i], r_[i], head_.gain, head_.bias, dz2, dd_, d.dgain,
                                  d.dbias);
@@ -167,8 +162,7 @@ class MlpPass : public HeadPass {
       for (std::int64_t f = c * S; f < c * S + M; f += 16)
         save(dx2_ + f, Lanes<float>(load_lanes(dx2_ + f) + load_lanes(cm_ + f)));
     }
-    gelu_second_impl<float>(wide_rows(), in_wide(dx2_), in_wide(dg1_), in_wide(b_[i]), in_wide(z1(i)), in_wide(t1(i)),
-                            out_wide(dz1));
+    gelu_second_rows(C, M, S, dx2_, dg1_, b_[i], z1(i), t1(i), dz1);
     // [dQ; dK] += [U1; dZ1] W1^T;  dK += dD;  dV = -dD
     transpose(2 * C, M, u1_dz1_, S, x_t_, (2 * C + 15) / 16 * 16);
     product_transposed(2 * C, K, M, x_t_, w.w1, S, x_, K, scratch_);

@@ -1,17 +1,19 @@
 // The inner LayerNorms and GELU of the fused passes, sixteen rows at a time: every step of a row's chain (mean,
 // variance, the projections' means) is done for sixteen rows before the next, and their sums are reduced together.
-// Equations: reference/ttt_reference.h; the same steps row by row: ttt_rows_impl.h. Included by ttt_fused_head.h.
+// Equations: reference/ttt_reference.h and ttt_pieces.h. Included by ttt_fused_head.h.
 //
 // Shapes: C rows of K columns, K a multiple of 16.
 #pragma once
 
 #include "kernels/cpu/lanes_math.h"
 #include "kernels/cpu/products.h"
-#include "kernels/cpu/ttt_rows_impl.h"
 #include "kernels/ttt_params.h"
 
 namespace ttt::kernels {
 namespace {
+
+constexpr double kGeluK = 0.7978845608028653558798921198687;  // sqrt(2/pi)
+constexpr double kGeluA = 0.044715;
 
 // Sixteen values, one for each row of a block.
 struct alignas(64) SixteenRows {
@@ -85,6 +87,37 @@ inline void gelu_rows(std::int64_t rows, std::int64_t cols, std::int64_t step, f
       save(z + at, z_f);
       save(t + at, t_f);
       save(x + at, Lanes<float>(0.5f * z_f * (1.0f + t_f)));
+    }
+  }
+}
+
+// phi'(z) = (1 + t)/2 + z/2 (1 - t^2) u',  u = k (z + a z^3),  t = tanh u
+TTT_INLINE inline Lanes<float> gelu_first(Lanes<float> z, Lanes<float> t) {
+  const Lanes<float> sech2 = 1.0f - t * t;
+  return 0.5f * (1.0f + t) +
+         0.5f * z * sech2 * (static_cast<float>(kGeluK) * (1.0f + static_cast<float>(3 * kGeluA) * z * z));
+}
+
+// out = x (.) phi'(z); t: of gelu_rows(). All [rows,cols], rows `step` apart.
+TTT_INLINE inline void gelu_first_rows(std::int64_t rows, std::int64_t cols, std::int64_t step, const float* x,
+                                       const float* z, const float* t, float* out) {
+  for (std::int64_t row = 0; row < rows; ++row) {
+    for (std::int64_t at = row * step; at < row * step + cols; at += 16)
+      save(out + at, Lanes<float>(lanes_at(x + at) * gelu_first(lanes_at(z + at), lanes_at(t + at))));
+  }
+}
+
+// out = x (.) phi'(z) + y (.) b (.) phi''(z),  phi'' = (1 - t^2) u' + z/2 (1 - t^2) (u'' - 2 t u'^2)
+TTT_INLINE inline void gelu_second_rows(std::int64_t rows, std::int64_t cols, std::int64_t step, const float* x,
+                                        const float* y, const float* b, const float* z, const float* t, float* out) {
+  for (std::int64_t row = 0; row < rows; ++row) {
+    for (std::int64_t at = row * step; at < row * step + cols; at += 16) {
+      const Lanes<float> z_f = lanes_at(z + at), t_f = lanes_at(t + at), sech2 = 1.0f - t_f * t_f;
+      const Lanes<float> du = static_cast<float>(kGeluK) * (1.0f + static_cast<float>(3 * kGeluA) * z_f * z_f);
+      const Lanes<float> ddu = static_cast<float>(6 * kGeluK * kGeluA) * z_f;
+      const Lanes<float> first = 0.5f * (1.0f + t_f) + 0.5f * z_f * sech2 * du;
+      const Lanes<float> second = sech2 * (du + 0.5f * z_f * (ddu - 2.0f * t_f * du * du));
+      save(out + at, Lanes<float>(lanes_at(x + at) * first + lanes_at(y + at) * lanes_at(b + at) * second));
     }
   }
 }

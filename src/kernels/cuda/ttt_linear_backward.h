@@ -1,4 +1,4 @@
-// TTT-Linear backward on a GPU: what a block does (ttt_linear_block.h; equations: ttt_linear_reference.cpp).
+// TTT-Linear backward on a GPU: what a block does (ttt_linear_block.h; equations: reference/ttt_reference.h).
 //
 // From the last mini-batch to the first. The state before a mini-batch is had by taking back its update, W = W' +
 // (e (.) K)^T G, with the very G that the forward pass used; every `segment` mini-batches it is read anew from what

@@ -1,4 +1,4 @@
-// TTT-MLP backward on a GPU: what a block does (ttt_mlp_block.h; equations: ttt_mlp_reference.cpp).
+// TTT-MLP backward on a GPU: what a block does (ttt_mlp_block.h; equations: reference/ttt_reference.h).
 //
 // From the last mini-batch to the first. The state before a mini-batch is had by taking back its update, from the very
 // Z1 and G2 that the forward pass used: W2 = W2' + (e (.) X2)^T G2, with which G1 = (G2 W2^T) (.) phi'(Z1), W1 = W1' +

@@ -1,4 +1,4 @@
-// The steps that TTT-Linear and TTT-MLP share, forward and backward: the inner loss's gradient through LayerNorm, the
+// Steps of the inner loop that know no layers, forward and backward: the inner loss's gradient through LayerNorm, the
 // dual form's mask, the output LayerNorm. Notation as in ttt_reference.h; P() as in matrix.h.
 #pragma once
 
@@ -11,12 +11,17 @@ template <class T>
 struct InnerGradient {
   Normalised<T> n;  // of Z
   Matrix<T> d;      // D = g xh + beta - target
-  Matrix<T> g;      // G = r * P(H; xh), H = g (.) D
+  Matrix<T> g;      // G = r * P(H; xh), H = g (.) D; without LayerNorm G = Z - target
 };
 
 template <class T>
-InnerGradient<T> inner_gradient(const Matrix<T>& z, const Matrix<T>& target, const Matrix<T>& gain,
-                                const Matrix<T>& bias) {
+InnerGradient<T> inner_gradient(const TttLearner& learner, const Matrix<T>& z, const Matrix<T>& target,
+                                const Matrix<T>& gain, const Matrix<T>& bias) {
+  if (!learner.layer_norm) {
+    InnerGradient<T> out{{}, {}, z};
+    add(out.g, target, T(-1));
+    return out;
+  }
   InnerGradient<T> out{normalise(z), target, {}};
   Matrix<T> h = z;
   for (std::int64_t i = 0; i < z.rows; ++i)
@@ -28,7 +33,7 @@ InnerGradient<T> inner_gradient(const Matrix<T>& z, const Matrix<T>& target, con
   return out;
 }
 
-// Given Gam = dG:
+// Given Gam = dG (without LayerNorm dZ = dD = Gam):
 //   dH = r * P(Gam; xh);  dD = g (.) dH;  dg += sum(dH (.) D + dD (.) xh);  dbeta += sum dD;  d target = -dD
 //   dxh = g (.) dD - r * (mean(H (.) xh) Gam + mean(Gam (.) xh) H)
 //   dZ = r * P(dxh; xh) - xh * (r/f) * sum_f(Gam (.) G)
@@ -38,8 +43,10 @@ struct InnerGradientBackward {
 };
 
 template <class T>
-InnerGradientBackward<T> inner_gradient_backward(const Matrix<T>& gam, const InnerGradient<T>& forward,
-                                                 const Matrix<T>& gain, Matrix<T>& dgain, Matrix<T>& dbias) {
+InnerGradientBackward<T> inner_gradient_backward(const TttLearner& learner, const Matrix<T>& gam,
+                                                 const InnerGradient<T>& forward, const Matrix<T>& gain,
+                                                 Matrix<T>& dgain, Matrix<T>& dbias) {
+  if (!learner.layer_norm) return {gam, gam};
   const Matrix<T>& xh = forward.n.xh;
   const Matrix<T> dh = normalise_backward(gam, forward.n);
   Matrix<T> dd = dh, dxh = dh;
@@ -91,10 +98,15 @@ Matrix<T> dual_mask_backward(const Matrix<T>& u, const Matrix<T>& g, const Matri
   return da;
 }
 
-// O = Q + g xhq + beta
+// O = Q + g xhq + beta, where the learner has a residual and a LayerNorm; n is Zq's norm
 template <class T>
-Matrix<T> output(const Matrix<T>& q, const Normalised<T>& n, const Matrix<T>& gain, const Matrix<T>& bias) {
-  Matrix<T> o = q;
+Matrix<T> output(const TttLearner& learner, const Matrix<T>& q, const Matrix<T>& zq, const Normalised<T>& n,
+                 const Matrix<T>& gain, const Matrix<T>& bias) {
+  Matrix<T> o = learner.residual ? q : Matrix<T>(q.rows, q.cols);
+  if (!learner.layer_norm) {
+    add(o, zq);
+    return o;
+  }
   for (std::int64_t i = 0; i < q.rows; ++i)
     for (std::int64_t j = 0; j < q.cols; ++j) o(i, j) += gain(0, j) * n.xh(i, j) + bias(0, j);
   return o;
@@ -117,18 +129,18 @@ Matrix<T> output_backward(const Matrix<T>& d_o, const Normalised<T>& n, const Ma
 // The rows of one mini-batch of one head.
 template <class T>
 struct MiniBatch {
-  Matrix<T> q, k, target;   // [rows, f]; target = V - K
+  Matrix<T> q, k, target;   // [rows, f]; target = V - K, or V without the residual
   std::vector<T> sigma, e;  // [rows]; e_j = s_{b-1} sigma_j
 };
 
 // Mini-batch `index` of head `head` (of B*H).
 template <class T>
-MiniBatch<T> load_mini_batch(const TttSizes& sizes, const TttPointers<const T>& in, std::int64_t head,
-                             std::int64_t index) {
+MiniBatch<T> load_mini_batch(const TttSizes& sizes, const TttLearner& learner, const TttPointers<const T>& in,
+                             std::int64_t head, std::int64_t index) {
   const std::int64_t f = sizes.head_dim, begin = index * sizes.mini_batch;
   const std::int64_t rows = std::min(sizes.mini_batch, sizes.time - begin), first = head * sizes.time + begin;
   MiniBatch<T> mb{{in.q + first * f, rows, f}, {in.k + first * f, rows, f}, {in.v + first * f, rows, f}, {}, {}};
-  add(mb.target, mb.k, T(-1));
+  if (learner.residual) add(mb.target, mb.k, T(-1));
   mb.sigma.assign(in.sigma + first, in.sigma + first + rows);
   for (const T sigma : mb.sigma) mb.e.push_back(in.scale[sizes.mini_batch - 1] * sigma);
   return mb;

@@ -34,27 +34,21 @@ torch::Tensor five_quantiles(const torch::Tensor& values) {
 
 std::unique_ptr<MixerState> TttMixerState::clone() const {
   auto copy = std::make_unique<TttMixerState>();
-  const TttWeights& w = inner.weights;
-  copy->inner.weights = {copy_of(w.w1), copy_of(w.b1), copy_of(w.w2), copy_of(w.b2)};
-  copy->inner.num_open = inner.num_open;
-  copy->inner.k_BHCK = copy_of(inner.k_BHCK);
-  copy->inner.g1 = copy_of(inner.g1);
-  copy->inner.x2 = copy_of(inner.x2);
-  copy->inner.g2 = copy_of(inner.g2);
-  copy->inner.sigma_BHC = copy_of(inner.sigma_BHC);
+  copy->inner = inner;
+  for (torch::Tensor* tensor : copy->inner.tensors()) *tensor = tensor->clone();
   copy->qk_window_BWD = copy_of(qk_window_BWD);
   return copy;
 }
 
 std::int64_t TttMixerState::bytes() const {
-  const TttWeights& w = inner.weights;
-  return bytes_of(w.w1) + bytes_of(w.b1) + bytes_of(w.w2) + bytes_of(w.b2) + bytes_of(inner.k_BHCK) +
-         bytes_of(inner.g1) + bytes_of(inner.x2) + bytes_of(inner.g2) + bytes_of(inner.sigma_BHC) +
-         bytes_of(qk_window_BWD);
+  std::int64_t sum = bytes_of(qk_window_BWD);
+  TttState handles = inner;
+  for (const torch::Tensor* tensor : handles.tensors()) sum += bytes_of(*tensor);
+  return sum;
 }
 
-TttMixer::TttMixer(const ModelConfig& config, TttKind kind)
-    : kind_(kind),
+TttMixer::TttMixer(const ModelConfig& config, const TttNet& net)
+    : net_(net),
       backbone_(config.backbone),
       num_heads_(config.num_heads),
       head_dim_(config.head_size()),
@@ -77,14 +71,10 @@ TttMixer::TttMixer(const ModelConfig& config, TttKind kind)
   lr_weight_H1D_ = register_parameter("lr_weight", torch::empty({H, 1, D}));
   lr_bias_H1_ = register_parameter("lr_bias", torch::empty({H, 1}));
   token_scale_delta_C_ = register_parameter("token_scale_delta", torch::empty({mini_batch_}));
-  if (kind_ == TttKind::kLinear) {
-    w1_ = register_parameter("w1", torch::empty({H, K, K}));
-    b1_ = register_parameter("b1", torch::empty({H, 1, K}));
-  } else {
-    w1_ = register_parameter("w1", torch::empty({H, K, M}));
-    b1_ = register_parameter("b1", torch::empty({H, 1, M}));
-    w2_ = register_parameter("w2", torch::empty({H, M, K}));
-    b2_ = register_parameter("b2", torch::empty({H, 1, K}));
+  for (std::size_t l = 0; l < net_.layers.size(); ++l) {
+    const std::int64_t in = l == 0 ? K : M, out = l + 1 == net_.layers.size() ? K : M;
+    initial_weights_.push_back(register_parameter(net_.layers[l].weight, torch::empty({H, in, out})));
+    initial_weights_.push_back(register_parameter(net_.layers[l].bias, torch::empty({H, 1, out})));
   }
 }
 
@@ -110,7 +100,7 @@ torch::Tensor TttMixer::forward(const torch::Tensor& x_BTD, const ForwardContext
   const bool bf16 = x_BTD.scalar_type() == at::kBFloat16;
   const TttShape shape{x_BTD.size(0), num_heads_,          x_BTD.size(1),  head_dim_,
                        mini_batch_,   x_BTD.scalar_type(), x_BTD.device(), bf16};
-  const at::ScalarType tokens = bf16 && decoding == nullptr && ttt_takes_bf16(kind_, shape) ? at::kBFloat16 : wide;
+  const at::ScalarType tokens = bf16 && decoding == nullptr && ttt_takes_bf16(net_, shape) ? at::kBFloat16 : wide;
   const bool wants_stats = context.stats != nullptr && decoding == nullptr;
 
   TttInputs inputs;
@@ -139,8 +129,8 @@ torch::Tensor TttMixer::forward(const torch::Tensor& x_BTD, const ForwardContext
   inputs.bf16_products = bf16;
 
   if (wants_stats) context.stats->push_back(statistics(inputs, k_BTD, context.layer));
-  const torch::Tensor o_BHTK = decoding ? ttt_advance(kind_, inputs, decoding->inner)
-                                        : ttt_forward(kind_, inputs, initial_weights(), mini_batch_);
+  const torch::Tensor o_BHTK =
+      decoding ? ttt_advance(net_, inputs, decoding->inner) : ttt_forward(net_, inputs, initial_weights_, mini_batch_);
   const torch::Tensor gate_BTD = gate_proj_ ? gate_proj_->forward(x_BTD) : torch::Tensor();
   return o_proj_->forward(layer_norm_gate(o_BHTK, post_norm_->weight, post_norm_->bias, gate_BTD, x_BTD.scalar_type()));
 }
@@ -152,7 +142,7 @@ InnerLoopStats TttMixer::statistics(const TttInputs& inputs, const torch::Tensor
   stats.layer = layer;
   TttInputs wide = inputs;
   for (torch::Tensor* x : {&wide.q_BHTK, &wide.k_BHTK, &wide.v_BHTK}) *x = x->to(wide_type(x->scalar_type()));
-  const TttStats inner = ttt_statistics(kind_, wide, initial_weights(), mini_batch_);
+  const TttStats inner = ttt_statistics(net_, wide, initial_weights_, mini_batch_);
   stats.loss_w0 = inner.loss_w0;
   stats.loss_before = inner.loss_before;
   stats.loss_after = inner.loss_after;
@@ -169,7 +159,7 @@ InnerLoopStats TttMixer::statistics(const TttInputs& inputs, const torch::Tensor
 std::unique_ptr<MixerState> TttMixer::initial_state(std::int64_t batch) const {
   const torch::NoGradGuard no_grad;
   auto state = std::make_unique<TttMixerState>();
-  state->inner = ttt_initial_state(initial_weights(), batch, mini_batch_);
+  state->inner = ttt_initial_state(initial_weights_, batch, mini_batch_);
   if (backbone_ == Backbone::kMamba)
     state->qk_window_BWD = at::zeros({batch, kConvWidth - 1, num_heads_ * head_dim_}, v_proj_->weight.options());
   return state;

@@ -29,17 +29,17 @@ class TttMixerState : public MixerState {
 
 class TttMixer : public SequenceMixer {
  public:
-  TttMixer(const ModelConfig& config, TttKind kind);
+  TttMixer(const ModelConfig& config, const TttNet& net);
   torch::Tensor forward(const torch::Tensor& x_BTD, const ForwardContext& context, MixerState* state) override;
   std::unique_ptr<MixerState> initial_state(std::int64_t batch) const override;
+  std::vector<std::string> dense_weights() const override { return {"lr_weight"}; }
 
  private:
-  TttWeights initial_weights() const { return {w1_, b1_, w2_, b2_}; }
   // sigma [B,H,T]
   torch::Tensor inner_learning_rate(const torch::Tensor& x_BTD, const ForwardContext& context) const;
   InnerLoopStats statistics(const TttInputs& inputs, const torch::Tensor& k_before_rope_BTD, std::int64_t layer) const;
 
-  TttKind kind_;
+  TttNet net_;
   Backbone backbone_;
   std::int64_t num_heads_, head_dim_, mini_batch_;
   double base_lr_, rope_theta_;
@@ -50,8 +50,8 @@ class TttMixer : public SequenceMixer {
   torch::Tensor ttt_norm_weight_HK_, ttt_norm_bias_HK_;
   torch::Tensor lr_weight_H1D_, lr_bias_H1_;
   torch::Tensor token_scale_delta_C_;
-  torch::Tensor w1_, b1_, w2_, b2_;
-  RopeTable rope_table_;  // C positions
+  TttWeights initial_weights_;  // of the inner net, by its names
+  RopeTable rope_table_;        // C positions
 };
 
 }  // namespace ttt
