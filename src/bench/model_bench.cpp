@@ -37,11 +37,12 @@ std::vector<std::vector<std::int64_t>> calls_of_rows() {
   return calls;
 }
 
-// The ops that took a call since then, each with its row.
+// The announced ops (those of mixers) that took a call since then, each with its row.
 std::vector<std::pair<std::string, std::string>> rows_since(const std::vector<std::vector<std::int64_t>>& before) {
   std::vector<std::pair<std::string, std::string>> rows;
   for (std::size_t t = 0; t < before.size(); ++t) {
     const KernelTable& table = *kernel_tables()[t];
+    if (!table.traits().announced) continue;
     for (std::size_t i = 0; i < table.size(); ++i)
       if (table.taken(i) > before[t][i]) rows.emplace_back(table.op(), table.row(i).name);
   }

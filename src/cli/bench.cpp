@@ -52,9 +52,7 @@ void print(const ModelBench& bench) {
   std::printf("steps of %lld tokens in sequences of %lld, micro-batches of %lld; %lld measured after one warm-up\n",
               static_cast<long long>(bench.batch_tokens), static_cast<long long>(bench.context),
               static_cast<long long>(bench.micro_batch), static_cast<long long>(bench.steps));
-  std::string kernels;
-  for (const auto& [op, row] : bench.kernels) kernels += cat(kernels.empty() ? "" : ", ", op, " ", row);
-  std::printf("kernels: %s\n", kernels.c_str());
+  for (const auto& [op, row] : bench.kernels) std::printf("kernel of %s: %s\n", op.c_str(), row.c_str());
   std::printf("\n  %-14s %10s %10s %10s\n", "ms", "median", "min", "max");
   print_times("step", bench.step);
   print_times("  forward", bench.forward);
