@@ -1,6 +1,7 @@
 // What the commands that run a model share.
 #include "cli/model_options.h"
 
+#include "base/error.h"
 #include "model/device.h"
 #include "ops/kernel_table.h"
 
@@ -15,6 +16,13 @@ void ModelOptions::add_to(CLI::App& app) {
   app.add_option("--dtype", dtype, "fp32 or bf16 (train.dtype says what stays fp32)")
       ->check(CLI::IsMember({"fp32", "bf16"}))
       ->capture_default_str();
+  app.add_option("--inner-lr-scale", inner_lr_scale,
+                 "TTT layers: the inner learning rates times this; 0: the fast weights stay as they were trained, W0")
+      ->check(CLI::Range(0.0, 1e6));
+  app.add_option("--freeze-inner-after", freeze_inner_after,
+                 "TTT layers: learn from the first so many tokens of a sequence; read the later ones with what these "
+                 "have left")
+      ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 60));
   app.add_option("--threads", threads, "CPU threads; 0: all cores")->check(CLI::Range(0, 4096))->capture_default_str();
 }
 
@@ -31,6 +39,13 @@ LoadedModel ModelOptions::load(torch::Device target) const {
     loaded.model->set_bf16(true);
     loaded.model->round_dense_weights();
   }
+  InnerLoopControl control{inner_lr_scale, std::nullopt};
+  if (freeze_inner_after >= 0) control.freeze_after = freeze_inner_after;
+  if (control == InnerLoopControl{}) return loaded;
+  if (loaded.model->set_inner_loop(control) == 0)
+    user_error("the model of '", checkpoint, "' has no TTT layer (its mixer is ",
+               to_string(loaded.model->config().mixer), "), which ",
+               freeze_inner_after >= 0 ? "--freeze-inner-after" : "--inner-lr-scale", " could change; leave it out");
   return loaded;
 }
 

@@ -1,4 +1,4 @@
-// What the commands that run a model share: --checkpoint, --device, --dtype, --threads.
+// What the commands that run a model share: --checkpoint, --device, --dtype, --threads, and how much inner loops learn.
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -13,6 +13,8 @@ struct ModelOptions {
   std::string checkpoint;
   std::string device = "auto", dtype = "fp32";
   std::int64_t threads = 0;
+  double inner_lr_scale = 1.0;
+  std::int64_t freeze_inner_after = -1;  // -1: not given
 
   void add_to(CLI::App& app);
   torch::Device select() const;                  // sets the threads, too

@@ -77,6 +77,14 @@ void LanguageModel::set_bf16(bool on) {
   }
 }
 
+std::int64_t LanguageModel::set_inner_loop(const InnerLoopControl& control) {
+  std::int64_t count = 0;
+  for (const auto& module : modules(/*include_self=*/false)) {
+    if (auto* mixer = dynamic_cast<SequenceMixer*>(module.get())) count += mixer->set_inner_loop(control) ? 1 : 0;
+  }
+  return count;
+}
+
 void LanguageModel::round_dense_weights() {
   TTT_CHECK(bf16_, "dense weights are rounded for a model in bf16");
   const torch::NoGradGuard no_grad;

@@ -69,6 +69,9 @@ class LanguageModel : public torch::nn::Module {
   // that decoding reads half the memory. The same results.
   void round_dense_weights();
 
+  // Of every layer that has an inner loop; how many these are.
+  std::int64_t set_inner_loop(const InnerLoopControl& control);
+
  private:
   const torch::Tensor& head() const;  // [V,D]
 

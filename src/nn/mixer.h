@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -42,6 +43,15 @@ struct ForwardContext {
   bool recompute = false;
 };
 
+// How much inner loops learn in evaluation and decoding; training leaves it as it is.
+struct InnerLoopControl {
+  double lr_scale = 1.0;                          // of the inner learning rates; 0: the fast weights stay W0
+  std::optional<std::int64_t> freeze_after = {};  // tokens of a sequence, of a segment where there are some: later ones
+                                                  // are read with what these have left, and learn nothing
+
+  bool operator==(const InnerLoopControl&) const = default;
+};
+
 // A mixer's state in decoding. Concrete types belong to the mixers.
 class MixerState {
  public:
@@ -67,6 +77,9 @@ class SequenceMixer : public torch::nn::Module {
   // Its own parameters (not its submodules') that every token is multiplied with as by a Linear: [out,in] or
   // [out,1,in].
   virtual std::vector<std::string> dense_weights() const { return {}; }
+
+  // False where the mixer has no inner loop.
+  virtual bool set_inner_loop(const InnerLoopControl&) { return false; }
 };
 
 // The mixer that config.mixer names for this layer (from 0).

@@ -35,6 +35,7 @@ torch::Tensor five_quantiles(const torch::Tensor& values) {
 std::unique_ptr<MixerState> TttMixerState::clone() const {
   auto copy = std::make_unique<TttMixerState>();
   copy->inner = inner;
+  copy->tokens = tokens;
   for (torch::Tensor* tensor : copy->inner.tensors()) *tensor = tensor->clone();
   copy->qk_window_BWD = copy_of(qk_window_BWD);
   return copy;
@@ -78,7 +79,13 @@ TttMixer::TttMixer(const ModelConfig& config, const TttNet& net)
   }
 }
 
-torch::Tensor TttMixer::inner_learning_rate(const torch::Tensor& x_BTD, const ForwardContext& context) const {
+bool TttMixer::set_inner_loop(const InnerLoopControl& control) {
+  control_ = control;
+  return true;
+}
+
+torch::Tensor TttMixer::inner_learning_rate(const torch::Tensor& x_BTD, const ForwardContext& context,
+                                            std::int64_t first) const {
   const at::ScalarType type = x_BTD.scalar_type();
   const torch::Tensor logit_BTH = linear_layer(x_BTD, lr_weight_H1D_.squeeze(1), lr_bias_H1_.squeeze(1));
   const torch::Tensor open_BTH = at::sigmoid(logit_BTH.to(wide_type(type)));
@@ -86,7 +93,16 @@ torch::Tensor TttMixer::inner_learning_rate(const torch::Tensor& x_BTD, const Fo
   const torch::Tensor sigma_BTH = context.ttt_lr_mult_on_device.defined()
                                       ? open_BTH * (context.ttt_lr_mult_on_device * factor)
                                       : open_BTH * (context.ttt_lr_mult * factor);
-  return sigma_BTH.transpose(1, 2).contiguous();
+  const torch::Tensor sigma_BHT = sigma_BTH.transpose(1, 2).contiguous();
+  if (control_ == InnerLoopControl{}) return sigma_BHT;
+  torch::Tensor controlled_BHT = sigma_BHT * control_.lr_scale;
+  const std::int64_t T = x_BTD.size(1), learning = control_.freeze_after ? *control_.freeze_after - first : T;
+  if (learning < T) {
+    const std::int64_t kept = std::max<std::int64_t>(learning, 0);
+    controlled_BHT =
+        at::cat({controlled_BHT.narrow(2, 0, kept), at::zeros_like(controlled_BHT.narrow(2, kept, T - kept))}, 2);
+  }
+  return controlled_BHT;
 }
 
 torch::Tensor TttMixer::forward(const torch::Tensor& x_BTD, const ForwardContext& context, MixerState* state) {
@@ -121,7 +137,7 @@ torch::Tensor TttMixer::forward(const torch::Tensor& x_BTD, const ForwardContext
     inputs.k_BHTK = rope_split_heads(k_BTD, num_heads_, rope_table_, place, tokens);
   }
   inputs.v_BHTK = split_heads(v_proj_->forward(x_BTD).to(tokens), num_heads_);
-  inputs.sigma_BHT = inner_learning_rate(x_BTD, context);
+  inputs.sigma_BHT = inner_learning_rate(x_BTD, context, decoding ? decoding->tokens : 0);
   const torch::Tensor one_over_C = at::arange(1, mini_batch_ + 1, x_BTD.options().dtype(wide)).reciprocal();
   inputs.scale_C = (one_over_C + token_scale_delta_C_).clamp_min(0);
   inputs.gain_HK = ttt_norm_weight_HK_;
@@ -131,6 +147,7 @@ torch::Tensor TttMixer::forward(const torch::Tensor& x_BTD, const ForwardContext
   if (wants_stats) context.stats->push_back(statistics(inputs, k_BTD, context.layer));
   const torch::Tensor o_BHTK =
       decoding ? ttt_advance(net_, inputs, decoding->inner) : ttt_forward(net_, inputs, initial_weights_, mini_batch_);
+  if (decoding != nullptr) decoding->tokens += x_BTD.size(1);
   const torch::Tensor gate_BTD = gate_proj_ ? gate_proj_->forward(x_BTD) : torch::Tensor();
   return o_proj_->forward(layer_norm_gate(o_BHTK, post_norm_->weight, post_norm_->bias, gate_BTD, x_BTD.scalar_type()));
 }

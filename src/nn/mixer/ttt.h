@@ -21,6 +21,7 @@ namespace ttt {
 class TttMixerState : public MixerState {
  public:
   TttState inner;               // fast weights and the open mini-batch; inner.num_open is the position mod C
+  std::int64_t tokens = 0;      // consumed
   torch::Tensor qk_window_BWD;  // mamba backbone: the last inputs of both convolutions, which read the same Wqk x
 
   std::unique_ptr<MixerState> clone() const override;
@@ -33,13 +34,16 @@ class TttMixer : public SequenceMixer {
   torch::Tensor forward(const torch::Tensor& x_BTD, const ForwardContext& context, MixerState* state) override;
   std::unique_ptr<MixerState> initial_state(std::int64_t batch) const override;
   std::vector<std::string> dense_weights() const override { return {"lr_weight"}; }
+  bool set_inner_loop(const InnerLoopControl& control) override;
 
  private:
-  // sigma [B,H,T]
-  torch::Tensor inner_learning_rate(const torch::Tensor& x_BTD, const ForwardContext& context) const;
+  // sigma [B,H,T]; first: of x's tokens in the sequence
+  torch::Tensor inner_learning_rate(const torch::Tensor& x_BTD, const ForwardContext& context,
+                                    std::int64_t first) const;
   InnerLoopStats statistics(const TttInputs& inputs, const torch::Tensor& k_before_rope_BTD, std::int64_t layer) const;
 
   TttNet net_;
+  InnerLoopControl control_;
   Backbone backbone_;
   std::int64_t num_heads_, head_dim_, mini_batch_;
   double base_lr_, rope_theta_;
