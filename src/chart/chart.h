@@ -32,8 +32,8 @@ enum class NumberStyle {
 };
 
 struct ChartAxis {
-  std::string label;
-  std::string unit;  // "label (unit)"; empty: the label alone
+  std::string label = {};
+  std::string unit = {};  // "label (unit)"; empty: the label alone
   AxisScale scale = AxisScale::kLinear;
   NumberStyle numbers = NumberStyle::kPlain;
   // The ends of the axis; by default what the data needs, and a little room beside it. What lies outside is cut off.
@@ -46,8 +46,8 @@ enum class LineDash { kSolid, kDashed, kDotted };
 // y over x, in the order given. A value that is not finite, or not above zero on a logarithmic axis, is not drawn: the
 // line has a gap there.
 struct ChartSeries {
-  std::string name;  // in the legend; empty: not there
-  std::vector<double> x, y;
+  std::string name = {};  // in the legend; empty: not there
+  std::vector<double> x = {}, y = {};
   // An interval around each y, both empty or both of its size: a band along a line, bars at points.
   std::vector<double> low = {}, high = {};
   std::vector<std::string> notes = {};  // what a point is, said when it is pointed at; empty or of y's size
@@ -67,9 +67,9 @@ struct ChartMark {
 };
 
 struct Chart {
-  std::string title;
-  ChartAxis x, y;
-  std::vector<ChartSeries> series;
+  std::string title = {};
+  ChartAxis x = {}, y = {};
+  std::vector<ChartSeries> series = {};
   std::vector<ChartMark> marks = {};
   std::string note = {};             // small, below: what bands and bars are, where the numbers come from
   double width = 720, height = 430;  // in pixels of CSS (96 to an inch)
@@ -81,8 +81,8 @@ std::string to_svg(const Chart& chart);
 
 // Several charts in one <svg>, row by row in so many columns, each of its own size.
 struct ChartGrid {
-  std::string title;
-  std::vector<Chart> charts;
+  std::string title = {};
+  std::vector<Chart> charts = {};
   int columns = 2;
 };
 std::string to_svg(const ChartGrid& grid);
