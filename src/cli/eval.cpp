@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/timer.h"
 #include "cli/command.h"
+#include "cli/eval_inner_loop.h"
 #include "cli/model_options.h"
 #include "cli/parse.h"
 #include "data/npy.h"
@@ -22,6 +23,7 @@ struct EvalArguments {
   std::string data, token_loss;
   std::int64_t context = 0, batch = 0, max_samples = 0;
   bool reset_at_documents = false, json = false;
+  InnerLoopArguments inner_loop;
 };
 
 bool parse(const std::vector<std::string>& args, EvalArguments& options) {
@@ -38,6 +40,7 @@ bool parse(const std::vector<std::string>& args, EvalArguments& options) {
                  "write every token's loss to this .npy, fp32 [samples, context], in data order; 0: not scored");
   app.add_flag("--reset-at-documents", options.reset_at_documents,
                "a document sees nothing of the one before it, as with train.reset_at_documents");
+  options.inner_loop.add_to(app);
   app.add_flag("--json", options.json, "print one JSON object");
   return parse_arguments(app, args);
 }
@@ -89,6 +92,13 @@ ExitCode run_eval(const std::vector<std::string>& args) {
   }
   if (options.batch == 0) options.batch = std::max<std::int64_t>(1, 8192 / options.context);
 
+  if (options.inner_loop.wanted) {
+    if (options.reset_at_documents || !options.token_loss.empty())
+      user_error("--inner-loop looks at whole windows and gives no losses of tokens; leave out ",
+                 options.reset_at_documents ? "--reset-at-documents" : "--token-loss");
+    return run_inner_loop(options.inner_loop, loaded, data, options.context, options.batch, options.max_samples, device,
+                          options.json);
+  }
   std::int64_t samples = num_windows(data, options.context);
   if (options.max_samples > 0) samples = std::min(samples, options.max_samples);
   std::optional<NpyWriter> writer;
