@@ -54,7 +54,7 @@ TTT_INLINE inline void save_vector(BFloat16* p, ConvFloats<kBytes> x) {
   save(&p->bits, __builtin_convertvector(words, typename Vectors::Halves));
 }
 
-// 1 / (1 + exp(-z)); exp as exp_of() in lanes_math.h: z <= -88.5 gives zero, z > 80 one.
+// 1 / (1 + exp(-z)); exp as exp_of() in lanes_math.h: z < -88.38 gives zero, z > 80 one.
 template <int kBytes>
 TTT_INLINE inline ConvFloats<kBytes> sigmoid(ConvFloats<kBytes> z) {
   using Floats = ConvFloats<kBytes>;
