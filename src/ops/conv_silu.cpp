@@ -5,7 +5,6 @@
 #include <torch/utils.h>
 
 #include <algorithm>
-#include <array>
 #include <vector>
 
 #include "base/error.h"
@@ -35,8 +34,12 @@ struct ConvSiluFunction : torch::autograd::Function<ConvSiluFunction> {
       const T* weight_ptr = values<T>(weight_WD);
       T* y_ptr = mutable_values<T>(y_BTD);
       parallel_ranges(B * time, grain_rows(D), [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t row = begin; row < end; ++row)
-          rows::conv_silu<T, S>(D, taps(row / time, row % time).data(), weight_ptr, y_ptr + row * D);
+        for (std::int64_t row = begin, count; row < end; row += count) {
+          const std::int64_t b = row / time, t = row % time;
+          count = std::min({rows::kConvTokens, time - t, end - row});
+          rows::conv_silu<T, S>(D, count, taps.template of_tokens<rows::kConvTokens>(b, t).data(), weight_ptr,
+                                y_ptr + row * D);
+        }
       });
     });
     return y_BTD;
@@ -58,23 +61,22 @@ struct ConvSiluFunction : torch::autograd::Function<ConvSiluFunction> {
       S* dx_ptr = mutable_values<S>(dx_BTD);
       T* d_weight_ptr = mutable_values<T>(d_weight_RWD);
       parallel_numbered_ranges(B * time, ranges, [&](std::int64_t i, std::int64_t begin, std::int64_t end) {
-        // dz of the tokens t .. t+3 of a sequence, each at its place modulo 4; behind them a row of zeros.
-        std::vector<T> ring(static_cast<std::size_t>((kConvWidth + 1) * D));
-        const auto place = [&](std::int64_t t) { return ring.data() + t % kConvWidth * D; };
-        const T* const zeros = ring.data() + kConvWidth * D;
-        std::int64_t next = 0;  // the first token without a dz
-        for (std::int64_t row = begin; row < end; ++row) {
-          const std::int64_t b = row / time, t = row % time;
-          if (row == begin || t == 0) next = t;
-          for (; next < std::min(time, t + kConvWidth); ++next)
-            rows::conv_silu_gradient<T, S>(D, taps(b, next).data(), weight_ptr, dy_ptr + (b * time + next) * D,
-                                           place(next));
-          std::array<const T*, kConvWidth> later;  // tap w of the token W-1-w later reads this one
-          for (std::int64_t w = 0; w < kConvWidth; ++w) {
-            const std::int64_t reader = t + kConvWidth - 1 - w;
-            later[static_cast<std::size_t>(w)] = reader < time ? place(reader) : zeros;
+        // From the last token to the first. dz of the three tokens behind those at hand; after a sequence's last:
+        // zeros.
+        std::vector<T> later(static_cast<std::size_t>(kConvBefore * D));
+        for (std::int64_t row = end; row > begin;) {
+          const std::int64_t b = (row - 1) / time, behind = row - b * time;  // the first token behind
+          if (behind == time) {
+            std::fill(later.begin(), later.end(), T(0));
+          } else if (row == end) {
+            for (std::int64_t l = 0; l < std::min(kConvBefore, time - behind); ++l)
+              rows::conv_silu_gradient<T, S>(D, taps(b, behind + l).data(), weight_ptr, dy_ptr + (row + l) * D,
+                                             later.data() + l * D);
           }
-          rows::conv_silu_backward<T, S>(D, taps(b, t).data(), later.data(), weight_ptr, dx_ptr + row * D,
+          const std::int64_t count = std::min({rows::kConvTokens, behind, row - begin}), t = behind - count;
+          row -= count;
+          rows::conv_silu_backward<T, S>(D, count, taps.template of_tokens<rows::kConvTokens>(b, t).data(), weight_ptr,
+                                         dy_ptr + row * D, later.data(), dx_ptr + row * D,
                                          d_weight_ptr + i * kConvWidth * D);
         }
       });

@@ -20,11 +20,15 @@ struct ConvTaps {
   const S *x, *window;
   std::int64_t time, width;
 
-  std::array<const S*, kConvWidth> operator()(std::int64_t b, std::int64_t t) const {
-    std::array<const S*, kConvWidth> rows;
-    for (std::int64_t w = 0; w < kConvWidth; ++w) {
-      const std::int64_t source = t - kConvBefore + w;
-      rows[static_cast<std::size_t>(w)] =
+  std::array<const S*, kConvWidth> operator()(std::int64_t b, std::int64_t t) const { return of_tokens<1>(b, t); }
+
+  // Of the kTokens tokens from t on: x_{t-3} .. x_{t+kTokens-1}.
+  template <std::int64_t kTokens>
+  std::array<const S*, kTokens + kConvBefore> of_tokens(std::int64_t b, std::int64_t t) const {
+    std::array<const S*, kTokens + kConvBefore> rows;
+    for (std::int64_t i = 0; i < kTokens + kConvBefore; ++i) {
+      const std::int64_t source = t - kConvBefore + i;
+      rows[static_cast<std::size_t>(i)] =
           source >= 0 ? x + (b * time + source) * width : window + (b * kConvBefore + kConvBefore + source) * width;
     }
     return rows;

@@ -7,7 +7,7 @@
 
 namespace ttt::kernels {
 
-// exp(x) = 2^n exp(x - n ln 2), for a whole n near x / ln 2 with 2^n in range: n in [-126, 127].
+// exp(x) = 2^n exp(x - n ln 2), for a whole n near x / ln 2: n in [-126, 127], or 128, which gives infinity.
 template <class Floats, class Ints>
 TTT_INLINE inline Floats exp_of_parts(Floats x, Ints n) {
   const Floats whole = __builtin_convertvector(n, Floats);

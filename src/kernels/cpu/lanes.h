@@ -73,10 +73,10 @@ TTT_INLINE inline X load(const BFloat16* p) {
 TTT_INLINE inline void save(BFloat16* p, const Lanes<float>& x) {
   WordLanes words;
   std::memcpy(&words, &x, sizeof words);
+  // All ones where x is NaN, which becomes 0x7fc0; by whole numbers, as exp_of() in lanes_math.h.
+  const WordLanes nan = 0u - ((0x7f800000 - (words & 0x7fffffff)) >> 31);
   words = (words + 0x7fff + (words >> 16 & 1)) >> 16;
-  const WordLanes nan = words * 0 + 0x7fc0;
-  words = x == x ? words : nan;
-  save(&p->bits, __builtin_convertvector(words, HalfLanes));
+  save(&p->bits, __builtin_convertvector((words & ~nan) | (nan & 0x7fc0), HalfLanes));
 }
 TTT_INLINE inline void save(BFloat16* p, const float& x) {
   std::uint32_t word;
