@@ -13,6 +13,8 @@ find src -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' | sort | 
       if (header ~ /^(immintrin|x86intrin|arm_neon|hwy\/)/) return "intrinsics"
       if (header ~ /^(spdlog|nlohmann|yaml-cpp|CLI)\//) { sub(/\/.*/, "", header); return header }
       if (header ~ /^sentencepiece/) return "sentencepiece"
+      if (header ~ /^(unsupported\/)?Eigen\//) return "eigen"
+      if (header ~ /^LBFGS/) return "lbfgs"
       if (header ~ /^(xxhash|zstd|zlib)/) { sub(/\..*/, "", header); return header }
       return ""
     }

@@ -16,7 +16,7 @@ tools/build.sh --sanitize fuzz >build/fuzz.log 2>&1 || { tail -n 40 build/fuzz.l
 runs=$PWD/build/fuzz/runs
 seeds=$PWD/build/fuzz/seeds
 rm -rf "$seeds"
-mkdir -p "$runs" "$seeds"/{safetensors,npy,data_manifest,shards,checkpoint,config,hf_config,jsonl}
+mkdir -p "$runs" "$seeds"/{safetensors,npy,data_manifest,shards,checkpoint,config,hf_config,jsonl,table}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 part() {  # FILE: its length in two bytes, then its bytes
@@ -50,6 +50,8 @@ part() {  # FILE: its length in two bytes, then its bytes
   cp data/manifest.json "$seeds/data_manifest/"
   { part data/manifest.json; part data/tokens-00000.bin; cat data/documents-00000.bin; } >"$seeds/shards/data"
   printf '%s\n' '{"text": "one \u00e9 \ud83d\ude00 line\n", "meta": {"domain": "web"}}' '{"id": 1.5e3, "text": "two", "tags": [null, true, {}]}' >lines
+  printf '"model ""size""",tokens,loss\n1e6,2.5e7,4.1\r\n"2e6",\t3,3\n' >"$seeds/table/csv"
+  printf '%s\n' '{"status":"finished","name":"a","parameters":1000,"tokens":20000,"flops_exact":1.3e8,"mixer":"mamba","backbone":null,"valid_loss":3.5,"domains":{"web":{"loss":3}}}' >"$seeds/table/runs"
   { printf '\x04'; cat lines; } >"$seeds/jsonl/lines"
   { printf '\x09'; printf 'a\n---\nb\n---\n'; } >"$seeds/jsonl/separated"
   { printf '\x02'; zstd -q -c lines; } >"$seeds/jsonl/zst"

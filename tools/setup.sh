@@ -11,7 +11,7 @@ set -euo pipefail
 
 cache=${TTT_CACHE:-${HOME:?}/.cache/ttt.cpp}
 packages=(g++ cmake ninja-build ccache mold unzip libyaml-cpp-dev libspdlog-dev libsentencepiece-dev libcli11-dev
-          nlohmann-json3-dev libxxhash-dev libzstd-dev zlib1g-dev libgloo-dev libgtest-dev zstd)
+          nlohmann-json3-dev libeigen3-dev liblbfgspp-dev libxxhash-dev libzstd-dev zlib1g-dev libgloo-dev libgtest-dev zstd)
 test=false
 [ "${1:-}" = --test ] && test=true
 $test && packages+=(clang-format clang libclang-rt-dev llvm procps iproute2 faketime openmpi-bin mpich python3-pip python3-venv)

@@ -18,8 +18,7 @@ void print_help() {  // fits a terminal of 80 x 24
     std::cout << "  " << std::left << std::setw(15) << command.name << command.summary << "\n";
   std::cout << "\n"
                "options: --help; --version, what it was built from (with --json for scripts)\n"
-               "exit codes: 0 done; 1 failed; 2 wrong usage, config or input;\n"
-               "            75 stopped by a signal with a checkpoint saved: run it again\n"
+               "exit codes: 0 done; 1 failed; 2 wrong usage, config or input; 75 stopped, saved\n"
                "example: ttt train configs/run/quickstart.yaml train.steps=200\n";
 }
 
@@ -46,6 +45,7 @@ const std::vector<Command>& commands() {
       {"plan", "what a run will cost: parameters, FLOPs, memory, disk, hours", run_plan},
       {"bench", "training steps and ops, timed beside what bounds them", run_bench},
       {"sweep", "train a grid of configs, here or as a Slurm array; resumable", run_sweep_command},
+      {"fit", "scaling laws from the results of runs", run_fit},
       {"tokenizer", "train a SentencePiece tokenizer, encode and decode with it", run_tokenizer},
       {"prepare", "text files or token arrays to token shards", run_prepare},
       {"eval", "loss, perplexity, bits per byte of a checkpoint on a data set", run_eval},
