@@ -29,6 +29,7 @@ ExitCode run_plan(const std::vector<std::string>& args);
 ExitCode run_bench(const std::vector<std::string>& args);
 ExitCode run_sweep_command(const std::vector<std::string>& args);
 ExitCode run_fit(const std::vector<std::string>& args);
+ExitCode run_report(const std::vector<std::string>& args);
 ExitCode run_tokenizer(const std::vector<std::string>& args);
 ExitCode run_prepare(const std::vector<std::string>& args);
 ExitCode run_eval(const std::vector<std::string>& args);

@@ -18,8 +18,7 @@ void print_help() {  // fits a terminal of 80 x 24
     std::cout << "  " << std::left << std::setw(15) << command.name << command.summary << "\n";
   std::cout << "\n"
                "options: --help; --version, what it was built from (with --json for scripts)\n"
-               "exit codes: 0 done; 1 failed; 2 wrong usage, config or input; 75 stopped, saved\n"
-               "example: ttt train configs/run/quickstart.yaml train.steps=200\n";
+               "exit codes: 0 done; 1 failed; 2 wrong usage, config or input; 75 stopped, saved\n";
 }
 
 // mpirun and its like start any command several times; most know nothing of one another.
@@ -46,6 +45,7 @@ const std::vector<Command>& commands() {
       {"bench", "training steps and ops, timed beside what bounds them", run_bench},
       {"sweep", "train a grid of configs, here or as a Slurm array; resumable", run_sweep_command},
       {"fit", "scaling laws from the results of runs", run_fit},
+      {"report", "runs or a sweep as one HTML page", run_report},
       {"tokenizer", "train a SentencePiece tokenizer, encode and decode with it", run_tokenizer},
       {"prepare", "text files or token arrays to token shards", run_prepare},
       {"eval", "loss, perplexity, bits per byte of a checkpoint on a data set", run_eval},

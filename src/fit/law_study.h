@@ -29,7 +29,7 @@ struct LawStudy {
   double condition = 0;              // law_condition()
   std::vector<ScalingLaw> samples;   // fitted to bootstrap samples of the points
   double level = 0.9;                // of intervals
-  double percentile_level = 0.9;     // expanded_level() of that
+  double percentile_level = 0.9;     // of samples, for that
   std::vector<std::string> reasons;  // why the data do not identify the law; empty: they do
   double residual_rms = 0;           // of log L
   std::size_t largest_residual = 0;  // the point with the largest

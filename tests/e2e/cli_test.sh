@@ -50,7 +50,7 @@ for key in model.mixer train.batch_tokens optim.lr checkpoint.keep_last output_d
   grep -q "^  ${key#*.} " help.txt || fail "--help-config has no $key"
 done
 expect 2 "usage: ttt COMMAND" "$TTT"
-for command in train config plan bench sweep fit tokenizer prepare eval generate convert inspect baseline; do
+for command in train config plan bench sweep fit report tokenizer prepare eval generate convert inspect baseline; do
   expect 0 "ttt $command" "$TTT" $command --help
   expect 0 "  $command " "$TTT" --help
 done

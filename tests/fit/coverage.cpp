@@ -1,8 +1,10 @@
 // How often the bootstrap intervals of a fit hold the truth: many draws of noise on the points of a known law, each
 // fitted as `ttt fit` does. Not a test: minutes. Prints a line for each design and objective.
-// usage: build/tests/fit_coverage [DRAWS [SAMPLES [THREADS]]]        default: 400 draws, 400 samples, every processor
+// usage: build/tests/fit_coverage [DRAWS [SAMPLES [THREADS [huber|least-squares]]]]     default: 400 draws, 400
+// samples, every processor, both
 #include <cstdio>
 #include <cstdlib>
+#include <string>
 
 #include "base/timer.h"
 #include "fit/law_study.h"
@@ -70,6 +72,7 @@ int main(int argc, char** argv) {
   IsoflopDesign large = {.noise = 0.003};
   IsoflopDesign small = {.budgets = 5, .sizes = 6, .high = 1e20, .noise = 0.002};
   for (const FitObjective objective : {FitObjective::kHuber, FitObjective::kLeastSquares}) {
+    if (argc > 4 && (std::string(argv[4]) == "huber") != (objective == FitObjective::kHuber)) continue;
     measure("IsoFLOP", objective, large, draws, samples, threads);
     measure("small IsoFLOP", objective, small, draws, samples, threads);
   }

@@ -7,6 +7,7 @@ find_package(nlohmann_json REQUIRED)
 find_package(Threads REQUIRED)
 find_package(ZLIB REQUIRED)
 find_package(Eigen3 REQUIRED)
+find_path(TTT_LBFGSPP LBFGS.h REQUIRED)  # headers in the compiler's own path
 
 add_library(ttt_options INTERFACE)
 target_compile_options(ttt_options INTERFACE -Wall -Wextra -Wshadow $<$<BOOL:${TTT_WERROR}>:-Werror>)

@@ -1,0 +1,79 @@
+// Runs as a page: what is read from their folders, and what the page says of it.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include "base/error.h"
+#include "report/page.h"
+
+namespace ttt {
+namespace {
+
+class ReportTest : public testing::Test {
+ protected:
+  ReportTest() : folder_(fs::temp_directory_path() / cat("ttt_report_test_", getpid())) {
+    fs::create_directories(folder_);
+  }
+  ~ReportTest() override { fs::remove_all(folder_); }
+
+  fs::path run(const std::string& name, const std::string& lr) {
+    const fs::path path = folder_ / name;
+    fs::create_directories(path);
+    write_file_atomically(path / "config.yaml",
+                          "model: {mixer: attention, vocab_size: 512, hidden_size: 32, num_layers: 2, num_heads: 2, "
+                          "intermediate_size: 64}\n"
+                          "data: {train: tokens}\ntrain: {context: 64, batch_tokens: 256, steps: 10}\noptim: {lr: " +
+                              lr + "}\noutput_dir: " + path.string() + "\n");
+    write_file_atomically(
+        path / "metrics.jsonl",
+        R"({"kind":"train","step":1,"loss":6.25,"grad_norm":0.5,"lr":0.0,"tokens":256,"seconds":0.5,"tokens_per_second":512})"
+        "\n"
+        R"({"kind":"skipped","step":2,"loss":null,"grad_norm":null,"samples":[4,8],"skipped":1})"
+        "\n"
+        R"({"kind":"train","step":3,"loss":5.125,"grad_norm":0.4,"lr":0.001,"tokens":768,"seconds":0.25,"tokens_per_second":1024})"
+        "\n"
+        R"({"kind":"valid","step":3,"loss":5.0625,"perplexity":158,"bits_per_byte":3.75,"tokens":512})"
+        "\n"
+        R"({"kind":"train","step":4,"lo)");
+    return path;
+  }
+  fs::path folder_;
+};
+
+TEST_F(ReportTest, RunsAreReadFromTheirFolders) {
+  const RunLog log = read_run_log(run("a<b", "0.001"));
+  EXPECT_EQ(log.name, "a<b");
+  ASSERT_EQ(log.train.size(), 2u);
+  EXPECT_EQ(log.train[1].seconds, 0.75);
+  EXPECT_EQ(log.train[1].tokens, 768);
+  ASSERT_EQ(log.valid.size(), 1u);
+  EXPECT_EQ(log.valid[0].tokens, 768);
+  EXPECT_EQ(log.valid[0].bits_per_byte, 3.75);
+  ASSERT_EQ(log.events.size(), 1u);
+  EXPECT_EQ(log.events[0].text, "skipped: loss null, gradient norm null, samples [4,8]");
+  EXPECT_EQ(log.damaged_lines, 1);
+  EXPECT_THROW(read_run_log(folder_), UserError);
+}
+
+TEST_F(ReportTest, FoldersOfASweepInItsOrder) {
+  run("y", "0.001"), run("x", "0.002");
+  write_file_atomically(folder_ / "runs.jsonl", "{\"name\":\"y\"}\n{\"name\":\"not begun\"}\n{\"name\":\"x\"}\n");
+  EXPECT_EQ(run_folders(folder_), (std::vector<fs::path>{folder_ / "y", folder_ / "x"}));
+  EXPECT_EQ(run_folders(folder_ / "x"), std::vector<fs::path>{folder_ / "x"});
+  write_file_atomically(folder_ / "runs.jsonl", "{\"name\":\"not begun\"}\n");
+  EXPECT_THROW(run_folders(folder_), UserError);
+}
+
+TEST_F(ReportTest, ThePageHasNumbersDifferencesCurvesAndSources) {
+  const std::string page =
+      report_page("A & B", {read_run_log(run("a<b", "0.001")), read_run_log(run("second", "0.002"))});
+  for (const char* part : {"<h1>A &amp; B</h1>", "<td>a&lt;b</td>", "<td>5.125</td>", "<td>5.0625</td>",
+                           "<td>3.75</td>", "<td>optim.lr</td><td>0.001</td><td>0.002</td>", "Training loss by FLOPs",
+                           "skipped: loss null", "1 damaged lines left out", "</html>"})
+    EXPECT_NE(page.find(part), std::string::npos) << part;
+  EXPECT_EQ(page.find("a<b"), std::string::npos);
+  EXPECT_EQ(page.find("<td>output_dir"), std::string::npos);
+  for (const char* outside : {"<script", "<link", "src=", "@import"}) EXPECT_EQ(page.find(outside), std::string::npos);
+}
+
+}  // namespace
+}  // namespace ttt
