@@ -9,6 +9,18 @@ namespace ttt {
 void ModelOptions::add_to(CLI::App& app) {
   app.add_option("--checkpoint", checkpoint, "a checkpoint folder, or a run folder (its newest checkpoint)")
       ->required();
+  add_machine_options(app);
+}
+
+void ModelOptions::add_to(CLI::App& app, std::vector<std::string>& checkpoints) {
+  app.add_option("--checkpoint", checkpoints,
+                 "checkpoint folders, or run folders (their newest checkpoint); one or several")
+      ->required()
+      ->type_name("DIR...");
+  add_machine_options(app);
+}
+
+void ModelOptions::add_machine_options(CLI::App& app) {
   app.add_option("--device", device, "auto (a GPU where there is one), cpu, cuda")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->capture_default_str();
@@ -25,7 +37,11 @@ torch::Device ModelOptions::select() const {
 }
 
 LoadedModel ModelOptions::load(torch::Device target) const {
-  LoadedModel loaded = load_model(checkpoint, target);
+  return load(target, checkpoint);
+}
+
+LoadedModel ModelOptions::load(torch::Device target, const std::string& path) const {
+  LoadedModel loaded = load_model(path, target);
   if (dtype == "bf16") {
     select_bf16_products(ProductsKind::kAuto, target);
     loaded.model->set_bf16(true);
