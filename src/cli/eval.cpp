@@ -1,13 +1,17 @@
-// ttt eval: loss, perplexity and bits per byte of a checkpoint on a data set; per-token losses on request.
+// ttt eval: loss, perplexity and bits per byte of checkpoints on a data set; by position; of tasks, how many answers
+// are right; per-token losses on request.
+#include <algorithm>
 #include <cmath>
 #include <iomanip>
 #include <iostream>
 #include <optional>
 
+#include "base/files.h"
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/timer.h"
+#include "chart/chart.h"
 #include "cli/command.h"
 #include "cli/eval_inner_loop.h"
 #include "cli/model_options.h"
@@ -18,31 +22,90 @@
 namespace ttt {
 namespace {
 
+constexpr std::int64_t kTokensAtOnce = 8192;  // of a batch, and of a window that is not cut into pieces
+constexpr std::int64_t kPiece = 2048;
+
 struct EvalArguments {
   ModelOptions model;
-  std::string data, token_loss;
-  std::int64_t context = 0, batch = 0, max_samples = 0;
-  bool reset_at_documents = false, json = false;
+  std::vector<std::string> checkpoints;
+  std::string data, token_loss, plot;
+  std::int64_t context = 0, batch = 0, max_samples = 0, stride = 0, piece = 0, seed = 0;
+  bool by_position = false, carry_state = false, documents = false, reset_at_documents = false, json = false;
   InnerLoopArguments inner_loop;
 };
 
 bool parse(const std::vector<std::string>& args, EvalArguments& options) {
-  CLI::App app("Loss (nats per token), perplexity and bits per byte of a checkpoint on a data set.", "ttt eval");
-  options.model.add_to(app);
+  CLI::App app(
+      "Loss (nats per token), perplexity and bits per byte of checkpoints on a data set; also by position, and of sets "
+      "that say which targets are scored (tasks, prompts with answers) how many answers are right.",
+      "ttt eval");
+  options.model.add_to(app, options.checkpoints);
   app.add_option("--data", options.data, "a folder that `ttt prepare` wrote")->required();
-  app.add_option("--context", options.context, "tokens in a sequence; default: as in training")
-      ->check(positive_number());
-  app.add_option("--batch", options.batch, "sequences at once; default: 8192 tokens")->check(positive_number());
+  auto* context = app.add_option("--context", options.context,
+                                 "tokens in a sequence; default: as in training, of samples of a task: a sample each")
+                      ->check(positive_number());
+  auto* batch =
+      app.add_option("--batch", options.batch, "sequences at once; default: 8192 tokens")->check(positive_number());
   app.add_option("--max-samples", options.max_samples,
                  "only the first so many sequences; default: all, the last one shorter")
       ->check(positive_number());
   app.add_option("--token-loss", options.token_loss,
                  "write every token's loss to this .npy, fp32 [samples, context], in data order; 0: not scored");
-  app.add_flag("--reset-at-documents", options.reset_at_documents,
-               "a document sees nothing of the one before it, as with train.reset_at_documents");
+  auto* reset = app.add_flag("--reset-at-documents", options.reset_at_documents,
+                             "a document sees nothing of the one before it, as with train.reset_at_documents");
+  app.add_flag("--documents", options.documents,
+               "only sequences that lie inside one document, cut from its start on; default: cut from the set's start, "
+               "wherever documents begin");
+  auto* carry = app.add_flag("--carry-state", options.carry_state,
+                             "read each document from its start to its end, --context tokens at once, the state going "
+                             "on; a set that marks no documents is one");
+  auto* stride = app.add_option("--stride", options.stride,
+                                "read each document likewise in sequences that begin so many tokens apart; of all but "
+                                "the first, the last so many targets are scored")
+                     ->check(positive_number())
+                     ->type_name("TOKENS");
+  app.add_option("--piece", options.piece,
+                 "compute longer sequences in pieces of so many tokens with a carried state, which bounds the memory; "
+                 "default: 2048 for sequences of more than 8192")
+      ->check(positive_number())
+      ->type_name("TOKENS")
+      ->excludes(reset);
+  auto* by_position =
+      app.add_flag("--by-position", options.by_position,
+                   "loss by position (tokens read before, from 1): log-spaced, with 95 % intervals by a bootstrap over "
+                   "documents, over sequences where none are marked");
+  app.add_option("--plot", options.plot, "draw them, a line with its intervals for each checkpoint, as this .svg")
+      ->needs(by_position)
+      ->type_name("FILE.svg");
+  app.add_option("--seed", options.seed, "of the bootstrap")
+      ->check(non_negative_number())
+      ->needs(by_position)
+      ->capture_default_str();
   options.inner_loop.add_to(app);
   app.add_flag("--json", options.json, "print one JSON object");
-  return parse_arguments(app, args);
+  carry->excludes(stride)->excludes(reset)->excludes(batch);
+  stride->excludes(reset);
+  if (!parse_arguments(app, args)) return false;
+  if (options.inner_loop.wanted) {
+    for (const char* name : {"--reset-at-documents", "--token-loss", "--documents", "--carry-state", "--stride",
+                             "--piece", "--by-position"}) {
+      if (app.get_option(name)->count() > 0)
+        user_error("--inner-loop looks at whole windows and gives no losses of tokens; leave out ", name);
+    }
+  }
+  if (options.stride > 0 && context->count() > 0 && options.stride > options.context) {
+    user_error("--stride ", options.stride, " is more than the --context of ", options.context,
+               ", so that targets would be left out; give at most that");
+  }
+  if (!options.token_loss.empty() && options.checkpoints.size() > 1) {
+    user_error("--token-loss writes the losses of one checkpoint, and ", options.checkpoints.size(),
+               " are given; evaluate them one by one");
+  }
+  if (!options.plot.empty() && !fs::is_directory(fs::absolute(options.plot).parent_path())) {
+    user_error("there is no folder '", fs::absolute(options.plot).parent_path().string(),
+               "' for --plot; make it, or name another");
+  }
+  return true;
 }
 
 void check_tokenizers(const LoadedModel& loaded, const Dataset& data) {
@@ -53,27 +116,217 @@ void check_tokenizers(const LoadedModel& loaded, const Dataset& data) {
              "'; prepare it with ", (loaded.directory / "tokenizer.model").string());
 }
 
-void print(const EvalResult& result, const EvalArguments& options, const std::string& checkpoint,
-           std::int64_t last_window, double seconds) {
-  const double perplexity = std::exp(result.loss);
-  if (options.json) {
-    const Json json = {{"checkpoint", checkpoint},
-                       {"data", options.data},
-                       {"context", options.context},
-                       {"loss", result.loss},
-                       {"perplexity", perplexity},
-                       {"bits_per_byte", std::isnan(result.bits_per_byte) ? Json(nullptr) : Json(result.bits_per_byte)},
-                       {"tokens", result.tokens},
-                       {"samples", result.samples},
-                       {"seconds", seconds}};
-    std::cout << to_line(json);
-    return;
+// One checkpoint, evaluated.
+struct Evaluated {
+  std::string checkpoint;
+  std::string given;  // as it was named
+  EvalResult result;
+  std::optional<std::int64_t> trained_context;
+  std::int64_t context = 0, last_window = 0;
+  double seconds = 0;
+};
+
+EvalOptions eval_options(const EvalArguments& options, const LoadedModel& loaded, const Dataset& data,
+                         torch::Device device) {
+  EvalOptions eval;
+  eval.context = options.context;
+  eval.samples =
+      data.has_scores() && options.context == 0 && !options.documents && !options.carry_state && options.stride == 0;
+  if (eval.context == 0 && !eval.samples) {
+    if (!loaded.trained_context)
+      user_error("the checkpoint does not say with which context it was trained; give --context TOKENS");
+    eval.context = *loaded.trained_context;
+    if (options.stride > eval.context) {
+      user_error("--stride ", options.stride, " is more than the context of ", eval.context, " that checkpoint '",
+                 loaded.directory.string(), "' was trained with; give at most that, or a --context");
+    }
   }
+  eval.max_samples = options.max_samples;
+  eval.device = device;
+  eval.padded_vocabulary = loaded.tokenizer && data.tokenizer_hash() == hex64(loaded.tokenizer->hash());
+  eval.reset_at_documents = options.reset_at_documents;
+  eval.documents = options.documents;
+  eval.stride = options.stride;
+  eval.carry_state = options.carry_state;
+  if (eval.samples) eval.context = windows_of(data, eval).context();
+  eval.batch = options.batch > 0 ? options.batch : std::max<std::int64_t>(1, kTokensAtOnce / eval.context);
+  const bool long_windows = eval.context > kTokensAtOnce && !eval.reset_at_documents;
+  eval.piece = options.piece > 0 ? options.piece : long_windows ? kPiece : 0;
+  eval.positions = options.by_position;
+  eval.seed = static_cast<std::uint64_t>(options.seed);
+  return eval;
+}
+
+Evaluated evaluate_checkpoint(const EvalArguments& options, const std::string& path, const Dataset& data,
+                              torch::Device device) {
+  const LoadedModel loaded = options.model.load(device, path);
+  check_tokenizers(loaded, data);
+  const EvalOptions eval = eval_options(options, loaded, data, device);
+  const EvalWindows windows = windows_of(data, eval);
+  Evaluated evaluated;
+  evaluated.checkpoint = loaded.directory.string();
+  evaluated.given = path;
+  evaluated.trained_context = loaded.trained_context;
+  evaluated.context = windows.context();
+  evaluated.last_window = windows[windows.size() - 1].length;
+  std::optional<NpyWriter> writer;
+  std::int64_t done = 0;
+  Timer timer;
+  const auto on_batch = [&](const torch::Tensor& loss_BT) {
+    if (!options.token_loss.empty()) {
+      if (!writer) writer.emplace(options.token_loss, windows.size(), windows.context());
+      const torch::Tensor contiguous = loss_BT.contiguous();
+      writer->append(contiguous.const_data_ptr<float>(), contiguous.numel());
+    }
+    done += loss_BT.size(0);
+    const double speed = static_cast<double>(done * windows.context()) / timer.seconds();
+    show_progress(
+        cat("eval: ", done, " of ", windows.size(), " sequences, ", static_cast<std::int64_t>(speed), " tokens/s"));
+  };
+  evaluated.result = evaluate(*loaded.model, data, eval, on_batch);
+  if (writer) writer->finish();
+  show_progress("");
+  evaluated.seconds = timer.seconds();
+  return evaluated;
+}
+
+double share(std::int64_t part, std::int64_t whole) {
+  return whole > 0 ? static_cast<double>(part) / static_cast<double>(whole) : 0;
+}
+
+Json answers_json(const EvalSums& sums) {
+  return {{"samples", sums.samples},
+          {"tokens", sums.tokens},
+          {"loss", sums.tokens > 0 ? Json(sums.nats / static_cast<double>(sums.tokens)) : Json()},
+          {"accuracy", share(sums.correct, sums.tokens)},
+          {"answers", sums.answers},
+          {"answer_accuracy", share(sums.correct_answers, sums.answers)}};
+}
+
+Json groups_json(const char* key, const std::map<std::int64_t, EvalSums>& groups) {
+  Json list = Json::array();
+  for (const auto& [value, sums] : groups) {
+    Json entry = {{key, value}};
+    entry.update(answers_json(sums));
+    list.push_back(entry);
+  }
+  return list;
+}
+
+Json to_json(const Evaluated& evaluated, const EvalArguments& options) {
+  const EvalResult& result = evaluated.result;
+  Json json = {{"checkpoint", evaluated.checkpoint},
+               {"data", options.data},
+               {"context", evaluated.context},
+               {"loss", result.loss},
+               {"perplexity", std::exp(result.loss)},
+               {"bits_per_byte", std::isnan(result.bits_per_byte) ? Json(nullptr) : Json(result.bits_per_byte)},
+               {"tokens", result.tokens},
+               {"samples", result.samples},
+               {"seconds", evaluated.seconds}};
+  if (result.has_answers) {
+    const Json totals = answers_json(result.totals);
+    for (const char* key : {"accuracy", "answers", "answer_accuracy"}) json[key] = totals[key];
+    json["by_length"] = groups_json("length", result.by_length);
+    json["by_items"] = groups_json("items", result.by_items);
+    if (result.regression && result.regression->samples > 0) json["regression"] = to_json(*result.regression);
+  }
+  if (result.positions) {
+    json["positions"] = to_json(result.positions->positions);
+    json["intervals"] = to_json(result.positions->intervals);
+  }
+  return json;
+}
+
+void print_groups(const char* key, const std::map<std::int64_t, EvalSums>& groups) {
+  if (groups.empty()) return;
+  std::cout << std::setw(10) << key << "     samples       loss   accuracy    answers      right\n";
+  for (const auto& [value, sums] : groups) {
+    std::cout << std::setw(10) << value << std::setw(12) << sums.samples << std::setw(11) << std::setprecision(5);
+    if (sums.tokens > 0) {
+      std::cout << sums.nats / static_cast<double>(sums.tokens);
+    } else {
+      std::cout << "-";
+    }
+    std::cout << std::setw(9) << std::setprecision(2) << 100 * share(sums.correct, sums.tokens) << " %" << std::setw(11)
+              << sums.answers << std::setw(9) << 100 * share(sums.correct_answers, sums.answers) << " %\n";
+  }
+}
+
+void print_regression(const EvalResult& result) {
+  if (!result.regression || result.regression->samples == 0) return;
+  std::cout << "    points     squared error of the expected y     of least squares\n" << std::setprecision(5);
+  for (std::size_t i = 0; i < result.regression->model.size(); ++i) {
+    std::cout << std::setw(10) << i << std::setw(36) << result.regression->model[i] << std::setw(21)
+              << result.regression->least_squares[i] << "\n";
+  }
+}
+
+void print(const Evaluated& evaluated, const EvalArguments& options) {
+  const EvalResult& result = evaluated.result;
+  if (options.checkpoints.size() > 1) std::cout << "checkpoint     " << evaluated.checkpoint << "\n";
   std::cout << std::fixed << std::setprecision(6) << "loss           " << result.loss << " nats per token\n"
-            << "perplexity     " << perplexity << "\n";
+            << "perplexity     " << std::exp(result.loss) << "\n";
   if (!std::isnan(result.bits_per_byte)) std::cout << "bits per byte  " << result.bits_per_byte << "\n";
-  std::cout << "tokens         " << result.tokens << " in " << result.samples << " sequences of " << options.context
-            << (last_window < options.context ? cat(", the last of ", last_window) : "") << "\n";
+  std::cout << "tokens         " << result.tokens << " in " << result.samples << " sequences of "
+            << (result.has_answers && options.context == 0 ? "at most " : "") << evaluated.context
+            << (evaluated.last_window < evaluated.context ? cat(", the last of ", evaluated.last_window) : "") << "\n";
+  if (result.has_answers) {
+    const EvalSums& totals = result.totals;
+    std::cout << "accuracy       " << share(totals.correct, totals.tokens) << " of scored tokens\n"
+              << "whole answers  " << share(totals.correct_answers, totals.answers) << " of " << totals.answers << "\n";
+    print_groups("length", result.by_length);
+    print_groups("items", result.by_items);
+    print_regression(result);
+  }
+  if (result.positions) std::cout << to_text(*result.positions);
+}
+
+Chart position_chart(const std::vector<Evaluated>& all, const EvalArguments& options) {
+  Chart chart;
+  chart.title = cat("Loss by position on ", options.data);
+  chart.x = {.label = "position", .unit = "tokens read", .scale = AxisScale::kLog2};
+  chart.y = {.label = "loss", .unit = "nats per token"};
+  for (const Evaluated& evaluated : all) {
+    ChartSeries series{.name = evaluated.given, .x = {}, .y = {}};
+    for (const PositionLoss& of : evaluated.result.positions->positions) {
+      if (of.tokens == 0) continue;
+      series.x.push_back(std::sqrt(static_cast<double>(of.from) * static_cast<double>(of.to)));
+      series.y.push_back(of.loss);
+      series.low.push_back(of.low);
+      series.high.push_back(of.high);
+      series.notes.push_back(cat("positions ", of.from, " to ", of.to, ": ", of.loss, " (", of.low, " to ", of.high,
+                                 "), ", of.tokens, " tokens"));
+    }
+    chart.series.push_back(std::move(series));
+    const auto& context = evaluated.trained_context;
+    const bool marked = context && std::any_of(chart.marks.begin(), chart.marks.end(), [&](const ChartMark& mark) {
+                          return mark.value == static_cast<double>(*context);
+                        });
+    if (context && !marked)
+      chart.marks.push_back({ChartMark::Axis::kX, static_cast<double>(*context), "context of the training"});
+  }
+  const PositionIntervals& intervals = all.front().result.positions->intervals;
+  chart.note = cat("Bands: 95 %, bootstrap over ", intervals.units,
+                   intervals.over_documents ? " documents, " : " sequences, ", intervals.resamples, " resamples.");
+  return chart;
+}
+
+// Of one checkpoint, over whole windows.
+ExitCode show_inner_loop(const EvalArguments& options, const Dataset& data, torch::Device device) {
+  if (options.checkpoints.size() > 1)
+    user_error("--inner-loop looks at one checkpoint, and ", options.checkpoints.size(),
+               " are given; look at them one by one");
+  const LoadedModel loaded = options.model.load(device, options.checkpoints.front());
+  check_tokenizers(loaded, data);
+  std::int64_t context = options.context;
+  if (context == 0) {
+    if (!loaded.trained_context)
+      user_error("the checkpoint does not say with which context it was trained; give --context TOKENS");
+    context = *loaded.trained_context;
+  }
+  const std::int64_t batch = options.batch > 0 ? options.batch : std::max<std::int64_t>(1, kTokensAtOnce / context);
+  return run_inner_loop(options.inner_loop, loaded, data, context, batch, options.max_samples, device, options.json);
 }
 
 }  // namespace
@@ -83,47 +336,23 @@ ExitCode run_eval(const std::vector<std::string>& args) {
   if (!parse(args, options)) return ExitCode::kOk;
   const torch::Device device = options.model.select();
   const Dataset data(options.data);
-  const LoadedModel loaded = options.model.load(device);
-  check_tokenizers(loaded, data);
-  if (options.context == 0) {
-    if (!loaded.trained_context)
-      user_error("the checkpoint does not say with which context it was trained; give --context TOKENS");
-    options.context = *loaded.trained_context;
-  }
-  if (options.batch == 0) options.batch = std::max<std::int64_t>(1, 8192 / options.context);
-
-  if (options.inner_loop.wanted) {
-    if (options.reset_at_documents || !options.token_loss.empty())
-      user_error("--inner-loop looks at whole windows and gives no losses of tokens; leave out ",
-                 options.reset_at_documents ? "--reset-at-documents" : "--token-loss");
-    return run_inner_loop(options.inner_loop, loaded, data, options.context, options.batch, options.max_samples, device,
-                          options.json);
-  }
-  std::int64_t samples = num_windows(data, options.context);
-  if (options.max_samples > 0) samples = std::min(samples, options.max_samples);
-  std::optional<NpyWriter> writer;
-  std::int64_t done = 0;
-  Timer timer;
-  const auto on_batch = [&](const torch::Tensor& loss_BT) {
-    if (!options.token_loss.empty()) {
-      if (!writer) writer.emplace(options.token_loss, samples, options.context);
-      const torch::Tensor contiguous = loss_BT.contiguous();
-      writer->append(contiguous.const_data_ptr<float>(), contiguous.numel());
-    }
-    done += loss_BT.size(0);
-    const double speed = static_cast<double>(done * options.context) / timer.seconds();
-    show_progress(cat("eval: ", done, " of ", samples, " sequences, ", static_cast<std::int64_t>(speed), " tokens/s"));
-  };
   if (options.reset_at_documents && !data.bos_id())
     user_error("the data set '", options.data, "' declares no BOS id, by which --reset-at-documents finds documents");
-  EvalOptions eval{options.context, options.batch, options.max_samples, device};
-  eval.padded_vocabulary = loaded.tokenizer && data.tokenizer_hash() == hex64(loaded.tokenizer->hash());
-  eval.reset_at_documents = options.reset_at_documents;
-  const EvalResult result = evaluate(*loaded.model, data, eval, on_batch);
-  if (writer) writer->finish();
-  show_progress("");
-  const std::int64_t last_window = std::min(options.context, data.num_tokens() - 1 - (samples - 1) * options.context);
-  print(result, options, loaded.directory.string(), last_window, timer.seconds());
+  if (options.inner_loop.wanted) return show_inner_loop(options, data, device);
+  std::vector<Evaluated> all;
+  for (const std::string& path : options.checkpoints) {
+    all.push_back(evaluate_checkpoint(options, path, data, device));
+    if (!options.json) print(all.back(), options);
+  }
+  if (!options.plot.empty()) write_file_atomically(options.plot, to_svg(position_chart(all, options)));
+  if (!options.json) return ExitCode::kOk;
+  if (all.size() == 1) {
+    std::cout << to_line(to_json(all.front(), options));
+    return ExitCode::kOk;
+  }
+  Json list = Json::array();
+  for (const Evaluated& evaluated : all) list.push_back(to_json(evaluated, options));
+  std::cout << to_line(Json{{"data", options.data}, {"evaluations", list}});
   return ExitCode::kOk;
 }
 

@@ -71,6 +71,9 @@ Json report_set(const fs::path& path, const InspectWindows& windows) {
                  {"eos_id", manifest.eos_id ? Json(*manifest.eos_id) : Json()},
                  {"tokenizer_xxh3", manifest.tokenizer_xxh3 ? Json(hex64(*manifest.tokenizer_xxh3)) : Json()},
                  {"sources", manifest.sources.size()},
+                 {"samples", manifest.has_scores() ? Json(manifest.num_documents) : Json()},
+                 {"scored_tokens", manifest.has_scores() ? Json(*manifest.scored_tokens) : Json()},
+                 {"task", manifest.task},
                  {"shards", Json::array()},
                  {"document_tokens", nullptr},
                  {"windows", Json::array()}};
@@ -154,6 +157,9 @@ void print_set(const Json& report) {
   for (const char* key : {"domain", "tokens", "documents", "text_bytes", "vocab_size", "dtype", "bos_id", "eos_id",
                           "tokenizer_xxh3", "sources"}) {
     std::cout << "  " << std::left << std::setw(16) << key << plain(report[key]) << "\n";
+  }
+  for (const char* key : {"samples", "scored_tokens", "task"}) {
+    if (!report[key].is_null()) std::cout << "  " << std::left << std::setw(16) << key << plain(report[key]) << "\n";
   }
   if (!report["document_tokens"].is_null()) print_documents(report);
   for (const Json& shard : report["shards"]) {

@@ -10,6 +10,18 @@ namespace ttt {
 void ModelOptions::add_to(CLI::App& app) {
   app.add_option("--checkpoint", checkpoint, "a checkpoint folder, or a run folder (its newest checkpoint)")
       ->required();
+  add_machine_options(app);
+}
+
+void ModelOptions::add_to(CLI::App& app, std::vector<std::string>& checkpoints) {
+  app.add_option("--checkpoint", checkpoints,
+                 "checkpoint folders, or run folders (their newest checkpoint); one or several")
+      ->required()
+      ->type_name("DIR...");
+  add_machine_options(app);
+}
+
+void ModelOptions::add_machine_options(CLI::App& app) {
   app.add_option("--device", device, "auto (a GPU where there is one), cpu, cuda")
       ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
       ->capture_default_str();
@@ -33,7 +45,11 @@ torch::Device ModelOptions::select() const {
 }
 
 LoadedModel ModelOptions::load(torch::Device target) const {
-  LoadedModel loaded = load_model(checkpoint, target);
+  return load(target, checkpoint);
+}
+
+LoadedModel ModelOptions::load(torch::Device target, const std::string& path) const {
+  LoadedModel loaded = load_model(path, target);
   if (dtype == "bf16") {
     select_bf16_products(ProductsKind::kAuto, target);
     loaded.model->set_bf16(true);
@@ -43,9 +59,9 @@ LoadedModel ModelOptions::load(torch::Device target) const {
   if (freeze_inner_after >= 0) control.freeze_after = freeze_inner_after;
   if (control == InnerLoopControl{}) return loaded;
   if (loaded.model->set_inner_loop(control) == 0)
-    user_error("the model of '", checkpoint, "' has no TTT layer (its mixer is ",
-               to_string(loaded.model->config().mixer), "), which ",
-               freeze_inner_after >= 0 ? "--freeze-inner-after" : "--inner-lr-scale", " could change; leave it out");
+    user_error("the model of '", path, "' has no TTT layer (its mixer is ", to_string(loaded.model->config().mixer),
+               "), which ", freeze_inner_after >= 0 ? "--freeze-inner-after" : "--inner-lr-scale",
+               " could change; leave it out");
   return loaded;
 }
 

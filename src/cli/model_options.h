@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "infer/load_model.h"
 
@@ -17,8 +18,14 @@ struct ModelOptions {
   std::int64_t freeze_inner_after = -1;  // -1: not given
 
   void add_to(CLI::App& app);
+  // The same for a command that takes several checkpoints.
+  void add_to(CLI::App& app, std::vector<std::string>& checkpoints);
   torch::Device select() const;                  // sets the threads, too
   LoadedModel load(torch::Device device) const;  // in the type asked for
+  LoadedModel load(torch::Device device, const std::string& path) const;
+
+ private:
+  void add_machine_options(CLI::App& app);
 };
 
 }  // namespace ttt

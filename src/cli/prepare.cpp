@@ -1,4 +1,4 @@
-// ttt prepare: text or a token array to a data set.
+// ttt prepare: text, a token array, prompts with answers or a synthetic task to a data set.
 #include "data/prepare.h"
 
 #include <iomanip>
@@ -13,6 +13,7 @@
 #include "cli/parse.h"
 #include "data/domains.h"
 #include "data/manifest.h"
+#include "data/task.h"
 
 namespace ttt {
 namespace {
@@ -24,15 +25,30 @@ struct PrepareArguments {
   std::int64_t vocab_size = 0, shard_tokens = std::int64_t{1} << 27, save_every = std::int64_t{32} << 20, threads = 0;
   std::optional<std::int32_t> bos_id, eos_id;
   double valid_fraction = 0;
-  bool force = false, json = false;
+  std::string answer_field, prompt_field = "prompt", task;
+  std::vector<std::string> settings;
+  std::int64_t samples = 0, seed = 0;
+  bool force = false, json = false, list_tasks = false;
 };
+
+void print_tasks() {
+  for (const Task* task : all_tasks()) {
+    std::cout << task->name() << ": " << task->summary() << "\n";
+    for (const TaskParameter& parameter : task->parameters()) {
+      std::cout << "  " << std::left << std::setw(24) << parameter.name + "=" + parameter.value << parameter.help;
+      for (std::size_t i = 0; i < parameter.words.size(); ++i)
+        std::cout << (i == 0 ? (parameter.help.empty() ? "" : "; ") : ", ") << parameter.words[i];
+      std::cout << "\n";
+    }
+  }
+}
 
 bool parse(const std::vector<std::string>& args, PrepareArguments& options) {
   CLI::App app(
       "Tokenise text into a data set: plain UTF-8 (a file is a document, or see --separator) or JSON Lines (by name or "
-      "content, see --format), either of them compressed (.zst, .gz); or take a token array. Killed or out of disk, "
-      "the "
-      "same command goes on from where it stopped.",
+      "content, see --format), either of them compressed (.zst, .gz); or take a token array, prompts with answers, or "
+      "a "
+      "synthetic task. With text, killed or out of disk, the same command goes on from where it stopped.",
       "ttt prepare");
   auto* input = app.add_option("--input", options.inputs, "text files and folders")->type_name("PATH...");
   auto* tokens =
@@ -40,7 +56,7 @@ bool parse(const std::vector<std::string>& args, PrepareArguments& options) {
           ->type_name("FILE.npy")
           ->excludes(input);
   app.add_option("--tokenizer", options.tokenizer, "a model of `ttt tokenizer train`")->type_name("FILE.model");
-  app.add_option("--output", options.output, "the folder to write")->required()->type_name("DIR");
+  app.add_option("--output", options.output, "the folder to write")->type_name("DIR");
   app.add_option("--extension", options.extensions, "of folders, only files that end so, e.g. .h .txt; default: all")
       ->type_name("END...")
       ->needs(input);
@@ -63,6 +79,29 @@ bool parse(const std::vector<std::string>& args, PrepareArguments& options) {
       ->needs(input)
       ->excludes(field)
       ->check(CLI::IsMember({"file", "folder"}));
+  auto* answer =
+      app.add_option("--answer-field", options.answer_field,
+                     "of JSON Lines: a line is a prompt and an answer, in these two fields; answers alone are scored")
+          ->needs(input)
+          ->excludes(field)
+          ->type_name("NAME");
+  app.add_option("--prompt-field", options.prompt_field, "with --answer-field: where the prompt is")
+      ->needs(answer)
+      ->type_name("NAME")
+      ->capture_default_str();
+  auto* task =
+      app.add_option("--task", options.task,
+                     "samples of a synthetic task, whose answers alone are scored; of the task needle with the "
+                     "text to hide things in as --input")
+          ->excludes(tokens)
+          ->type_name("NAME");
+  app.add_flag("--list-tasks", options.list_tasks, "print the tasks and their settings");
+  app.add_option("--set", options.settings, "of the task")->needs(task)->type_name("KEY=VALUE...");
+  app.add_option("--samples", options.samples, "of the task")->needs(task)->check(positive_number());
+  app.add_option("--seed", options.seed, "of the task's samples: another one for other data of the same kind")
+      ->needs(task)
+      ->check(non_negative_number())
+      ->capture_default_str();
   app.add_option("--valid-fraction", options.valid_fraction,
                  "of the documents, set aside for validation: writes train/ and valid/ below DIR (or DIR/DOMAIN)")
       ->needs(input)
@@ -87,9 +126,29 @@ bool parse(const std::vector<std::string>& args, PrepareArguments& options) {
   app.add_flag("--force", options.force, "replace a data set that stands in the output folder");
   app.add_flag("--json", options.json, "print one JSON object");
   if (!parse_arguments(app, args)) return false;
+  if (options.list_tasks) {
+    if (args.size() > 1) user_error("--list-tasks takes nothing beside it");
+    print_tasks();
+    return false;
+  }
+  if (options.output.empty()) user_error("--output is required; `ttt prepare --help` explains the arguments");
   options.format.kind = document_kind(options.kind);
+  if (!options.task.empty()) {
+    if (options.samples == 0) user_error("--task needs --samples N");
+    for (const char* name :
+         {"--domain-field", "--domain-by", "--answer-field", "--valid-fraction", "--save-every", "--threads"}) {
+      if (app.get_option(name)->count() > 0) user_error(name, " has no use with --task; leave it out");
+    }
+    return true;
+  }
   if (options.inputs.empty() == options.tokens.empty())
-    user_error("give either --input PATH... or --tokens FILE.npy; `ttt prepare --help`");
+    user_error("give either --input PATH... or --tokens FILE.npy, or --task NAME; `ttt prepare --help`");
+  if (!options.answer_field.empty()) {
+    for (const char* name : {"--text-field", "--separator", "--domain-by", "--valid-fraction", "--save-every",
+                             "--threads", "--extension", "--format"}) {
+      if (app.get_option(name)->count() > 0) user_error(name, " has no use with --answer-field; leave it out");
+    }
+  }
   if (!options.inputs.empty() && options.tokenizer.empty()) {
     user_error("text needs --tokenizer FILE.model; make one with `ttt tokenizer train`");
   }
@@ -103,6 +162,7 @@ Json summary(const fs::path& directory) {
                {"documents", manifest.num_documents}, {"text_bytes", nullptr},
                {"bytes_per_token", nullptr},          {"vocab_size", manifest.vocab_size},
                {"shards", manifest.shards.size()}};
+  if (manifest.has_scores()) json["scored_tokens"] = *manifest.scored_tokens;
   if (manifest.text_bytes > 0) {
     json["text_bytes"] = manifest.text_bytes;
     json["bytes_per_token"] = static_cast<double>(manifest.text_bytes) / static_cast<double>(manifest.num_tokens);
@@ -118,7 +178,27 @@ ExitCode run_prepare(const std::vector<std::string>& args) {
   outlive_readers();
   Timer timer;
   DocumentCounts counts;
-  if (options.tokens.empty()) {
+  if (!options.task.empty()) {
+    prepare_task({.task = options.task,
+                  .settings = options.settings,
+                  .samples = options.samples,
+                  .seed = static_cast<std::uint64_t>(options.seed),
+                  .inputs = {options.inputs.begin(), options.inputs.end()},
+                  .extensions = options.extensions,
+                  .format = options.format,
+                  .tokenizer = options.tokenizer,
+                  .output = options.output,
+                  .shard_tokens = options.shard_tokens,
+                  .force = options.force});
+  } else if (!options.answer_field.empty()) {
+    counts = prepare_answers({.inputs = {options.inputs.begin(), options.inputs.end()},
+                              .prompt_field = options.prompt_field,
+                              .answer_field = options.answer_field,
+                              .tokenizer = options.tokenizer,
+                              .output = options.output,
+                              .shard_tokens = options.shard_tokens,
+                              .force = options.force});
+  } else if (options.tokens.empty()) {
     counts = prepare_text({.inputs = {options.inputs.begin(), options.inputs.end()},
                            .extensions = options.extensions,
                            .format = options.format,
@@ -143,7 +223,7 @@ ExitCode run_prepare(const std::vector<std::string>& args) {
                     .force = options.force});
   }
   Json sets = Json::array();
-  if (!options.tokens.empty()) {
+  if (!options.tokens.empty() || !options.task.empty() || !options.answer_field.empty()) {
     sets.push_back(summary(options.output));
   } else if (!options.format.domain_field.empty() || !options.domain_by.empty()) {
     for (const DomainIndex::Domain& domain : read_domains(options.output).domains) {
@@ -158,7 +238,7 @@ ExitCode run_prepare(const std::vector<std::string>& args) {
   }
   if (options.json) {
     Json object = {{"sets", sets}, {"seconds", timer.seconds()}};
-    if (options.tokens.empty()) {
+    if (!options.inputs.empty() && options.task.empty()) {
       object["empty_documents"] = counts.empty;
       object["documents_with_replaced_characters"] = counts.replaced;
     }
@@ -168,6 +248,7 @@ ExitCode run_prepare(const std::vector<std::string>& args) {
   for (const Json& set : sets) {
     std::cout << "wrote " << set["path"].get<std::string>() << ": " << set["tokens"] << " tokens in "
               << set["documents"] << (set["documents"] == 1 ? " document" : " documents");
+    if (set.contains("scored_tokens")) std::cout << ", " << set["scored_tokens"] << " of them scored";
     if (!set["text_bytes"].is_null()) {
       std::cout << ", " << set["text_bytes"] << " bytes of text, " << std::fixed << std::setprecision(3)
                 << set["bytes_per_token"].get<double>() << " bytes a token";

@@ -294,6 +294,8 @@ void declare(Declarations& d, TrainConfig& t) {
   d.integer("train.eval_every", t.eval_every, {0}, "steps", "between two validations; 0: only at the end");
   d.integer("train.eval_samples", t.eval_samples, {0}, "sequences",
             "of each validation set, always its first; 0: all of it; where not given: as many as have 131072 tokens");
+  d.integer("train.position_loss_every", t.position_loss_every, {0}, "steps",
+            "between two validations that say the loss by position too, with 95 % intervals; 0: never");
   d.integer("train.stats_every", t.stats_every, {0}, "steps", "between two records of inner-loop statistics; 0: never");
   d.integer("train.digest_every", t.digest_every, {0}, "steps",
             "between two hashes of all parameters in ledger.jsonl, by which `ttt diff` compares runs; 0: never");

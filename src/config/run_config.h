@@ -42,16 +42,17 @@ struct TrainConfig {
   std::vector<std::pair<std::string, std::string>> kernels;
   std::string ttt_kernel = "auto";  // row of the TTT kernel table, ops/ttt.h; auto: the best that takes the call
   LossAverage loss_average = LossAverage::kTokens;
-  bool recompute = false;              // keep only each block's input and compute the block again in the backward pass
-  bool cuda_graph = false;             // on a GPU: micro-steps as one CUDA graph
-  bool reset_at_documents = false;     // a document sees nothing of the one before it in the same sample
-  std::int64_t log_every = 1;          // steps between two progress lines
-  std::int64_t eval_every = 0;         // steps between two validations; 0: only at the end
-  std::int64_t eval_samples = 64;      // of each set in a validation, always its first; 0: the whole set
-  std::int64_t stats_every = 100;      // steps between two records of inner-loop statistics; 0: never
-  std::int64_t digest_every = 50;      // steps between two hashes of all parameters in the ledger; 0: never
-  bool tensorboard = true;             // write event files
-  std::int64_t sample_tokens = 0;      // of text that the model writes at each validation; 0: none
+  bool recompute = false;           // keep only each block's input and compute the block again in the backward pass
+  bool cuda_graph = false;          // on a GPU: micro-steps as one CUDA graph
+  bool reset_at_documents = false;  // a document sees nothing of the one before it in the same sample
+  std::int64_t log_every = 1;       // steps between two progress lines
+  std::int64_t eval_every = 0;      // steps between two validations; 0: only at the end
+  std::int64_t eval_samples = 64;   // of each set in a validation, always its first; 0: the whole set
+  std::int64_t position_loss_every = 0;  // steps between two validations that say the loss by position too; 0: never
+  std::int64_t stats_every = 100;        // steps between two records of inner-loop statistics; 0: never
+  std::int64_t digest_every = 50;        // steps between two hashes of all parameters in the ledger; 0: never
+  bool tensorboard = true;               // write event files
+  std::int64_t sample_tokens = 0;        // of text that the model writes at each validation; 0: none
   std::int64_t max_skipped_steps = 3;  // in a row, whose loss or gradient is not finite, before the run is rolled back
   std::int64_t max_rollbacks = 2;      // to a checkpoint, before the run stops; 0: none
   double spike_deviations = 0;  // a loss so many standard deviations above the usual rolls the run back; 0: never

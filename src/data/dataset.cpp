@@ -2,8 +2,11 @@
 #include "data/dataset.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/ne.h>
+#include <ATen/ops/ones_like.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "base/error.h"
@@ -53,6 +56,8 @@ struct Dataset::Impl {
     MappedFile file;
     std::int64_t begin = 0;  // its first token's place in the set
     std::int64_t count = 0;
+    MappedFile scored, items;  // where the set has them
+    std::int64_t first_document = 0, num_documents = 0;
   };
 
   fs::path directory;
@@ -71,25 +76,43 @@ struct Dataset::Impl {
     for (const DatasetManifest::Shard& shard : manifest.shards) {
       check(shard.tokens_file, shard.num_tokens * manifest.bytes_per_token());
       check(shard.documents_file, shard.num_documents * 8);
+      if (!manifest.has_scores()) continue;
+      check(shard.scored_file, shard.num_tokens);
+      check(shard.items_file, shard.num_documents * 4);
     }
     return problems;
   }
 
-  template <class Out>
-  void copy(std::int64_t begin, std::int64_t count, Out* out) const {
+  // f(shard, first token within it, count) of each shard's part of tokens begin .. begin+count-1.
+  template <class Function>
+  void for_each_part(std::int64_t begin, std::int64_t count, const Function& f) const {
     auto shard = std::upper_bound(shards.begin(), shards.end(), begin,
                                   [](std::int64_t place, const Shard& candidate) { return place < candidate.begin; });
     for (--shard; count > 0; ++shard) {
       const std::int64_t local = begin - shard->begin;
       const std::int64_t part = std::min(count, shard->count - local);
-      const std::byte* data = shard->file.bytes().data();
-      const std::uint32_t largest = manifest.bytes_per_token() == 2 ? widen<std::uint16_t>(data, local, part, out)
-                                                                    : widen<std::uint32_t>(data, local, part, out);
-      if (largest >= manifest.vocab_size) report_foreign_token(*shard, local, part);
+      f(*shard, local, part);
       begin += part;
-      out += part;
       count -= part;
     }
+  }
+
+  template <class Out>
+  void copy(std::int64_t begin, std::int64_t count, Out* out) const {
+    for_each_part(begin, count, [&](const Shard& shard, std::int64_t local, std::int64_t part) {
+      const std::byte* data = shard.file.bytes().data();
+      const std::uint32_t largest = manifest.bytes_per_token() == 2 ? widen<std::uint16_t>(data, local, part, out)
+                                                                    : widen<std::uint32_t>(data, local, part, out);
+      if (largest >= manifest.vocab_size) report_foreign_token(shard, local, part);
+      out += part;
+    });
+  }
+
+  void copy_marks(std::int64_t begin, std::int64_t count, std::uint8_t* out) const {
+    for_each_part(begin, count, [&](const Shard& shard, std::int64_t local, std::int64_t part) {
+      std::memcpy(out, shard.scored.bytes().data() + local, static_cast<std::size_t>(part));
+      out += part;
+    });
   }
 
   [[noreturn]] void report_foreign_token(const Shard& shard, std::int64_t local, std::int64_t count) const {
@@ -113,10 +136,18 @@ Dataset::Dataset(const std::filesystem::path& directory) : impl_(std::make_uniqu
   if (impl_->manifest.tokenizer_xxh3 && !fs::exists(directory / "tokenizer.model")) {
     user_error("'", (directory / "tokenizer.model").string(), "' is missing", kRemedy);
   }
-  std::int64_t begin = 0;
+  std::int64_t begin = 0, documents = 0;
   for (const DatasetManifest::Shard& shard : impl_->manifest.shards) {
-    impl_->shards.push_back({MappedFile(impl_->path_of(shard.tokens_file)), begin, shard.num_tokens});
+    Impl::Shard& opened = impl_->shards.emplace_back();
+    opened.file = MappedFile(impl_->path_of(shard.tokens_file));
+    opened.begin = begin, opened.count = shard.num_tokens;
+    opened.first_document = documents, opened.num_documents = shard.num_documents;
+    if (impl_->manifest.has_scores()) {
+      opened.scored = MappedFile(impl_->path_of(shard.scored_file));
+      opened.items = MappedFile(impl_->path_of(shard.items_file));
+    }
     begin += shard.num_tokens;
+    documents += shard.num_documents;
   }
 }
 
@@ -153,6 +184,10 @@ std::filesystem::path Dataset::tokenizer_path() const {
 std::string Dataset::fingerprint() const {
   std::string identity = cat(impl_->manifest.dtype(), " ", impl_->manifest.num_tokens);
   for (const DatasetManifest::Shard& shard : impl_->manifest.shards) identity += " " + hex64(shard.tokens_xxh3);
+  if (has_scores()) {  // another set than the same tokens without them
+    identity += " scored";
+    for (const DatasetManifest::Shard& shard : impl_->manifest.shards) identity += " " + hex64(shard.scored_xxh3);
+  }
   return hex64(xxh3(identity));
 }
 
@@ -162,19 +197,68 @@ std::int64_t Dataset::num_samples(std::int64_t context) const {
 }
 
 Batch Dataset::batch(const std::vector<std::int64_t>& indices, std::int64_t context) const {
-  const auto rows = static_cast<std::int64_t>(indices.size());
-  Batch batch{at::empty({rows, context}, at::kLong), at::empty({rows, context}, at::kLong)};
-  auto* inputs = batch.inputs_BT.mutable_data_ptr<std::int64_t>();
-  auto* targets = batch.targets_BT.mutable_data_ptr<std::int64_t>();
   const std::int64_t samples = num_samples(context);
-  std::vector<std::int64_t> window(static_cast<std::size_t>(context) + 1);
+  std::vector<std::int64_t> begins;
   for (const std::int64_t index : indices) {
     TTT_CHECK(index >= 0 && index < samples, "sample ", index, " of ", samples);
-    impl_->copy(index * context, context + 1, window.data());
+    begins.push_back(index * context);
+  }
+  return windows(begins, context);
+}
+
+Batch Dataset::windows(const std::vector<std::int64_t>& begins, std::int64_t length) const {
+  const auto rows = static_cast<std::int64_t>(begins.size());
+  Batch batch{at::empty({rows, length}, at::kLong), at::empty({rows, length}, at::kLong), {}};
+  auto* inputs = batch.inputs_BT.mutable_data_ptr<std::int64_t>();
+  auto* targets = batch.targets_BT.mutable_data_ptr<std::int64_t>();
+  std::vector<std::int64_t> window(static_cast<std::size_t>(length) + 1);
+  for (const std::int64_t begin : begins) {
+    TTT_CHECK(begin >= 0 && length > 0 && begin + length < num_tokens(), begin, "+", length, " of ", num_tokens());
+    impl_->copy(begin, length + 1, window.data());
     inputs = std::copy(window.begin(), window.end() - 1, inputs);
     targets = std::copy(window.begin() + 1, window.end(), targets);
   }
+  if (!has_scores()) return batch;
+  batch.scored_BT = at::empty({rows, length}, at::kBool);
+  bool* scored = batch.scored_BT.mutable_data_ptr<bool>();
+  for (const std::int64_t begin : begins) {
+    for (const std::uint8_t mark : marks(begin + 1, length)) *scored++ = (mark & kScored) != 0;
+  }
   return batch;
+}
+
+at::Tensor scored_targets(const Batch& batch, std::optional<std::int32_t> bos_id) {
+  if (batch.scored_BT.defined()) return batch.scored_BT;
+  return bos_id ? batch.targets_BT.ne(*bos_id) : at::ones_like(batch.targets_BT, at::kBool);
+}
+
+const Json& Dataset::task() const {
+  return impl_->manifest.task;
+}
+bool Dataset::has_scores() const {
+  return impl_->manifest.has_scores();
+}
+std::int64_t Dataset::scored_tokens() const {
+  return impl_->manifest.scored_tokens.value_or(0);
+}
+
+std::vector<std::uint8_t> Dataset::marks(std::int64_t begin, std::int64_t count) const {
+  TTT_CHECK(has_scores() && begin >= 0 && count >= 0 && begin + count <= num_tokens(), begin, "+", count, " of ",
+            num_tokens());
+  std::vector<std::uint8_t> marks(static_cast<std::size_t>(count));
+  impl_->copy_marks(begin, count, marks.data());
+  return marks;
+}
+
+std::optional<std::int64_t> Dataset::items(std::int64_t document) const {
+  for (const Impl::Shard& shard : impl_->shards) {
+    const std::int64_t local = document - shard.first_document;
+    if (local < 0 || local >= shard.num_documents || !has_scores()) continue;
+    std::uint32_t items = 0;
+    std::memcpy(&items, shard.items.bytes().data() + local * 4, sizeof items);
+    return items > 0 ? std::optional<std::int64_t>(items) : std::nullopt;
+  }
+  return std::nullopt;
 }
 
 std::vector<std::int32_t> Dataset::tokens(std::int64_t begin, std::int64_t count) const {
@@ -194,6 +278,9 @@ std::vector<std::string> Dataset::verify() const {
   for (const DatasetManifest::Shard& shard : impl_->manifest.shards) {
     check(shard.tokens_file, shard.tokens_xxh3);
     check(shard.documents_file, shard.documents_xxh3);
+    if (!has_scores()) continue;
+    check(shard.scored_file, shard.scored_xxh3);
+    check(shard.items_file, shard.items_xxh3);
   }
   if (impl_->manifest.tokenizer_xxh3) check("tokenizer.model", *impl_->manifest.tokenizer_xxh3);
   return problems;

@@ -11,7 +11,8 @@ namespace ttt {
 namespace {
 
 constexpr const char* kManifestFormat = "ttt-tokens";
-constexpr std::int64_t kManifestVersion = 1;
+// Version 2 says which targets are scored; a set that does not is written as version 1.
+constexpr std::int64_t kManifestVersion = 2;
 
 fs::path manifest_path(const fs::path& directory) {
   return directory / "manifest.json";
@@ -65,6 +66,8 @@ DatasetManifest manifest_from_json(const Json& json) {
   if (!json.at("tokenizer").is_null()) manifest.tokenizer_xxh3 = parse_hash(json.at("tokenizer").at("xxh3"));
   if (json.at("dtype").get<std::string>() != manifest.dtype())
     throw std::invalid_argument("dtype does not fit vocab_size");
+  if (json.contains("scored_tokens")) manifest.scored_tokens = count_of(json, "scored_tokens");
+  if (json.contains("task")) manifest.task = json["task"];
   std::int64_t tokens = 0, documents = 0;
   for (const Json& entry : json.at("shards")) {
     DatasetManifest::Shard shard;
@@ -76,6 +79,12 @@ DatasetManifest manifest_from_json(const Json& json) {
     shard.documents_xxh3 = parse_hash(entry.at("documents_xxh3"));
     tokens += shard.num_tokens;
     documents += shard.num_documents;
+    if (manifest.has_scores()) {
+      shard.scored_file = file_name(entry.at("scored_file"));
+      shard.scored_xxh3 = parse_hash(entry.at("scored_xxh3"));
+      shard.items_file = file_name(entry.at("items_file"));
+      shard.items_xxh3 = parse_hash(entry.at("items_xxh3"));
+    }
     manifest.shards.push_back(std::move(shard));
     if (tokens > manifest.num_tokens || documents > manifest.num_documents) break;  // before a sum overflows
   }
@@ -128,7 +137,7 @@ DatasetManifest read_manifest(const std::filesystem::path& directory) {
 Json to_json(const DatasetManifest& manifest) {
   Json json;
   json["format"] = kManifestFormat;
-  json["format_version"] = kManifestVersion;
+  json["format_version"] = manifest.has_scores() ? kManifestVersion : 1;
   json["dtype"] = manifest.dtype();
   json["vocab_size"] = manifest.vocab_size;
   json["num_tokens"] = manifest.num_tokens;
@@ -140,6 +149,8 @@ Json to_json(const DatasetManifest& manifest) {
   if (manifest.tokenizer_xxh3)
     json["tokenizer"] = {{"file", "tokenizer.model"}, {"xxh3", hex64(*manifest.tokenizer_xxh3)}};
   if (!manifest.domain.empty()) json["domain"] = manifest.domain;
+  if (manifest.has_scores()) json["scored_tokens"] = *manifest.scored_tokens;
+  if (!manifest.task.is_null()) json["task"] = manifest.task;
   json["shards"] = Json::array();
   for (const DatasetManifest::Shard& shard : manifest.shards) {
     json["shards"].push_back({{"tokens_file", shard.tokens_file},
@@ -148,6 +159,12 @@ Json to_json(const DatasetManifest& manifest) {
                               {"documents_file", shard.documents_file},
                               {"num_documents", shard.num_documents},
                               {"documents_xxh3", hex64(shard.documents_xxh3)}});
+    if (!manifest.has_scores()) continue;
+    Json& entry = json["shards"].back();
+    entry["scored_file"] = shard.scored_file;
+    entry["scored_xxh3"] = hex64(shard.scored_xxh3);
+    entry["items_file"] = shard.items_file;
+    entry["items_xxh3"] = hex64(shard.items_xxh3);
   }
   json["sources"] = Json::array();
   for (const DatasetManifest::Source& source : manifest.sources) {

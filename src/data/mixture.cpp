@@ -159,13 +159,17 @@ std::vector<MixtureSource> open_sources(const std::string& key, const DataSource
 
 Batch mixture_batch(const std::vector<MixtureSource>& sources, const std::vector<MixtureOrder::Sample>& samples,
                     std::int64_t context) {
-  std::vector<at::Tensor> inputs, targets;
+  std::vector<at::Tensor> inputs, targets, scored;
+  const bool any_scores =
+      std::any_of(sources.begin(), sources.end(), [](const MixtureSource& source) { return source.data.has_scores(); });
   for (const MixtureOrder::Sample& sample : samples) {
-    const Batch row = sources[sample.source].data.batch({sample.index}, context);
+    const Dataset& data = sources[sample.source].data;
+    const Batch row = data.batch({sample.index}, context);
     inputs.push_back(row.inputs_BT);
     targets.push_back(row.targets_BT);
+    if (any_scores) scored.push_back(scored_targets(row, data.bos_id()));
   }
-  return {at::cat(inputs), at::cat(targets)};
+  return {at::cat(inputs), at::cat(targets), any_scores ? at::cat(scored) : at::Tensor()};
 }
 
 std::string mixture_fingerprint(const std::vector<MixtureSource>& sources) {

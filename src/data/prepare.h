@@ -56,4 +56,35 @@ struct PrepareTokens {
 };
 void prepare_tokens(const PrepareTokens& options);
 
+// Samples of a task (data/task.h), 0 .. samples-1 of a seed, each a document of the same number of tokens: one set in
+// `output`, which says which targets are scored. Throws UserError as TaskSettings does, for a text that is needed and
+// not given, and for one that is given and not needed.
+struct PrepareTask {
+  std::string task;
+  std::vector<std::string> settings;  // "key=value"
+  std::int64_t samples = 0;
+  std::uint64_t seed = 0;
+  // Of a task that needs text: files and folders, read as prepare_text does, and the tokenizer.
+  std::vector<std::filesystem::path> inputs = {};
+  std::vector<std::string> extensions = {};
+  DocumentFormat format = {};
+  std::filesystem::path tokenizer = {};
+  std::filesystem::path output = {};
+  std::int64_t shard_tokens = std::int64_t{1} << 27;
+  bool force = false;
+};
+void prepare_task(const PrepareTask& options);
+
+// Prompts with answers, JSON Lines of objects with a field for each: documents BOS prompt answer EOS, of which the
+// answer and EOS are scored, as one answer. Throws UserError as list_text_files and DocumentReader do.
+struct PrepareAnswers {
+  std::vector<std::filesystem::path> inputs;
+  std::string prompt_field, answer_field;
+  std::filesystem::path tokenizer;
+  std::filesystem::path output;
+  std::int64_t shard_tokens = std::int64_t{1} << 27;
+  bool force = false;
+};
+DocumentCounts prepare_answers(const PrepareAnswers& options);
+
 }  // namespace ttt

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/hash.h"
+#include "data/dataset.h"
 #include "tokenizer/tokenizer.h"
 
 namespace ttt {
@@ -39,7 +40,7 @@ struct HashedFile {
 };
 
 bool is_shard_file(const std::string& name) {
-  for (const std::string_view stem : {"tokens-", "documents-"}) {
+  for (const std::string_view stem : {"tokens-", "documents-", "scored-", "items-"}) {
     if (!name.starts_with(stem) || !name.ends_with(".bin")) continue;
     const std::string_view number = std::string_view(name).substr(stem.size(), name.size() - stem.size() - 4);
     return number.size() >= 5 && number.find_first_not_of("0123456789") == number.npos;
@@ -89,7 +90,10 @@ void place_dataset(const std::filesystem::path& staging, const std::filesystem::
   fs::remove(directory / "manifest.json");
   std::set<std::string> names;
   if (manifest.tokenizer_xxh3) names.insert("tokenizer.model");
-  for (const DatasetManifest::Shard& shard : manifest.shards) names.insert({shard.tokens_file, shard.documents_file});
+  for (const DatasetManifest::Shard& shard : manifest.shards) {
+    names.insert({shard.tokens_file, shard.documents_file});
+    if (manifest.has_scores()) names.insert({shard.scored_file, shard.items_file});
+  }
   for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
     const std::string name = entry.path().filename().string();
     if (is_set_file(name) && !names.contains(name)) fs::remove(entry.path());
@@ -123,6 +127,8 @@ struct DatasetWriter::Impl {
   ~Impl() {
     tokens.reset();
     documents.reset();
+    scored.reset();
+    items.reset();
     if (!owns_staging) return;
     std::error_code ignored;
     fs::remove_all(options.staging, ignored);
@@ -134,7 +140,7 @@ struct DatasetWriter::Impl {
   DatasetWriterOptions options;
   bool owns_staging, made_directory = false;
   DatasetManifest manifest;
-  std::unique_ptr<HashedFile> tokens, documents;  // of the open shard
+  std::unique_ptr<HashedFile> tokens, documents, scored, items;  // of the open shard
   bool written_since_sync = false;
   std::string encoded;  // tokens in the shard's type
 
@@ -148,6 +154,12 @@ struct DatasetWriter::Impl {
     shard.documents_file = numbered("documents", manifest.shards.size());
     tokens = create(shard.tokens_file);
     documents = create(shard.documents_file);
+    if (options.scores) {
+      shard.scored_file = numbered("scored", manifest.shards.size());
+      shard.items_file = numbered("items", manifest.shards.size());
+      scored = create(shard.scored_file);
+      items = create(shard.items_file);
+    }
     manifest.shards.push_back(shard);
   }
 
@@ -159,6 +171,13 @@ struct DatasetWriter::Impl {
     manifest.shards.back().documents_xxh3 = documents->hash.digest();
     tokens.reset();
     documents.reset();
+    if (!options.scores) return;
+    scored->writer.finish();
+    items->writer.finish();
+    manifest.shards.back().scored_xxh3 = scored->hash.digest();
+    manifest.shards.back().items_xxh3 = items->hash.digest();
+    scored.reset();
+    items.reset();
   }
 
   // The files of the last shard as they were when it was open.
@@ -194,27 +213,32 @@ DatasetWriter::DatasetWriter(const DatasetWriterOptions& options) : impl_(std::m
   impl_->manifest.bos_id = options.bos_id;
   impl_->manifest.eos_id = options.eos_id;
   impl_->manifest.domain = options.domain;
+  impl_->manifest.task = options.task;
+  if (options.scores) impl_->manifest.scored_tokens = 0;
   if (options.tokenizer != nullptr) impl_->manifest.tokenizer_xxh3 = options.tokenizer->hash();
 }
 
 DatasetWriter::DatasetWriter(const DatasetWriterOptions& options, const Json& state)
     : impl_(std::make_unique<Impl>(options)) {
   TTT_CHECK(!impl_->owns_staging, "only a staging folder that outlives the writer can be gone on with");
+  TTT_CHECK(!options.scores, "a set with scores is written in one go");
   impl_->manifest = manifest_from_json(state.at("manifest"));
   if (state.at("open").get<bool>()) impl_->reopen_shard();
 }
 
 DatasetWriter::~DatasetWriter() = default;
 
-void DatasetWriter::begin_document() {
+void DatasetWriter::begin_document(std::uint32_t items) {
   DatasetManifest::Shard& shard = impl_->shard();
   const auto offset = static_cast<std::uint64_t>(impl_->manifest.num_tokens);
   impl_->documents->write(&offset, sizeof offset);
+  if (impl_->items) impl_->items->write(&items, sizeof items);
   ++shard.num_documents;
   ++impl_->manifest.num_documents;
 }
 
-void DatasetWriter::append(std::span<const std::int32_t> tokens) {
+void DatasetWriter::append(std::span<const std::int32_t> tokens, std::span<const std::uint8_t> marks) {
+  TTT_CHECK(marks.size() == (impl_->options.scores ? tokens.size() : 0), marks.size(), " marks of ", tokens.size());
   while (!tokens.empty()) {
     DatasetManifest::Shard& shard = impl_->shard();
     const auto room = static_cast<std::size_t>(impl_->options.shard_tokens - shard.num_tokens);
@@ -230,6 +254,10 @@ void DatasetWriter::append(std::span<const std::int32_t> tokens) {
     shard.num_tokens += static_cast<std::int64_t>(part.size());
     impl_->manifest.num_tokens += static_cast<std::int64_t>(part.size());
     tokens = tokens.subspan(part.size());
+    if (!impl_->scored) continue;
+    impl_->scored->write(marks.data(), part.size());
+    for (const std::uint8_t mark : marks.first(part.size())) *impl_->manifest.scored_tokens += mark & kScored;
+    marks = marks.subspan(part.size());
   }
 }
 

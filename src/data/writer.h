@@ -24,6 +24,8 @@ struct DatasetWriterOptions {
   std::int64_t shard_tokens = std::int64_t{1} << 27;
   bool force = false;                  // an existing data set may be replaced
   std::string domain = {};             // goes into the manifest
+  bool scores = false;                 // the set says which targets are scored
+  Json task = {};                      // goes into the manifest
   std::filesystem::path staging = {};  // empty: DIR/.staging, which the writer removes when it goes
 };
 
@@ -51,10 +53,10 @@ class DatasetWriter {
   DatasetWriter(const DatasetWriter&) = delete;
   DatasetWriter& operator=(const DatasetWriter&) = delete;
 
-  // The next token written is a document's first.
-  void begin_document();
-  // Ids must lie in [0, vocab_size).
-  void append(std::span<const std::int32_t> tokens);
+  // The next token written is a document's first. `items`: of a set with scores, see data/dataset.h.
+  void begin_document(std::uint32_t items = 0);
+  // Ids must lie in [0, vocab_size). A set with scores takes kScored and kFirstOfAnswer of each.
+  void append(std::span<const std::int32_t> tokens, std::span<const std::uint8_t> marks = {});
   // Bytes of a file's text that the tokens stand for; may be called for a file several times in a row.
   void add_source(const std::string& path, std::int64_t bytes);
   void add_text_bytes(std::int64_t bytes);

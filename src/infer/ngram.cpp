@@ -114,6 +114,8 @@ NgramBaseline ngram_baseline(const Dataset& train, const Dataset& valid, int max
   }
   const NgramModel model(train.tokens(0, train.num_tokens()), train.vocab_size(), max_order, train.bos_id());
   const std::vector<std::int32_t> tokens = valid.tokens(0, last_target + 1);
+  std::vector<std::uint8_t> marks;
+  if (valid.has_scores()) marks = valid.marks(0, last_target + 1);
   std::vector<std::int32_t> token_bytes(static_cast<std::size_t>(valid.vocab_size()), 0);
   if (!valid.tokenizer_path().empty()) {
     const std::vector<std::int32_t> sizes = Tokenizer(valid.tokenizer_path()).token_bytes();
@@ -125,14 +127,15 @@ NgramBaseline ngram_baseline(const Dataset& train, const Dataset& valid, int max
   std::vector<double> log_prob(static_cast<std::size_t>(max_order)), total(static_cast<std::size_t>(max_order), 0.0);
   for (std::int64_t at = 1; at <= last_target; ++at) {
     const std::int32_t target = tokens[static_cast<std::size_t>(at)];
-    if (valid.bos_id() && target == *valid.bos_id()) continue;
+    if (!marks.empty() ? (marks[static_cast<std::size_t>(at)] & kScored) == 0 : target == valid.bos_id()) continue;
     model.log_probs(tokens, at, log_prob.data());
     for (std::size_t k = 0; k < total.size(); ++k) total[k] -= log_prob[k];
     ++result.tokens;
     result.bytes += token_bytes[static_cast<std::size_t>(target)];
   }
   if (result.tokens == 0)
-    user_error("the data set '", valid.directory().string(), "' has no scored token: every target is BOS");
+    user_error("the data set '", valid.directory().string(), "' has no scored token",
+               marks.empty() ? ": every target is BOS" : "");
   for (std::size_t k = 0; k < total.size(); ++k) {
     const int order = static_cast<int>(k) + 1;
     const double bits = total[k] / std::log(2.0);

@@ -57,8 +57,9 @@ struct NgramBaseline {
 };
 
 // Counts on `train` and scores the targets of `valid` that evaluate() scores with this context and max_samples (0: all;
-// context 0: every token but the first). Histories run on over the borders of samples. Throws UserError when the two
-// sets' vocabularies or tokenizers differ or there is nothing to score.
+// context 0: every token but the first; of a set that says what is scored, that alone). Histories run on over the
+// borders of samples. Throws UserError when the two sets' vocabularies or tokenizers differ or there is nothing to
+// score.
 NgramBaseline ngram_baseline(const Dataset& train, const Dataset& valid, int max_order, std::int64_t context = 0,
                              std::int64_t max_samples = 0);
 

@@ -5,6 +5,8 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "model/block.h"
 #include "model/init.h"
@@ -98,9 +100,23 @@ void LanguageModel::round_dense_weights() {
 }
 
 torch::Tensor LanguageModel::token_loss(const torch::Tensor& tokens_BT, const torch::Tensor& targets_BT,
-                                        const ForwardContext& context) {
-  const torch::Tensor hidden_ND = hidden(tokens_BT, context).flatten(0, 1);
-  return token_cross_entropy(hidden_ND, head(), targets_BT.flatten()).view(targets_BT.sizes());
+                                        const ForwardContext& context, ModelState* state) {
+  return hidden_loss(hidden(tokens_BT, context, state), targets_BT);
+}
+
+torch::Tensor LanguageModel::hidden_loss(const torch::Tensor& hidden_BTD, const torch::Tensor& targets_BT) const {
+  return token_cross_entropy(hidden_BTD.flatten(0, 1), head(), targets_BT.flatten()).view(targets_BT.sizes());
+}
+
+torch::Tensor LanguageModel::most_likely(const torch::Tensor& hidden_ND) const {
+  const torch::NoGradGuard no_grad;
+  const std::int64_t chunk = default_chunk_tokens(config_.vocab_size, hidden_ND.scalar_type());
+  const torch::Tensor ids_N = torch::empty({hidden_ND.size(0)}, hidden_ND.options().dtype(torch::kLong));
+  for (std::int64_t begin = 0; begin < hidden_ND.size(0); begin += chunk) {
+    const std::int64_t n = std::min(chunk, hidden_ND.size(0) - begin);
+    ids_N.narrow(0, begin, n).copy_(logits(hidden_ND.narrow(0, begin, n)).argmax(1));
+  }
+  return ids_N;
 }
 
 torch::Tensor LanguageModel::advance(const torch::Tensor& tokens_BT, ModelState& state) {

@@ -160,7 +160,7 @@ class PlainText : public DocumentReader::Impl {
 class JsonLines : public DocumentReader::Impl {
  public:
   JsonLines(const fs::path& p, const DocumentFormat& f, const DocumentPlace& from)
-      : Impl(p, f, from), parser_(f.text_field, f.domain_field), line_(from.line) {}
+      : Impl(p, f, from), parser_(f.text_field, f.domain_field, f.text_option, f.domain_option), line_(from.line) {}
 
   bool next(DocumentPart& part) override {
     while (true) {

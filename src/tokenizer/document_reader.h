@@ -18,10 +18,12 @@ namespace ttt {
 enum class DocumentKind { kAuto, kPlain, kJsonLines };
 
 struct DocumentFormat {
-  DocumentKind kind = DocumentKind::kAuto;  // kAuto: by the file (see text_kind)
-  std::string separator = {};               // of plain text; empty: a file is one document
-  std::string text_field = "text";          // of JSON Lines; "meta.text" is a field within a field
-  std::string domain_field = {};            // of JSON Lines; empty: documents have no domain
+  DocumentKind kind = DocumentKind::kAuto;   // kAuto: by the file (see text_kind)
+  std::string separator = {};                // of plain text; empty: a file is one document
+  std::string text_field = "text";           // of JSON Lines; "meta.text" is a field within a field
+  std::string domain_field = {};             // of JSON Lines; empty: documents have no domain
+  const char* text_option = "--text-field";  // what the command calls these two, for errors
+  const char* domain_option = "--domain-field";
 };
 
 // Throws UserError for a separator that no line can hold.

@@ -308,8 +308,12 @@ void require_end(std::string_view line, std::size_t end) {
 
 }  // namespace
 
-JsonLineParser::JsonLineParser(std::string text_field, std::string domain_field)
-    : text_field_(std::move(text_field)), domain_field_(std::move(domain_field)) {}
+JsonLineParser::JsonLineParser(std::string text_field, std::string domain_field, const char* text_option,
+                               const char* domain_option)
+    : text_field_(std::move(text_field)),
+      domain_field_(std::move(domain_field)),
+      text_option_(text_option),
+      domain_option_(domain_option) {}
 
 JsonLineParser::Fields JsonLineParser::parse(std::string_view line, const std::string& place) try {
   JsonScanner start(line);
@@ -336,8 +340,8 @@ JsonLineParser::Fields JsonLineParser::parse(std::string_view line, const std::s
   };
   Fields fields;
   bool replaced = false, of_domain = false;
-  fields.text = read(text, "--text-field", text_, replaced);
-  if (domain.wanted()) fields.domain = read(domain, "--domain-field", domain_, of_domain);
+  fields.text = read(text, text_option_, text_, replaced);
+  if (domain.wanted()) fields.domain = read(domain, domain_option_, domain_, of_domain);
   replaced_ += replaced ? 1 : 0;
   return fields;
 } catch (const BrokenJson& broken) {
@@ -361,7 +365,7 @@ JsonLineParser::Look JsonLineParser::look_at(std::string_view line) const {
     const std::size_t end =
         for_each_field(line.substr(begin), [&](std::string_view key, JsonValue value) { text.take(key, value); });
     require_end(line, begin + end);
-    find_text(line.substr(begin, end), text, "--text-field", "");
+    find_text(line.substr(begin, end), text, text_option_, "");
     return Look::kDocument;
   } catch (const BrokenJson&) {
     return Look::kNoObject;

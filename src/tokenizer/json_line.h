@@ -14,7 +14,9 @@ class JsonLineParser {
  public:
   // Fields by name; "a.b" is the field of that name, else the field b within the field a. Of fields with one name the
   // last counts.
-  JsonLineParser(std::string text_field, std::string domain_field);
+  // `text_option`, `domain_option`: what the command calls them, for errors.
+  JsonLineParser(std::string text_field, std::string domain_field, const char* text_option = "--text-field",
+                 const char* domain_option = "--domain-field");
 
   struct Fields {
     std::string_view text, domain;  // until the next call, or as long as the line
@@ -33,6 +35,7 @@ class JsonLineParser {
 
  private:
   std::string text_field_, domain_field_;
+  const char *text_option_, *domain_option_;
   std::string text_, domain_;  // where the line has escapes
   std::int64_t replaced_ = 0;
 };

@@ -8,7 +8,7 @@ namespace ttt {
 
 Batch BatchPrefetch::read_now(const std::vector<std::int64_t>& positions) const {
   const Batch batch = read_(positions);
-  return pin_ ? Batch{batch.inputs_BT.pin_memory(), batch.targets_BT.pin_memory()} : batch;
+  return pin_ ? Batch{batch.inputs_BT.pin_memory(), batch.targets_BT.pin_memory(), batch.scored_BT} : batch;
 }
 
 Batch BatchPrefetch::take(const std::vector<std::int64_t>& positions) {

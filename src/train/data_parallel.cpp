@@ -103,6 +103,7 @@ EvalShare share_evaluation(Communicator* ranks, std::function<bool()> stop) {
     if (any_stops) throw StopRequested{};
     return sums;
   };
+  share.gather = [ranks](const std::string& own) { return ranks->all_gather(own); };
   return share;
 }
 

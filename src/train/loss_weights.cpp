@@ -4,14 +4,17 @@
 
 namespace ttt {
 
-std::int64_t count_scored(const torch::Tensor& targets_BT, std::optional<std::int32_t> bos_id) {
+std::int64_t count_scored(const torch::Tensor& targets_BT, std::optional<std::int32_t> bos_id,
+                          const torch::Tensor& scored_BT) {
+  if (scored_BT.defined()) return scored_BT.sum().item<std::int64_t>();
   return bos_id ? targets_BT.ne(*bos_id).sum().item<std::int64_t>() : targets_BT.numel();
 }
 
 torch::Tensor loss_weights(const torch::Tensor& targets_BT, std::optional<std::int32_t> bos_id, LossAverage average,
-                           const StepTotals& step) {
-  const torch::Tensor scored_BT =
-      bos_id ? targets_BT.ne(*bos_id).to(torch::kDouble) : torch::ones(targets_BT.sizes(), torch::kDouble);
+                           const StepTotals& step, const torch::Tensor& given_BT) {
+  const torch::Tensor scored_BT = given_BT.defined() ? given_BT.to(torch::kDouble)
+                                  : bos_id           ? targets_BT.ne(*bos_id).to(torch::kDouble)
+                                                     : torch::ones(targets_BT.sizes(), torch::kDouble);
   torch::Tensor count = average == LossAverage::kTokens
                             ? torch::tensor(static_cast<double>(step.scored), torch::kDouble)
                             : scored_BT.sum(1, /*keepdim=*/true) * static_cast<double>(step.sequences);

@@ -10,8 +10,9 @@
 
 namespace ttt {
 
-// Scored targets: all but those equal to a declared BOS id.
-std::int64_t count_scored(const torch::Tensor& targets_BT, std::optional<std::int32_t> bos_id);
+// Scored targets: those that their set says (data/dataset.h), else all but those equal to a declared BOS id.
+std::int64_t count_scored(const torch::Tensor& targets_BT, std::optional<std::int32_t> bos_id,
+                          const torch::Tensor& scored_BT = {});
 
 // The whole step's, over all ranks.
 struct StepTotals {
@@ -27,6 +28,6 @@ struct StepTotals {
 //
 // Since they are fixed for the whole step, the losses and gradients of micro-batches and ranks simply add up.
 torch::Tensor loss_weights(const torch::Tensor& targets_BT, std::optional<std::int32_t> bos_id, LossAverage average,
-                           const StepTotals& step);
+                           const StepTotals& step, const torch::Tensor& scored_BT = {});
 
 }  // namespace ttt

@@ -38,6 +38,7 @@ constexpr Change kMayChange[] = {
     {"train.log_every", kLogging},
     {"train.eval_every", kLogging},
     {"train.eval_samples", "validation losses compare only with those from here on"},
+    {"train.position_loss_every", kLogging},
     {"train.stats_every", kLogging},
     {"train.digest_every", kLogging},
     {"train.tensorboard", kLogging},

@@ -1,6 +1,7 @@
 // The run as TensorBoard shows it: OUTPUT_DIR/tensorboard/events.out.tfevents.*, one file for each start of the run.
 //
-//     scalars      every number of a metrics.jsonl line: train/loss, valid/bits_per_byte, ...
+//     scalars      every number of a metrics.jsonl line: train/loss, valid/bits_per_byte, ...; of losses by position
+//                  position_loss/to_NNNNNNNN, named by a bucket's last position
 //     histograms   inner_loop/learning_rate/layer_NN (sigma) and inner_loop/weight_change/layer_NN (||W_t - W_0||)
 //     texts        config, sample
 //

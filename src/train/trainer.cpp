@@ -88,7 +88,9 @@ ExitCode Trainer::run() {
     profile_->end(state_.step);
     const bool last = state_.step == config_.train.steps;
     bool stop = any_rank(wants_stop());
-    if (last || is_due(state_.step, config_.train.eval_every)) stop = !validate_model(wants_stop) || stop;
+    const bool validates =
+        last || is_due(state_.step, config_.train.eval_every) || is_due(state_.step, config_.train.position_loss_every);
+    if (validates) stop = !validate_model(wants_stop) || stop;
     if (last || stop || is_due(state_.step, config_.checkpoint.every)) save();
     if (stop && (!last || state_.owes_validation)) {
       finish_saving();
@@ -118,10 +120,11 @@ StepResult Trainer::step() {
   if (result.step < config_.train.steps)
     batches_->start(state_.passed_over.next(next.cursor, config_.sequences_per_step()).positions);
   const std::optional<std::int32_t> bos_id = train_data_.front().data.bos_id();  // of every set
-  StepTotals totals{config_.sequences_per_step(), count_scored(batch.targets_BT, bos_id)};
+  StepTotals totals{config_.sequences_per_step(), count_scored(batch.targets_BT, bos_id, batch.scored_BT)};
   if (reducer_) totals.scored = static_cast<std::int64_t>(options_.ranks->sum({static_cast<double>(totals.scored)})[0]);
   const bool pinned = device_.is_cuda();
-  const torch::Tensor weights_on_cpu = loss_weights(batch.targets_BT, bos_id, config_.train.loss_average, totals);
+  const torch::Tensor weights_on_cpu =
+      loss_weights(batch.targets_BT, bos_id, config_.train.loss_average, totals, batch.scored_BT);
   const auto to_device = [&](const torch::Tensor& x) { return x.to(device_, /*non_blocking=*/pinned); };
   const torch::Tensor inputs_BT = to_device(batch.inputs_BT), targets_BT = to_device(batch.targets_BT),
                       weights_BT = to_device(pinned ? weights_on_cpu.pin_memory() : weights_on_cpu);
@@ -258,9 +261,13 @@ bool Trainer::validate_model(const std::function<bool()>& wants_stop) {
   options.padded_vocabulary = true;  // check_fit() has seen to it
   options.reset_at_documents = config_.train.reset_at_documents;
   options.share = share_evaluation(options_.ranks, wants_stop);
+  const std::int64_t every = config_.train.position_loss_every;
+  options.positions = is_due(state_.step, every) || (every > 0 && state_.step == config_.train.steps);
+  options.seed = static_cast<std::uint64_t>(config_.train.seed);
   try {
     const ValidationResult valid = validate(*model_, valid_data_, options);
     if (is_first()) metrics_->write(to_json(valid, state_.step, timer.seconds()));
+    if (is_first() && options.positions) metrics_->write(position_line(valid, state_.step));
     log_info(to_text(valid, state_.step));
   } catch (const StopRequested&) {
     return false;

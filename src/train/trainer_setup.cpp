@@ -173,6 +173,8 @@ void Trainer::open_data() {
   train_data_ = open_sources("data.train", config_.data.train, /*valid=*/false);
   for (const MixtureSource& source : train_data_) check_fit(source.data, "data.train");
   valid_data_ = open_sources("data.valid", config_.data.valid, /*valid=*/true);
+  if (config_.train.position_loss_every > 0 && valid_data_.empty())
+    user_error("train.position_loss_every needs data.valid, and this run has none; set it to 0, or name a set");
   const std::string tokenizer = train_data_.front().data.tokenizer_hash();
   for (const MixtureSource& source : valid_data_) {
     check_fit(source.data, "data.valid");

@@ -21,6 +21,8 @@ ValidationResult validate(LanguageModel& model, const std::vector<MixtureSource>
     bytes += weight * own.loss / std::log(2.0) / own.bits_per_byte;  // NaN without a tokenizer
     result.overall.tokens += own.tokens;
     result.overall.samples += own.samples;
+    result.overall.has_answers = result.overall.has_answers || own.has_answers;
+    result.overall.totals += own.totals;
     result.domains.emplace_back(set.name, own);
   }
   result.overall.loss = nats / tokens;
@@ -28,17 +30,42 @@ ValidationResult validate(LanguageModel& model, const std::vector<MixtureSource>
   return result;
 }
 
+namespace {
+
+void add_accuracy(const EvalResult& result, Json& line) {
+  if (!result.has_answers) return;
+  const EvalSums& totals = result.totals;
+  line["accuracy"] = static_cast<double>(totals.correct) / static_cast<double>(totals.tokens);
+  if (totals.answers > 0)
+    line["answer_accuracy"] = static_cast<double>(totals.correct_answers) / static_cast<double>(totals.answers);
+}
+
+}  // namespace
+
 Json to_json(const ValidationResult& result, std::int64_t step, double seconds) {
   const EvalResult& overall = result.overall;
   Json line = {{"kind", "valid"}, {"step", step}, {"loss", overall.loss}, {"perplexity", std::exp(overall.loss)}};
   if (std::isfinite(overall.bits_per_byte)) line["bits_per_byte"] = overall.bits_per_byte;
+  if (result.domains.empty()) add_accuracy(overall, line);
   line["tokens"] = overall.tokens;
   line["seconds"] = seconds;
   for (const auto& [name, domain] : result.domains) {
     Json& own = line["domains"][name] = {{"loss", domain.loss}};
     if (std::isfinite(domain.bits_per_byte)) own["bits_per_byte"] = domain.bits_per_byte;
+    add_accuracy(domain, own);
     own["tokens"] = domain.tokens;
   }
+  return line;
+}
+
+Json position_line(const ValidationResult& result, std::int64_t step) {
+  Json line = {{"kind", "position_loss"}, {"step", step}};
+  const auto add = [](Json& object, const PositionLosses& losses) {
+    object["positions"] = to_json(losses.positions);
+    object["intervals"] = to_json(losses.intervals);
+  };
+  if (result.domains.empty()) add(line, *result.overall.positions);
+  for (const auto& [name, domain] : result.domains) add(line["domains"][name], *domain.positions);
   return line;
 }
 
@@ -46,6 +73,8 @@ std::string to_text(const ValidationResult& result, std::int64_t step) {
   const EvalResult& overall = result.overall;
   std::string text = cat("step ", step, ": validation loss ", overall.loss, ", perplexity ", std::exp(overall.loss));
   if (std::isfinite(overall.bits_per_byte)) text += cat(", ", overall.bits_per_byte, " bits per byte");
+  if (result.domains.empty() && overall.has_answers)
+    text += cat(", accuracy ", static_cast<double>(overall.totals.correct) / static_cast<double>(overall.tokens));
   for (std::size_t i = 0; i < result.domains.size(); ++i) {
     text += cat(i == 0 ? " (" : ", ", result.domains[i].first, " ", result.domains[i].second.loss);
   }

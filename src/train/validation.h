@@ -23,6 +23,8 @@ ValidationResult validate(LanguageModel& model, const std::vector<MixtureSource>
 
 // The line of metrics.jsonl (see train/metrics.h) and that of the log.
 Json to_json(const ValidationResult& result, std::int64_t step, double seconds);
+// That of losses by position, where they were asked for.
+Json position_line(const ValidationResult& result, std::int64_t step);
 std::string to_text(const ValidationResult& result, std::int64_t step);
 
 }  // namespace ttt

@@ -167,7 +167,7 @@ TEST(Dataset, ManifestsThatCannotBeReadAreNamed) {
     write_file_atomically(folder / "set/manifest.json", changed.dump());
     return open();
   };
-  EXPECT_TRUE(mentions(with("format_version", 2), {"manifest.json", "version 2", "up to 1"}));
+  EXPECT_TRUE(mentions(with("format_version", 3), {"manifest.json", "version 3", "up to 2"}));
   EXPECT_TRUE(mentions(with("num_tokens", 99), {"manifest.json", "damaged"}));
   EXPECT_TRUE(mentions(with("vocab_size", 70000), {"manifest.json", "damaged", "dtype"}));
   EXPECT_TRUE(mentions(with("shards", "none"), {"manifest.json", "damaged"}));

@@ -82,6 +82,34 @@ TEST_F(RanksTest, LossesAreAveragedOverTheScoredTargetsOfAllRanks) {
   }
 }
 
+// Losses by position are collected from all ranks; documents are counted once, whoever read their windows.
+TEST_F(RanksTest, LossesByPositionAreOfAllRanks) {
+  std::vector<Json> alone;
+  for (const int size : {1, 3}) {
+    RunConfig c = config(cat("positions", size));
+    c.data.valid = c.data.train;
+    c.train.batch_tokens = 24 * 6;
+    c.train.steps = 2;
+    c.train.position_loss_every = 1;
+    c.optim.lr = 1e-9;  // so that the models are the same
+    c.optim.end_lr = 0;
+    expect_all_ok(run_ranks(size, [&](const World& world) { EXPECT_EQ(train(c, world), ExitCode::kOk); }));
+    const std::vector<Json> own = read_metrics(fs::path(c.output_dir) / "metrics.jsonl", "position_loss");
+    ASSERT_EQ(own.size(), 2u);
+    EXPECT_EQ(own[0].at("positions").back().at("to"), 24);
+    EXPECT_EQ(own[0].at("intervals").at("over"), "documents");
+    if (size == 1) alone = own;
+    EXPECT_EQ(own[0].at("intervals"), alone[0].at("intervals"));
+    ASSERT_EQ(own[0].at("positions").size(), alone[0].at("positions").size());
+    for (std::size_t i = 0; i < own[0].at("positions").size(); ++i) {
+      const Json &a = alone[0].at("positions")[i], &b = own[0].at("positions")[i];
+      EXPECT_EQ(a.at("tokens"), b.at("tokens"));
+      for (const char* key : {"loss", "low", "high"})
+        EXPECT_NEAR(a.at(key).get<double>(), b.at(key).get<double>(), 1e-5) << key << " of " << i;
+    }
+  }
+}
+
 // All micro-steps of a rank but the last one, in which gradients are summed, may be launches of a graph.
 TEST_F(RanksTest, MicroStepsAsAGraphChangeNothing) {
   RunConfig plain = config("plain"), graph = config("graph");

@@ -218,6 +218,59 @@ TEST_F(TrainerTest, ValidationIsOverTheSameTargets) {
   }
 }
 
+// Every position_loss_every steps, and at the end, validation says the loss by position too; of several sets for each.
+TEST_F(TrainerTest, ValidationSaysTheLossByPosition) {
+  RunConfig c = config();
+  c.data.valid = c.data.train.text();
+  c.train.steps = c.optim.decay_steps = 5;
+  c.train.eval_every = 3;
+  c.train.position_loss_every = 2;
+  run(c);
+  const fs::path metrics = fs::path(c.output_dir) / "metrics.jsonl";
+  const auto valid = read_metrics(metrics, "valid"), by_position = read_metrics(metrics, "position_loss");
+  ASSERT_EQ(valid.size(), 4u);  // 2, 3, 4, 5
+  ASSERT_EQ(by_position.size(), 3u);
+  EXPECT_EQ(by_position[0].at("step"), 2);
+  EXPECT_EQ(by_position[1].at("step"), 4);
+  EXPECT_EQ(by_position[2].at("step"), 5);
+  double nats = 0, tokens = 0;
+  std::int64_t next = 1;
+  for (const Json& of : by_position[2].at("positions")) {
+    EXPECT_EQ(of.at("from"), next);
+    next = of.at("to").get<std::int64_t>() + 1;
+    EXPECT_LE(of.at("low"), of.at("loss"));
+    EXPECT_LE(of.at("loss"), of.at("high"));
+    nats += of.at("loss").get<double>() * of.at("tokens").get<double>();
+    tokens += of.at("tokens").get<double>();
+  }
+  EXPECT_EQ(next, 25);
+  EXPECT_NEAR(nats / tokens, valid[3].at("loss").get<double>(), 1e-9);
+  EXPECT_EQ(tokens, valid[3].at("tokens").get<double>());
+  c.output_dir = (scratch_ / "without").string();
+  c.data.valid = DataSources();
+  EXPECT_NE(refusal(c).find("train.position_loss_every needs data.valid"), std::string::npos) << refusal(c);
+}
+
+// Of a set that says what is scored, answers alone are learnt, and validation counts those that are right.
+TEST_F(TrainerTest, LearnsTheAnswersOfATask) {
+  PrepareTask task{.task = "memorisation", .settings = {"length=24", "vocab_size=16"}, .samples = 100};
+  task.output = scratch_ / "task";
+  prepare_task(task);
+  RunConfig c = config();
+  c.model.vocab_size = 16;
+  c.data.train = c.data.valid = task.output.string();
+  c.train.steps = c.optim.decay_steps = 60;
+  c.train.eval_samples = 20;
+  run(c);
+  const fs::path metrics = fs::path(c.output_dir) / "metrics.jsonl";
+  EXPECT_NEAR(read_metrics(metrics, "train").front().at("loss").get<double>(), std::log(16.0), 0.3);
+  const Json valid = read_metrics(metrics, "valid").back();
+  EXPECT_EQ(valid.at("tokens"), 20 * 12);
+  EXPECT_LT(valid.at("loss").get<double>(), 0.8);  // keys are random: where they counted, half of the loss would stay
+  EXPECT_GT(valid.at("accuracy").get<double>(), 0.7);
+  EXPECT_EQ(valid.at("accuracy"), valid.at("answer_accuracy"));
+}
+
 // A checkpoint of a program that counted validation in micro-batches: resuming says what that was.
 TEST_F(TrainerTest, ResumingTellsOfTheOldEvalBatches) {
   RunConfig c = config();
