@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "config/load.h"
+#include "support/user_error.h"
 
 namespace ttt {
 
@@ -41,15 +42,7 @@ class LoadTest : public testing::Test {
 
   template <class Action>
   std::string message(Action&& action) {
-    try {
-      action();
-    } catch (const UserError& error) {
-      std::string text = error.what();
-      for (std::size_t at; (at = text.find(folder_.string() + "/")) != text.npos;)
-        text.erase(at, folder_.string().size() + 1);
-      return text;
-    }
-    return "(no error)";
+    return user_error_of(folder_, action);
   }
 
   fs::path folder_;

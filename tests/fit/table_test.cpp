@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "fit/points.h"
+#include "support/user_error.h"
 
 namespace ttt {
 namespace {
@@ -20,15 +21,7 @@ class FitTable : public testing::Test {
     return folder_ / name;
   }
   std::string error_of(const std::string& content, const PointColumns& columns = {.n = "n", .d = "d", .loss = "loss"}) {
-    try {
-      read_points({write("t.csv", content)}, columns);
-    } catch (const UserError& error) {
-      std::string text = error.what();
-      for (std::size_t at; (at = text.find(folder_.string() + "/")) != text.npos;)
-        text.erase(at, folder_.string().size() + 1);
-      return text;
-    }
-    return "(no error)";
+    return user_error_of(folder_, [&] { read_points({write("t.csv", content)}, columns); });
   }
 
  private:

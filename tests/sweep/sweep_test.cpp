@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "config/load.h"
+#include "support/user_error.h"
 #include "sweep/record.h"
 #include "sweep/runner.h"
 #include "sweep/slurm.h"
@@ -44,15 +45,7 @@ class SweepTest : public testing::Test {
   }
 
   std::string error_of(const std::string& content, const std::vector<std::string>& overrides = {}) {
-    try {
-      sweep(content, overrides);
-    } catch (const UserError& error) {
-      std::string text = error.what();
-      for (std::size_t at; (at = text.find(folder_.string() + "/")) != text.npos;)
-        text.erase(at, folder_.string().size() + 1);
-      return text;
-    }
-    return "(no error)";
+    return user_error_of(folder_, [&] { sweep(content, overrides); });
   }
 
   // A program that is called as `PROGRAM train CONFIG.yaml`; `body` is shell, with $out the run's output_dir.
