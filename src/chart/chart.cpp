@@ -1,6 +1,7 @@
 #include "chart/chart.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <limits>
 #include <set>
@@ -550,6 +551,29 @@ std::string to_svg(const ChartGrid& grid) {
     y += heights[row];
   }
   return wrap_svg(width, y, grid.title, content);
+}
+
+std::string to_csv(const Chart& chart) {
+  const auto number = [](double value) {
+    char text[32];
+    return std::string(text, std::to_chars(text, text + sizeof text, value).ptr);
+  };
+  const auto quoted = [](const std::string& text) {
+    if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+    std::string out = "\"";
+    for (const char c : text) out += c == '"' ? "\"\"" : std::string(1, c);
+    return out + "\"";
+  };
+  std::string out = "series,x,y,low,high\n";
+  for (const ChartSeries& series : chart.series) {
+    check(series);
+    for (std::size_t i = 0; i < series.x.size(); ++i) {
+      out += cat(quoted(series.name), ",", number(series.x[i]), ",", number(series.y[i]), ",");
+      out += series.low.empty() ? "," : cat(number(series.low[i]), ",", number(series.high[i]));
+      out += "\n";
+    }
+  }
+  return out;
 }
 
 }  // namespace ttt

@@ -79,6 +79,10 @@ struct Chart {
 // vectors differ in size, and for an axis whose ends are not in order or not above zero where they must be.
 std::string to_svg(const Chart& chart);
 
+// The numbers of its series: a line of names, then series,x,y,low,high for each point (RFC 4180; low and high are empty
+// without intervals).
+std::string to_csv(const Chart& chart);
+
 // Several charts in one <svg>, row by row in so many columns, each of its own size.
 struct ChartGrid {
   std::string title = {};

@@ -13,7 +13,9 @@
 #include "base/timer.h"
 #include "chart/chart.h"
 #include "cli/command.h"
+#include "cli/eval_adapt.h"
 #include "cli/eval_inner_loop.h"
+#include "cli/eval_recall.h"
 #include "cli/model_options.h"
 #include "cli/parse.h"
 #include "data/npy.h"
@@ -31,7 +33,9 @@ struct EvalArguments {
   std::string data, token_loss, plot;
   std::int64_t context = 0, batch = 0, max_samples = 0, stride = 0, piece = 0, seed = 0;
   bool by_position = false, carry_state = false, documents = false, reset_at_documents = false, json = false;
+  AdaptArguments adapt;
   InnerLoopArguments inner_loop;
+  RecallArguments recall;
 };
 
 bool parse(const std::vector<std::string>& args, EvalArguments& options) {
@@ -77,22 +81,36 @@ bool parse(const std::vector<std::string>& args, EvalArguments& options) {
   app.add_option("--plot", options.plot, "draw them, a line with its intervals for each checkpoint, as this .svg")
       ->needs(by_position)
       ->type_name("FILE.svg");
-  app.add_option("--seed", options.seed, "of the bootstrap")
+  app.add_option("--seed", options.seed, "of the bootstrap and of the recall probe")
       ->check(non_negative_number())
-      ->needs(by_position)
       ->capture_default_str();
+  options.adapt.add_to(app);
   options.inner_loop.add_to(app);
+  options.recall.add_to(app);
   app.add_flag("--json", options.json, "print one JSON object");
   carry->excludes(stride)->excludes(reset)->excludes(batch);
   stride->excludes(reset);
   if (!parse_arguments(app, args)) return false;
-  if (options.inner_loop.wanted) {
-    for (const char* name : {"--reset-at-documents", "--token-loss", "--documents", "--carry-state", "--stride",
-                             "--piece", "--by-position"}) {
-      if (app.get_option(name)->count() > 0)
-        user_error("--inner-loop looks at whole windows and gives no losses of tokens; leave out ", name);
+  const auto refuse = [&](const char* what, std::initializer_list<const char*> names) {
+    for (const char* name : names) {
+      if (app.get_option(name)->count() > 0) user_error(what, "; leave out ", name);
     }
-  }
+  };
+  if (options.inner_loop.wanted)
+    refuse("--inner-loop looks at whole windows and gives no losses of tokens",
+           {"--reset-at-documents", "--token-loss", "--documents", "--carry-state", "--stride", "--piece",
+            "--by-position", "--adapt", "--recall-probe"});
+  if (options.recall.wanted)
+    refuse("--recall-probe makes sequences of its own and gives no losses of tokens",
+           {"--reset-at-documents", "--token-loss", "--documents", "--carry-state", "--stride", "--by-position",
+            "--adapt"});
+  if (!options.by_position && !options.recall.wanted)
+    refuse("without --by-position and --recall-probe nothing is drawn at random", {"--seed"});
+  if (options.adapt.wanted())
+    refuse("--adapt reads one sequence after the other, as its chunks say",
+           {"--reset-at-documents", "--carry-state", "--stride", "--piece", "--batch"});
+  if (options.adapt.wanted() && options.model.dtype != "fp32")
+    user_error("--adapt takes steps on weights in fp32; leave out --dtype ", options.model.dtype);
   if (options.stride > 0 && context->count() > 0 && options.stride > options.context) {
     user_error("--stride ", options.stride, " is more than the --context of ", options.context,
                ", so that targets would be left out; give at most that");
@@ -101,10 +119,10 @@ bool parse(const std::vector<std::string>& args, EvalArguments& options) {
     user_error("--token-loss writes the losses of one checkpoint, and ", options.checkpoints.size(),
                " are given; evaluate them one by one");
   }
-  if (!options.plot.empty() && !fs::is_directory(fs::absolute(options.plot).parent_path())) {
-    user_error("there is no folder '", fs::absolute(options.plot).parent_path().string(),
-               "' for --plot; make it, or name another");
-  }
+  check_output_file("--plot", options.plot);
+  check_output_file("--token-loss", options.token_loss);
+  check_output_file("--inner-loop-plot", options.inner_loop.plot);
+  check_output_file("--recall-plot", options.recall.plot);
   return true;
 }
 
@@ -116,6 +134,13 @@ void check_tokenizers(const LoadedModel& loaded, const Dataset& data) {
              "'; prepare it with ", (loaded.directory / "tokenizer.model").string());
 }
 
+std::int64_t context_of(const EvalArguments& options, const LoadedModel& loaded) {
+  if (options.context > 0) return options.context;
+  if (!loaded.trained_context)
+    user_error("the checkpoint does not say with which context it was trained; give --context TOKENS");
+  return *loaded.trained_context;
+}
+
 // One checkpoint, evaluated.
 struct Evaluated {
   std::string checkpoint;
@@ -124,6 +149,7 @@ struct Evaluated {
   std::optional<std::int64_t> trained_context;
   std::int64_t context = 0, last_window = 0;
   double seconds = 0;
+  Json adapt;  // what was learnt with, or null
 };
 
 EvalOptions eval_options(const EvalArguments& options, const LoadedModel& loaded, const Dataset& data,
@@ -133,9 +159,7 @@ EvalOptions eval_options(const EvalArguments& options, const LoadedModel& loaded
   eval.samples =
       data.has_scores() && options.context == 0 && !options.documents && !options.carry_state && options.stride == 0;
   if (eval.context == 0 && !eval.samples) {
-    if (!loaded.trained_context)
-      user_error("the checkpoint does not say with which context it was trained; give --context TOKENS");
-    eval.context = *loaded.trained_context;
+    eval.context = context_of(options, loaded);
     if (options.stride > eval.context) {
       user_error("--stride ", options.stride, " is more than the context of ", eval.context, " that checkpoint '",
                  loaded.directory.string(), "' was trained with; give at most that, or a --context");
@@ -152,6 +176,11 @@ EvalOptions eval_options(const EvalArguments& options, const LoadedModel& loaded
   eval.batch = options.batch > 0 ? options.batch : std::max<std::int64_t>(1, kTokensAtOnce / eval.context);
   const bool long_windows = eval.context > kTokensAtOnce && !eval.reset_at_documents;
   eval.piece = options.piece > 0 ? options.piece : long_windows ? kPiece : 0;
+  if (options.adapt.wanted()) {
+    eval.adapt = options.adapt.options(eval.context, loaded.model->config().num_layers);
+    eval.batch = std::max<std::int64_t>(1, eval.adapt->chunk / eval.context);
+    eval.piece = 0;
+  }
   eval.positions = options.by_position;
   eval.seed = static_cast<std::uint64_t>(options.seed);
   return eval;
@@ -169,6 +198,7 @@ Evaluated evaluate_checkpoint(const EvalArguments& options, const std::string& p
   evaluated.trained_context = loaded.trained_context;
   evaluated.context = windows.context();
   evaluated.last_window = windows[windows.size() - 1].length;
+  if (eval.adapt) evaluated.adapt = options.adapt.to_json(eval.context);
   std::optional<NpyWriter> writer;
   std::int64_t done = 0;
   Timer timer;
@@ -224,6 +254,7 @@ Json to_json(const Evaluated& evaluated, const EvalArguments& options) {
                {"tokens", result.tokens},
                {"samples", result.samples},
                {"seconds", evaluated.seconds}};
+  if (!evaluated.adapt.is_null()) json["adapt"] = evaluated.adapt;
   if (result.has_answers) {
     const Json totals = answers_json(result.totals);
     for (const char* key : {"accuracy", "answers", "answer_accuracy"}) json[key] = totals[key];
@@ -271,6 +302,11 @@ void print(const Evaluated& evaluated, const EvalArguments& options) {
   std::cout << "tokens         " << result.tokens << " in " << result.samples << " sequences of "
             << (result.has_answers && options.context == 0 ? "at most " : "") << evaluated.context
             << (evaluated.last_window < evaluated.context ? cat(", the last of ", evaluated.last_window) : "") << "\n";
+  if (!evaluated.adapt.is_null()) {
+    std::cout << "adapted        by " << options.adapt.method << ", lr " << std::defaultfloat << options.adapt.lr
+              << std::fixed << ", after each " << evaluated.adapt["chunk"] << " targets, layers "
+              << options.adapt.layers << (options.adapt.reset == "document" ? ", anew in each document" : "") << "\n";
+  }
   if (result.has_answers) {
     const EvalSums& totals = result.totals;
     std::cout << "accuracy       " << share(totals.correct, totals.tokens) << " of scored tokens\n"
@@ -312,6 +348,29 @@ Chart position_chart(const std::vector<Evaluated>& all, const EvalArguments& opt
   return chart;
 }
 
+ExitCode probe_recall(const EvalArguments& options, const Dataset& data, torch::Device device) {
+  std::vector<std::pair<std::string, RecallTable>> tables;
+  for (const std::string& path : options.checkpoints) {
+    const LoadedModel loaded = options.model.load(device, path);
+    check_tokenizers(loaded, data);
+    RecallOptions recall;
+    recall.context = context_of(options, loaded);
+    recall.passage = options.recall.passage;
+    recall.distances = options.recall.distances;
+    if (options.max_samples > 0) recall.probes = options.max_samples;
+    recall.batch = options.batch > 0 ? options.batch : std::max<std::int64_t>(1, kTokensAtOnce / recall.context);
+    recall.piece = options.piece > 0 ? options.piece : recall.context > kTokensAtOnce ? kPiece : 0;
+    recall.device = device;
+    recall.seed = static_cast<std::uint64_t>(options.seed);
+    const RecallTable table = recall_table(*loaded.model, data, recall, [](std::int64_t done, std::int64_t all) {
+      show_progress(cat("eval: ", done, " of ", all, " sequences"));
+    });
+    show_progress("");
+    tables.emplace_back(path, table);
+  }
+  return show_recall(options.recall, tables, options.data, options.json);
+}
+
 // Of one checkpoint, over whole windows.
 ExitCode show_inner_loop(const EvalArguments& options, const Dataset& data, torch::Device device) {
   if (options.checkpoints.size() > 1)
@@ -319,12 +378,7 @@ ExitCode show_inner_loop(const EvalArguments& options, const Dataset& data, torc
                " are given; look at them one by one");
   const LoadedModel loaded = options.model.load(device, options.checkpoints.front());
   check_tokenizers(loaded, data);
-  std::int64_t context = options.context;
-  if (context == 0) {
-    if (!loaded.trained_context)
-      user_error("the checkpoint does not say with which context it was trained; give --context TOKENS");
-    context = *loaded.trained_context;
-  }
+  const std::int64_t context = context_of(options, loaded);
   const std::int64_t batch = options.batch > 0 ? options.batch : std::max<std::int64_t>(1, kTokensAtOnce / context);
   return run_inner_loop(options.inner_loop, loaded, data, context, batch, options.max_samples, device, options.json);
 }
@@ -339,6 +393,7 @@ ExitCode run_eval(const std::vector<std::string>& args) {
   if (options.reset_at_documents && !data.bos_id())
     user_error("the data set '", options.data, "' declares no BOS id, by which --reset-at-documents finds documents");
   if (options.inner_loop.wanted) return show_inner_loop(options, data, device);
+  if (options.recall.wanted) return probe_recall(options, data, device);
   std::vector<Evaluated> all;
   for (const std::string& path : options.checkpoints) {
     all.push_back(evaluate_checkpoint(options, path, data, device));

@@ -95,6 +95,7 @@ bool parse(const std::vector<std::string>& args, FitArguments& options) {
 ExitCode run_fit(const std::vector<std::string>& args) {
   FitArguments options;
   if (!parse(args, options)) return ExitCode::kOk;
+  check_output_file("--plot", options.plot);
   PointSet set = read_points({options.files.begin(), options.files.end()}, options.columns);
   drop_highest(set, options.drop_highest);
   const std::vector<PointGroup> groups = group_points(set.points);

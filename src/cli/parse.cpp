@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <iostream>
 #include <iterator>
 
@@ -92,6 +93,12 @@ void add_config_arguments(CLI::App& app, std::string& file, std::vector<std::str
       ->option_text("CONFIG.yaml");
   app.add_option("overrides", overrides, "keys set on the command line, e.g. train.steps=100")
       ->option_text("[key=value ...]");
+}
+
+void check_output_file(const std::string& option, const std::string& path) {
+  if (path.empty() || std::filesystem::is_directory(std::filesystem::absolute(path).parent_path())) return;
+  user_error("there is no folder '", std::filesystem::absolute(path).parent_path().string(), "' for ", option,
+             "; make it, or name another");
 }
 
 std::string read_stdin() {

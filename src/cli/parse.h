@@ -18,6 +18,10 @@ bool parse_arguments(CLI::App& app, const std::vector<std::string>& args);
 CLI::Validator positive_number();
 CLI::Validator non_negative_number();
 
+// Throws UserError where the folder that `path`, the value of `option`, would be written to is not there: before the
+// work, not behind it. An empty path is none.
+void check_output_file(const std::string& option, const std::string& path);
+
 // CONFIG.yaml [key=value ...]. partial: the command makes do with a file that has a section `model:` alone.
 void add_config_arguments(CLI::App& app, std::string& file, std::vector<std::string>& overrides, bool partial);
 

@@ -172,6 +172,24 @@ double number_of(const FlowRecord& record, const char* column, const char* key, 
   return value;
 }
 
+std::vector<double> parse_numbers(const char* key, const std::string& text) {
+  std::vector<double> numbers;
+  if (text.empty() || text == "[]") return numbers;
+  for (const std::string& word : parse_flow_list(key, text)) {
+    double value = 0;
+    if (!parse_number(word, value) || value < 0)
+      user_error("'", key, "' must be a list of numbers of at least 0, not '", word, "'");
+    numbers.push_back(value);
+  }
+  return numbers;
+}
+
+std::string to_text(const std::vector<double>& numbers) {
+  std::string text;
+  for (const double number : numbers) text += (text.empty() ? "" : ", ") + to_text(number);
+  return numbers.empty() ? "" : "[" + text + "]";
+}
+
 const std::vector<std::string> kGroupColumns = {"match", "lr", "weight_decay"};
 
 std::vector<ParameterGroup> parse_groups(const std::string& text) {
@@ -281,6 +299,13 @@ void declare(Declarations& d, TrainConfig& t) {
   d.choice<LossAverage>("train.loss_average", t.loss_average,
                         {{"tokens", LossAverage::kTokens}, {"sequences", LossAverage::kSequences}},
                         "over all scored tokens, or over a sequence's and then over sequences");
+  d.number("train.inner_lr_scale", t.inner_lr_scale, {},
+           "TTT: inner learning rates times this, in training and validation; 0: fast weights stay at W0");
+  d.list(
+      "train.eval_inner_lr_scales", "list of numbers",
+      [&t](const std::string& text) { t.eval_inner_lr_scales = parse_numbers("train.eval_inner_lr_scales", text); },
+      [&t] { return to_text(t.eval_inner_lr_scales); },
+      "TTT: validation says the loss with the inner learning rates times each of these, too");
   d.boolean(
       "train.recompute", t.recompute,
       "keep only each block's input for the backward pass and compute the block again: less memory, a third more work");

@@ -44,6 +44,11 @@ void validate_settings(const RunConfig& config) {
     user_error("a step has ", sequences, " sequences (train.batch_tokens / train.context), which train.micro_batch ",
                train.micro_batch, " does not divide; use a divisor of ", sequences, ", or 0 to let the program choose");
   }
+  if (!config.model.has_ttt() && (train.inner_lr_scale != 1 || !train.eval_inner_lr_scales.empty())) {
+    user_error("train.", train.inner_lr_scale != 1 ? "inner_lr_scale" : "eval_inner_lr_scales",
+               " is about TTT layers, and the model has none (its mixer is ", to_string(config.model.mixer),
+               "); leave it out");
+  }
   const OptimConfig& optim = config.optim;
   if (optim.warmup_steps > config.decay_steps()) {
     user_error("optim.warmup_steps ", optim.warmup_steps, " is more than the ", config.decay_steps(),

@@ -42,6 +42,8 @@ struct TrainConfig {
   std::vector<std::pair<std::string, std::string>> kernels;
   std::string ttt_kernel = "auto";  // row of the TTT kernel table, ops/ttt.h; auto: the best that takes the call
   LossAverage loss_average = LossAverage::kTokens;
+  double inner_lr_scale = 1;                 // TTT: the inner learning rates times this; 0: W0 stays
+  std::vector<double> eval_inner_lr_scales;  // TTT: at which validation says the loss, too
   bool recompute = false;           // keep only each block's input and compute the block again in the backward pass
   bool cuda_graph = false;          // on a GPU: micro-steps as one CUDA graph
   bool reset_at_documents = false;  // a document sees nothing of the one before it in the same sample

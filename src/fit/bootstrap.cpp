@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <map>
 
 #include "base/rng.h"
@@ -56,20 +55,6 @@ std::vector<double> bootstrap_weights(const std::vector<int>& strata, std::uint6
       weights[points[std::min(static_cast<std::size_t>(rng.uniform() * size), points.size() - 1)]] += 1;
   }
   return weights;
-}
-
-double quantile(std::vector<double> values, double q) {
-  std::erase_if(values, [](double value) { return std::isnan(value); });
-  if (values.empty()) return std::numeric_limits<double>::quiet_NaN();
-  std::sort(values.begin(), values.end());
-  const double at = std::clamp(q, 0.0, 1.0) * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<std::size_t>(at);
-  if (below + 1 >= values.size() || values[below] == values[below + 1]) return values[below];  // also of infinities
-  return values[below] + (at - static_cast<double>(below)) * (values[below + 1] - values[below]);
-}
-
-Interval percentile_interval(const std::vector<double>& values, double level) {
-  return {quantile(values, (1 - level) / 2), quantile(values, (1 + level) / 2)};
 }
 
 double expanded_level(double level, int points, int parameters) {

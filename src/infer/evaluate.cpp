@@ -39,6 +39,7 @@ class Evaluation {
     if (!data.tokenizer_path().empty()) tokenizer_.emplace(data.tokenizer_path());
     if (options.reset_at_documents) TTT_CHECK(data.bos_id().has_value(), "no BOS id to find documents by");
     if (options.samples) regression_ = RegressionSums::of(data.task());
+    if (options.adapt) adapter_.emplace(model, *options.adapt);
     if (options.positions) positions_.emplace(windows_.longest(), document_offsets(data.directory()));
   }
 
@@ -85,10 +86,14 @@ class Evaluation {
     while (count < options_.batch && first + count < windows_.size()) {
       const EvalWindow other = windows_[first + count];
       if (other.length != one.length || other.skip != one.skip) break;
+      if (resets() && other.document != one.document) break;
       ++count;
     }
     return count;
   }
+
+  // Whether the adapted model is the checkpoint's again where a document begins.
+  bool resets() const { return options_.adapt && options_.adapt->reset_at_documents; }
 
   EvalSums score(std::int64_t first, std::int64_t count, const std::function<void(const torch::Tensor&)>& on_batch,
                  EvalResult& result) {
@@ -97,6 +102,10 @@ class Evaluation {
     for (std::int64_t i = first; i < first + count; ++i) {
       windows.push_back(windows_[i]);
       begins.push_back(windows.back().begin);
+    }
+    if (resets() && windows.front().document != adapted_document_) {
+      if (adapted_document_ >= 0) adapter_->reset();
+      adapted_document_ = windows.front().document;
     }
     const Batch batch = data_.windows(begins, windows.front().length);
     const Scores scores = compute(batch, windows.front());
@@ -131,8 +140,9 @@ class Evaluation {
       scores.scored_BT = scores.scored_BT.clone();
       scores.scored_BT.narrow(1, 0, window.skip).fill_(false);
     }
-    const std::int64_t T = window.length, piece = options_.piece > 0 ? std::min(options_.piece, T) : T;
-    const bool with_state = options_.carry_state || piece < T;
+    const std::int64_t T = window.length, wanted = adapter_ ? options_.adapt->chunk : options_.piece;
+    const std::int64_t piece = wanted > 0 ? std::min(wanted, T) : T;
+    const bool with_state = !adapter_ && (options_.carry_state || piece < T);
     TTT_CHECK(!with_state || !options_.reset_at_documents, "a state has no documents within it");
     if (with_state && !window.continues) state_ = model_.initial_state(inputs_BT.size(0));
     std::vector<torch::Tensor> losses, corrects;
@@ -145,7 +155,8 @@ class Evaluation {
         context.segments = &documents;
       }
       const torch::Tensor hidden_BPD =
-          model_.hidden(inputs_BT.narrow(1, begin, count), context, with_state ? &*state_ : nullptr);
+          adapter_ ? hidden_behind(inputs_BT.narrow(1, 0, begin + count), count)
+                   : model_.hidden(inputs_BT.narrow(1, begin, count), context, with_state ? &*state_ : nullptr);
       const std::int64_t skip = std::clamp<std::int64_t>(window.skip - begin, 0, count);
       losses.push_back(loss_behind(hidden_BPD, targets_BT.narrow(1, begin, count), skip));
       if (regression_ && piece == T)  // samples of which are short
@@ -153,12 +164,21 @@ class Evaluation {
       if (data_.has_scores())
         corrects.push_back(correct(hidden_BPD, targets_BT.narrow(1, begin, count),
                                    scores.scored_BT.narrow(1, begin, count).to(options_.device)));
+      if (adapter_)
+        adapter_->learn(inputs_BT.narrow(1, 0, begin + count), targets_BT.narrow(1, 0, begin + count),
+                        scores.scored_BT.narrow(1, begin, count));
     }
     if (!options_.carry_state) state_.reset();
     const torch::Tensor loss_BT = losses.size() == 1 ? losses.front() : at::cat(losses, 1);
     scores.loss_BT = torch::where(scores.scored_BT, loss_BT, torch::zeros_like(loss_BT)).to(torch::kFloat32);
     if (!corrects.empty()) scores.correct_BT = at::cat(corrects, 1);
     return scores;
+  }
+
+  // Of the last `count` tokens, the others read anew: the model has changed since.
+  torch::Tensor hidden_behind(const torch::Tensor& inputs_BT, std::int64_t count) {
+    const torch::Tensor hidden_BTD = model_.hidden(inputs_BT, ForwardContext{});
+    return hidden_BTD.narrow(1, inputs_BT.size(1) - count, count).contiguous();
   }
 
   // -log p on the CPU, 0 for the first `skip` targets.
@@ -246,6 +266,8 @@ class Evaluation {
   std::optional<PositionSums> positions_;
   std::optional<RegressionSums> regression_;
   std::optional<ModelState> state_;
+  std::optional<Adapter> adapter_;
+  std::int64_t adapted_document_ = -1;  // with its reset: of the last batch
 };
 
 }  // namespace
@@ -259,7 +281,9 @@ EvalWindows windows_of(const Dataset& data, const EvalOptions& options) {
           {.context = options.context,
            .max_windows = options.max_samples,
            .documents = options.documents,
-           .stride = options.stride,
+           .stride = options.adapt && options.adapt->reset_at_documents && !options.samples && !options.documents
+                         ? options.context
+                         : options.stride,
            .carry_state = options.carry_state,
            .samples = options.samples}};
 }

@@ -11,6 +11,7 @@
 #include <torch/types.h>
 
 #include "data/dataset.h"
+#include "infer/adapt.h"
 #include "infer/position_loss.h"
 #include "infer/regression_error.h"
 #include "infer/windows.h"
@@ -56,6 +57,10 @@ struct EvalOptions {
   // Windows of more than so many tokens are computed in pieces of it with a carried state, which bounds the memory; 0:
   // every window at once. Not with reset_at_documents.
   std::int64_t piece = 0;
+
+  // Each chunk is learnt from after it was scored; `batch` is how many windows a chunk has, 1 where it is part of one.
+  // With its reset, windows begin at each document's start. Not with stride, carry_state, piece, reset_at_documents.
+  std::optional<AdaptOptions> adapt = {};
 
   bool positions = false;  // losses by position, infer/position_loss.h
   std::uint64_t seed = 0;  // of their intervals

@@ -10,6 +10,7 @@
 #include <tuple>
 
 #include "base/error.h"
+#include "base/quantile.h"
 #include "base/rng.h"
 
 namespace ttt {
@@ -18,16 +19,7 @@ namespace {
 constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
 constexpr std::int64_t kResamples = 1000, kResamplesOfMany = 200;
 constexpr std::size_t kManyEntries = std::size_t{1} << 20;
-constexpr double kTail = 0.025;  // on either side of a 95 % interval
-
-// The value below which a share of them lies, between neighbours linearly. Sorts the values.
-double quantile(std::vector<double>& values, double share) {
-  std::sort(values.begin(), values.end());
-  const double at = share * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<std::size_t>(at);
-  const double rest = at - static_cast<double>(below);
-  return rest == 0 ? values[below] : values[below] + rest * (values[below + 1] - values[below]);
-}
+constexpr double kLevel = 0.95;  // of intervals
 
 Json number_or_null(double value) {
   return std::isfinite(value) ? Json(value) : Json();
@@ -134,8 +126,9 @@ PositionLosses PositionSums::result(std::uint64_t seed) const {
     if (of.tokens == 0) continue;
     of.loss = nats[b] / static_cast<double>(of.tokens);
     // With few units, resampled means may all lie on one side.
-    of.low = std::min(of.loss, quantile(means[b], kTail));
-    of.high = std::max(of.loss, quantile(means[b], 1 - kTail));
+    const Interval interval = percentile_interval(means[b], kLevel);
+    of.low = std::min(of.loss, interval.low);
+    of.high = std::max(of.loss, interval.high);
     if (bytes[b] > 0) of.bits_per_byte = nats[b] / std::log(2.0) / bytes[b];
   }
   return losses;

@@ -43,7 +43,7 @@ struct ForwardContext {
   bool recompute = false;
 };
 
-// How much inner loops learn in evaluation and decoding; training leaves it as it is.
+// How much inner loops learn, beside what their learning rates say.
 struct InnerLoopControl {
   double lr_scale = 1.0;                          // of the inner learning rates; 0: the fast weights stay W0
   std::optional<std::int64_t> freeze_after = {};  // tokens of a sequence, of a segment where there are some: later ones

@@ -8,9 +8,10 @@
 #include "base/hash.h"
 #include "chart/chart.h"
 #include "chart/svg.h"
-#include "chart/ticks.h"
 #include "config/load.h"
 #include "plan/plan.h"
+#include "report/answers.h"
+#include "report/html.h"
 
 namespace ttt {
 namespace {
@@ -26,27 +27,6 @@ th{color:var(--dim);font-weight:600}
 p.note{color:var(--dim);font-size:13px}
 )";
 
-using Row = std::vector<std::string>;
-
-std::string table(const Row& header, const std::vector<Row>& rows) {
-  std::string out = "<table>\n<tr>";
-  for (const std::string& cell : header) out += "<th>" + xml_escape(cell) + "</th>";
-  out += "</tr>\n";
-  for (const Row& row : rows) {
-    out += "<tr>";
-    for (const std::string& cell : row) out += "<td>" + xml_escape(cell) + "</td>";
-    out += "</tr>\n";
-  }
-  return out + "</table>\n";
-}
-
-std::string plain(double value, int digits = 5) {
-  return std::isfinite(value) ? chart_number(value, NumberStyle::kPlain, digits) : "-";
-}
-std::string brief(double value) {
-  return std::isfinite(value) ? chart_number(value, NumberStyle::kShort, 3) : "-";
-}
-
 double median_speed(const RunLog& run) {
   std::vector<double> speeds;
   for (const TrainStep& step : run.train) speeds.push_back(step.tokens_per_second);
@@ -56,45 +36,47 @@ double median_speed(const RunLog& run) {
 }
 
 std::string summary(const std::vector<RunLog>& runs) {
-  std::vector<Row> rows;
+  std::vector<HtmlRow> rows;
   for (const RunLog& run : runs) {
     const Plan plan = make_plan(run.config);
     const TrainStep last = run.train.empty() ? TrainStep{} : run.train.back();
-    rows.push_back({run.name, to_string(run.config.model.mixer), brief(static_cast<double>(plan.parameters.total)),
-                    cat(last.step, " of ", plan.steps), brief(last.tokens), plain(plan.training.exact * last.tokens, 3),
-                    run.train.empty() ? "-" : plain(last.loss), run.valid.empty() ? "-" : plain(run.valid.back().loss),
-                    run.valid.empty() || !run.valid.back().bits_per_byte ? "-" : plain(*run.valid.back().bits_per_byte),
-                    brief(median_speed(run)), cat(run.events.size())});
+    rows.push_back(
+        {run.name, to_string(run.config.model.mixer), html_short_number(static_cast<double>(plan.parameters.total)),
+         cat(last.step, " of ", plan.steps), html_short_number(last.tokens),
+         html_number(plan.training.exact * last.tokens, 3), run.train.empty() ? "-" : html_number(last.loss),
+         run.valid.empty() ? "-" : html_number(run.valid.back().loss),
+         run.valid.empty() || !run.valid.back().bits_per_byte ? "-" : html_number(*run.valid.back().bits_per_byte),
+         html_short_number(median_speed(run)), cat(run.events.size())});
   }
   return "<h2>Runs</h2>\n" +
-         table({"run", "mixer", "parameters", "steps", "tokens", "FLOPs", "last training loss", "last validation loss",
-                "bits/byte", "tokens/s (median)", "events"},
-               rows) +
+         html_table({"run", "mixer", "parameters", "steps", "tokens", "FLOPs", "last training loss",
+                     "last validation loss", "bits/byte", "tokens/s (median)", "events"},
+                    rows) +
          "<p class=\"note\">FLOPs: exact products, 3 x forward. Losses are nats a token; the training loss is that of "
          "the last step's batch.</p>\n";
 }
 
 std::string differences(const std::vector<RunLog>& runs) {
   if (runs.size() < 2) return "";
-  std::vector<std::pair<std::string, Row>> keys;  // key, value of each run
+  std::vector<std::pair<std::string, HtmlRow>> keys;  // key, value of each run
   for (std::size_t i = 1; i < runs.size(); ++i) {
     for (const FieldDifference& field : diff(runs[0].config, runs[i].config)) {
       if (field.key == "output_dir") continue;
       auto key = std::find_if(keys.begin(), keys.end(), [&](const auto& k) { return k.first == field.key; });
-      if (key == keys.end()) key = keys.insert(keys.end(), {field.key, Row(runs.size(), field.a)});
+      if (key == keys.end()) key = keys.insert(keys.end(), {field.key, HtmlRow(runs.size(), field.a)});
       key->second[i] = field.b;
     }
   }
   if (keys.empty()) return "<h2>Configs</h2>\n<p>The runs' configs are the same but for output_dir.</p>\n";
-  Row header = {"key"};
+  HtmlRow header = {"key"};
   for (const RunLog& run : runs) header.push_back(run.name);
-  std::vector<Row> rows;
+  std::vector<HtmlRow> rows;
   for (const auto& [key, values] : keys) {
-    Row row = {key};
+    HtmlRow row = {key};
     row.insert(row.end(), values.begin(), values.end());
     rows.push_back(std::move(row));
   }
-  return "<h2>Where the configs differ</h2>\n" + table(header, rows);
+  return "<h2>Where the configs differ</h2>\n" + html_table(header, rows);
 }
 
 Chart panel(const std::string& title, const ChartAxis& x, const ChartAxis& y) {
@@ -114,7 +96,7 @@ ChartSeries curve(const RunLog& run, int color, const std::function<double(const
   return series;
 }
 
-std::string charts(const std::vector<RunLog>& runs) {
+std::string charts(const std::vector<RunLog>& runs, std::vector<Figure>& figures) {
   const ChartAxis tokens = {.label = "tokens", .numbers = NumberStyle::kShort},
                   loss = {.label = "loss", .unit = "nats"};
   Chart by_tokens = panel("Training loss by tokens", tokens, loss);
@@ -148,19 +130,56 @@ std::string charts(const std::vector<RunLog>& runs) {
     for (const RunEvent& event : run.events)
       norm.marks.push_back({.axis = ChartMark::Axis::kX, .value = static_cast<double>(event.step)});
   }
-  return "<h2>Curves</h2>\n" + to_svg(ChartGrid{"", {by_tokens, valid, by_flops, by_time, rate, speed, norm}, 2});
+  const std::vector<Figure> all = {{"train_loss_by_tokens", by_tokens},
+                                   {"valid_loss_by_tokens", valid},
+                                   {"train_loss_by_flops", by_flops},
+                                   {"train_loss_by_time", by_time},
+                                   {"learning_rate", rate},
+                                   {"throughput", speed},
+                                   {"gradient_norm", norm}};
+  ChartGrid grid;
+  for (const Figure& figure : all) grid.charts.push_back(figure.chart);
+  figures.insert(figures.end(), all.begin(), all.end());
+  return "<h2>Curves</h2>\n" + to_svg(grid);
 }
 
 std::string events(const std::vector<RunLog>& runs) {
-  std::vector<Row> rows;
+  std::vector<HtmlRow> rows;
   for (const RunLog& run : runs)
     for (const RunEvent& event : run.events) rows.push_back({run.name, cat(event.step), event.text});
   return "<h2>Skipped steps and rollbacks</h2>\n" +
-         (rows.empty() ? std::string("<p>None.</p>\n") : table({"run", "step", "what"}, rows));
+         (rows.empty() ? std::string("<p>None.</p>\n") : html_table({"run", "step", "what"}, rows));
 }
 
-std::string sources(const std::vector<RunLog>& runs) {
-  std::vector<Row> rows;
+// The lines of results files, as they are: what their sweeps measured.
+std::string result_tables(const std::vector<ResultsFile>& results) {
+  std::string out;
+  for (const ResultsFile& file : results) {
+    std::vector<HtmlRow> rows;
+    for (const Json& line : file.lines) {
+      const auto number = [&](const char* key, bool brief) {
+        const Json value = line.value(key, Json());
+        if (!value.is_number()) return std::string("-");
+        return brief ? html_short_number(value.get<double>()) : html_number(value.get<double>());
+      };
+      const auto text = [&](const char* key) {
+        const Json value = line.value(key, Json());
+        return value.is_string() ? value.get<std::string>() : std::string("-");
+      };
+      rows.push_back({text("name"), text("status"), text("mixer"), number("parameters", true), number("tokens", true),
+                      number("flops_exact", false), number("valid_loss", false), number("bits_per_byte", false),
+                      number("accuracy", false), number("tokens_per_second", true)});
+    }
+    out += "<h2>Results: " + xml_escape(file.path.string()) + "</h2>\n" +
+           html_table({"run", "status", "mixer", "parameters", "tokens", "FLOPs", "validation loss", "bits/byte",
+                       "accuracy", "tokens/s"},
+                      rows);
+  }
+  return out;
+}
+
+std::string sources(const std::vector<RunLog>& runs, const std::vector<ResultsFile>& results) {
+  std::vector<HtmlRow> rows;
   for (const RunLog& run : runs) {
     for (const char* name : {"config.yaml", "metrics.jsonl"}) {
       const fs::path file = run.folder / name;
@@ -169,19 +188,32 @@ std::string sources(const std::vector<RunLog>& runs) {
            name[0] == 'm' && run.damaged_lines > 0 ? cat(run.damaged_lines, " damaged lines left out") : ""});
     }
   }
-  return "<h2>Sources</h2>\n" + table({"run", "file", "bytes", "xxh3", ""}, rows) +
+  for (const ResultsFile& file : results)
+    rows.push_back({"", file.path.string(), cat(fs::file_size(file.path)), hex64(xxh3_file(file.path)), ""});
+  return "<h2>Sources</h2>\n" + html_table({"run", "file", "bytes", "xxh3", ""}, rows) +
          "<p class=\"note\">Steps, tokens, losses, rates and speeds are lines of metrics.jsonl; parameters and FLOPs "
          "follow from config.yaml as `ttt plan` has them.</p>\n";
 }
 
 }  // namespace
 
-std::string report_page(const std::string& title, const std::vector<RunLog>& runs) {
-  return "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
-         "content=\"width=device-width\">\n<title>" +
-         xml_escape(title) + "</title>\n<style>" + kStyle + "</style>\n</head>\n<body>\n<h1>" + xml_escape(title) +
-         "</h1>\n" + summary(runs) + differences(runs) + charts(runs) + events(runs) + sources(runs) +
-         "</body>\n</html>\n";
+Report report_page(const std::string& title, const std::vector<RunLog>& runs, const std::vector<ResultsFile>& results) {
+  Report report;
+  std::vector<AnswerRun> answers = answer_runs(runs);
+  for (const ResultsFile& file : results) {
+    const std::vector<AnswerRun> more = answer_runs(file.lines);
+    answers.insert(answers.end(), more.begin(), more.end());
+  }
+  std::string body;
+  if (!runs.empty()) body += summary(runs) + differences(runs);
+  body += result_tables(results) + answers_section(answers, report.figures);
+  if (!runs.empty()) body += charts(runs, report.figures) + events(runs);
+  report.page =
+      "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
+      "content=\"width=device-width\">\n<title>" +
+      xml_escape(title) + "</title>\n<style>" + kStyle + "</style>\n</head>\n<body>\n<h1>" + xml_escape(title) +
+      "</h1>\n" + body + sources(runs, results) + "</body>\n</html>\n";
+  return report;
 }
 
 }  // namespace ttt

@@ -45,6 +45,8 @@ void add_line(RunLog& log, const Json& line, const std::string& kind) {
     step.tokens = log.train.empty() ? 0 : log.train.back().tokens;
     step.loss = number_of(line, "loss");
     if (const double bits = number_of(line, "bits_per_byte"); std::isfinite(bits)) step.bits_per_byte = bits;
+    if (const double share = number_of(line, "accuracy"); std::isfinite(share)) step.accuracy = share;
+    if (const double share = number_of(line, "answer_accuracy"); std::isfinite(share)) step.answer_accuracy = share;
     log.valid.push_back(step);
   } else if (kind == "skipped") {
     log.events.push_back({step_of(line), cat("skipped: loss ", text_of(line, "loss"), ", gradient norm ",
@@ -57,6 +59,22 @@ void add_line(RunLog& log, const Json& line, const std::string& kind) {
 }
 
 }  // namespace
+
+ResultsFile read_results_file(const fs::path& path) {
+  ResultsFile file{path, {}};
+  std::istringstream lines(read_file(path));
+  std::int64_t number = 0;
+  for (std::string line; std::getline(lines, line);) {
+    ++number;
+    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    file.lines.push_back(Json::parse(line, nullptr, /*allow_exceptions=*/false));
+    if (!file.lines.back().is_object())
+      user_error("'", path.string(), "', line ", number,
+                 " is no JSON object; the runs.jsonl of a sweep has one a line");
+  }
+  if (file.lines.empty()) user_error("'", path.string(), "' holds no run; name a folder, or a sweep's runs.jsonl");
+  return file;
+}
 
 RunLog read_run_log(const fs::path& folder) {
   for (const char* name : {"config.yaml", "metrics.jsonl"}) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/files.h"
+#include "base/json.h"
 #include "config/run_config.h"
 
 namespace ttt {
@@ -22,6 +23,7 @@ struct ValidStep {
   double tokens = 0;  // trained on by then
   double loss = 0;
   std::optional<double> bits_per_byte;
+  std::optional<double> accuracy, answer_accuracy;  // of sets that say which targets are scored
 };
 
 // A step without an update, or a return to an older checkpoint.
@@ -39,6 +41,15 @@ struct RunLog {
   std::vector<RunEvent> events;
   std::int64_t damaged_lines = 0;  // of metrics.jsonl, left out
 };
+
+// A file like a sweep's runs.jsonl: one run a line.
+struct ResultsFile {
+  fs::path path;
+  std::vector<Json> lines;
+};
+
+// Throws UserError for a line that is no JSON object, and for none.
+ResultsFile read_results_file(const fs::path& path);
 
 // Throws UserError where the folder has no config.yaml or metrics.jsonl.
 RunLog read_run_log(const fs::path& folder);

@@ -110,7 +110,10 @@ RunResults read_results(const SweepRun& run) {
       results.valid_tokens = json.value("tokens", std::int64_t{0});
       results.perplexity = number_in(json, "perplexity");
       results.bits_per_byte = number_in(json, "bits_per_byte");
+      results.accuracy = number_in(json, "accuracy");
+      results.answer_accuracy = number_in(json, "answer_accuracy");
       results.domains = json.value("domains", Json());
+      results.inner_lr_scales = json.value("inner_lr_scales", Json());
     }
   }
   results.speed = measured_speed(path);
@@ -132,11 +135,13 @@ Json run_line(const SweepRun& run, const RunRecord& record) {
                {"git_revision", record.git_revision.empty() ? Json() : Json(record.git_revision)},
                {"mixer", to_string(model.mixer)},
                {"backbone", model.has_ttt() ? Json(to_string(model.backbone)) : Json()},
+               {"valid_data", config.data.valid.empty() ? Json() : Json(config.data.valid.text())},
                {"context", config.train.context},
                {"mini_batch_size", model.has_ttt() ? Json(model.mini_batch_size) : Json()},
                {"parameters", plan.parameters.total},
                {"parameters_non_embedding", plan.parameters.non_embedding()},
                {"inner_state", plan.parameters.inner_state},
+               {"decoding_state_bytes", plan.memory.decoding_state},
                {"steps", plan.steps},
                {"tokens", plan.tokens},
                {"flops_six_nd", total.six_nd},
@@ -151,7 +156,11 @@ Json run_line(const SweepRun& run, const RunRecord& record) {
                {"perplexity", or_null(results.perplexity)},
                {"bits_per_byte", or_null(results.bits_per_byte)}};
   line["valid_tokens"] = results.valid_tokens > 0 ? Json(results.valid_tokens) : Json();
+  line["accuracy"] = or_null(results.accuracy);
+  line["answer_accuracy"] = or_null(results.answer_accuracy);
   line["domains"] = results.domains;
+  line["inner_lr_scale"] = model.has_ttt() ? Json(config.train.inner_lr_scale) : Json();
+  line["inner_lr_scales"] = results.inner_lr_scales;
   line["tokens_per_second"] = results.speed ? Json(results.speed->tokens_per_second) : Json();
   line["peak_memory_bytes"] = record.peak_memory_bytes > 0 ? Json(record.peak_memory_bytes) : Json();
   line["starts"] = record.starts;

@@ -38,7 +38,9 @@ void write_record(const SweepRun& run, const RunRecord& record);
 struct RunResults {
   std::int64_t step = 0, tokens = 0;
   std::optional<double> train_loss, valid_loss, perplexity, bits_per_byte;
-  std::int64_t valid_tokens = 0;  // targets of that validation
+  std::optional<double> accuracy, answer_accuracy;  // of sets that say what is scored: of targets, of whole answers
+  std::int64_t valid_tokens = 0;                    // targets of that validation
+  Json inner_lr_scales;                             // of train.eval_inner_lr_scales: scale -> loss, bits_per_byte
   Json domains;  // of the validation, where data.valid names several sets: NAME -> loss, bits_per_byte, tokens
   std::optional<Speed> speed;
 };

@@ -101,11 +101,11 @@ class SweepReader {
     const YAML::Node root = parse();
     for (const auto& item : root) read_top_level(item.first, item.second);
     if (output_dir_.empty()) user_error(file_.string(), ": output_dir is missing; give the folder for the runs");
-    if (axes_.empty() && runs_.empty())
+    if (grids_.empty() && runs_.empty())
       user_error(file_.string(), ": a sweep needs 'axes' or 'runs'; `ttt sweep --help` shows one");
     sweep_.file = file_;
     sweep_.output_dir = output_dir_;
-    if (!axes_.empty()) add_grid({}, "", {});
+    for (const std::vector<Axis>& axes : grids_) add_grid(axes, {}, "", {});
     for (const auto& [name, bundle] : runs_) add_run(name, {}, {&bundle}, /*own_base=*/!bundle.base.empty());
     return std::move(sweep_);
   }
@@ -134,7 +134,8 @@ class SweepReader {
     } else if (key == "set") {
       read_values(map(key_node, value), "", common_.values);
     } else if (key == "axes") {
-      for (const auto& item : map(key_node, value)) read_axis(item.first, item.second);
+      if (!value.IsSequence()) read_axes(key_node, value);
+      for (std::size_t i = 0; value.IsSequence() && i < value.size(); ++i) read_axes(key_node, value[i]);
     } else if (key == "runs") {
       for (const auto& item : map(key_node, value))
         runs_.emplace_back(run_name(item.first), read_bundle(item.first, item.second));
@@ -221,7 +222,13 @@ class SweepReader {
     return bundle;
   }
 
-  void read_axis(const YAML::Node& key, const YAML::Node& node) {
+  void read_axes(const YAML::Node& key, const YAML::Node& node) {
+    std::vector<Axis> axes;
+    for (const auto& item : map(key, node)) axes.push_back(read_axis(item.first, item.second));
+    if (!axes.empty()) grids_.push_back(std::move(axes));
+  }
+
+  Axis read_axis(const YAML::Node& key, const YAML::Node& node) const {
     Axis axis{word(key), {}};
     if (node.IsSequence()) {
       for (const auto& item : node) {
@@ -242,7 +249,7 @@ class SweepReader {
     }
     if (axis.values.empty()) user_error(place(key), ": the axis '", axis.name, "' has no values");
     if (node.IsSequence()) check_different(axis, node);
-    axes_.push_back(std::move(axis));
+    return axis;
   }
 
   // Values that a key takes for one, 1e-3 and 0.001, would train the same run twice.
@@ -275,18 +282,19 @@ class SweepReader {
   }
 
   // Every combination, the last axis fastest.
-  void add_grid(std::vector<const Bundle*> bundles, const std::string& name, const Names& names) {
+  void add_grid(const std::vector<Axis>& axes, std::vector<const Bundle*> bundles, const std::string& name,
+                const Names& names) {
     const std::size_t depth = bundles.size();
-    if (depth == axes_.size()) {
+    if (depth == axes.size()) {
       add_run(name, names, bundles, /*own_base=*/false);
       return;
     }
     bundles.push_back(nullptr);
-    for (const AxisValue& value : axes_[depth].values) {
+    for (const AxisValue& value : axes[depth].values) {
       bundles.back() = &value.bundle;
       Names with = names;
-      with[axes_[depth].name] = value.name;
-      add_grid(bundles, name.empty() ? value.in_run_name : name + "_" + value.in_run_name, with);
+      with[axes[depth].name] = value.name;
+      add_grid(axes, bundles, name.empty() ? value.in_run_name : name + "_" + value.in_run_name, with);
     }
   }
 
@@ -327,7 +335,7 @@ class SweepReader {
   std::vector<Override> overrides_;
   std::set<std::string> seen_;
   Bundle common_;
-  std::vector<Axis> axes_;
+  std::vector<std::vector<Axis>> grids_;
   std::vector<std::pair<std::string, Bundle>> runs_;
   Sweep sweep_;
 };

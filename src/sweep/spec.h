@@ -4,7 +4,8 @@
 //                                                                  name of that axis' value (in quotes, for YAML)
 //     output_dir: runs/my_sweep                                     each run gets the folder OUTPUT_DIR/NAME
 //     set: {train: {eval_every: 100}}                               keys for every run
-//     axes:                                                         every combination of one value of each axis
+//     axes:                                                         every combination of one value of each axis; a list
+//                                                                   of such maps: the combinations of each
 //       mixer: [attention, ttt_linear]                              names alone, for {mixer}
 //       size:                                                       or bundles of keys under a name (with `base`, too)
 //         small: {model: {hidden_size: 64}, optim.lr: 3e-3}

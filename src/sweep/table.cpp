@@ -175,14 +175,37 @@ std::string results_table(const std::vector<const SweepRun*>& runs) {
     };
     return key(a) < key(b);
   });
-  TextTable table(
-      {"run", "status", "parameters", "tokens", "FLOPs", "valid loss", "perplexity", "bits/byte", "tokens/s"});
+  // Columns that only some sweeps have.
+  bool has_answers = false;
+  std::set<std::string> scales;
+  for (const Json& line : lines) {
+    has_answers = has_answers || line["accuracy"].is_number();
+    if (!line["inner_lr_scales"].is_object()) continue;
+    for (const auto& [scale, own] : line["inner_lr_scales"].items()) scales.insert(scale);
+  }
+  std::vector<std::string> header = {"run",        "status",     "parameters", "tokens",  "FLOPs",
+                                     "valid loss", "perplexity", "bits/byte",  "tokens/s"};
+  if (has_answers) header.insert(header.end(), {"accuracy", "answers"});
+  for (const std::string& scale : scales) header.push_back("loss, inner lr x " + scale);
+  TextTable table(header);
   std::string errors;
   for (const Json& line : lines) {
     const Json& speed = line["tokens_per_second"];
-    table.add({line["name"], line["status"], short_number(line["parameters"]), short_number(line["tokens"]),
-               scientific(line["flops_exact"]), fixed(line["valid_loss"], 4), fixed(line["perplexity"], 2),
-               fixed(line["bits_per_byte"], 4), speed.is_number() ? short_number(speed) : "-"});
+    std::vector<std::string> row = {line["name"],
+                                    line["status"],
+                                    short_number(line["parameters"]),
+                                    short_number(line["tokens"]),
+                                    scientific(line["flops_exact"]),
+                                    fixed(line["valid_loss"], 4),
+                                    fixed(line["perplexity"], 2),
+                                    fixed(line["bits_per_byte"], 4),
+                                    speed.is_number() ? short_number(speed) : "-"};
+    if (has_answers) row.insert(row.end(), {fixed(line["accuracy"], 4), fixed(line["answer_accuracy"], 4)});
+    for (const std::string& scale : scales) {
+      const Json own = line["inner_lr_scales"].is_object() ? line["inner_lr_scales"].value(scale, Json()) : Json();
+      row.push_back(own.is_object() ? fixed(own.value("loss", Json()), 4) : "-");
+    }
+    table.add(row);
     if (line["error"].is_string())
       errors += cat(line["name"].get<std::string>(), ": ", line["error"].get<std::string>(), "\n");
   }

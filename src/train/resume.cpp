@@ -39,6 +39,7 @@ constexpr Change kMayChange[] = {
     {"train.eval_every", kLogging},
     {"train.eval_samples", "validation losses compare only with those from here on"},
     {"train.position_loss_every", kLogging},
+    {"train.eval_inner_lr_scales", kLogging},
     {"train.stats_every", kLogging},
     {"train.digest_every", kLogging},
     {"train.tensorboard", kLogging},

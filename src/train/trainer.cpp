@@ -266,15 +266,28 @@ bool Trainer::validate_model(const std::function<bool()>& wants_stop) {
   options.seed = static_cast<std::uint64_t>(config_.train.seed);
   try {
     const ValidationResult valid = validate(*model_, valid_data_, options);
-    if (is_first()) metrics_->write(to_json(valid, state_.step, timer.seconds()));
+    const std::vector<ScaledLoss> scaled = validate_at_inner_lr_scales(options);
+    if (is_first()) metrics_->write(to_json(valid, scaled, state_.step, timer.seconds()));
     if (is_first() && options.positions) metrics_->write(position_line(valid, state_.step));
-    log_info(to_text(valid, state_.step));
+    log_info(to_text(valid, scaled, state_.step));
   } catch (const StopRequested&) {
     return false;
   }
   state_.owes_validation = false;
   if (is_first()) write_sample();
   return true;
+}
+
+std::vector<ScaledLoss> Trainer::validate_at_inner_lr_scales(EvalOptions options) {
+  options.positions = false;
+  const InnerLoopControl as_trained{config_.train.inner_lr_scale, std::nullopt};
+  std::vector<ScaledLoss> losses;
+  for (const double scale : config_.train.eval_inner_lr_scales) {
+    model_->set_inner_loop({scale, std::nullopt});
+    const auto restore = std::shared_ptr<void>(nullptr, [&](void*) { model_->set_inner_loop(as_trained); });
+    losses.push_back({scale, validate(*model_, valid_data_, options).overall});
+  }
+  return losses;
 }
 
 void Trainer::write_sample() {

@@ -36,6 +36,7 @@
 #include "train/step_profile.h"
 #include "train/tensorboard.h"
 #include "train/train_state.h"
+#include "train/validation.h"
 #include "train/watchdog.h"
 
 namespace ttt {
@@ -107,6 +108,8 @@ class Trainer {
   void record(const StepResult& result);
   // False: a stop was asked for (of any rank) before it was through; the state owes it then.
   bool validate_model(const std::function<bool()>& wants_stop);
+  // The same at each of train.eval_inner_lr_scales. Throws StopRequested.
+  std::vector<ScaledLoss> validate_at_inner_lr_scales(EvalOptions options);
   void write_sample();
   void write_ledger(double loss, double grad_norm);
   void save();  // in the background with checkpoint.async

@@ -119,6 +119,7 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   if (any_rank(bf16) && any_rank(!bf16))
     user_error("train.dtype: auto is bf16 on some of the processes' machines and fp32 on others; set one of them");
   model_->set_bf16(bf16);
+  model_->set_inner_loop({config_.train.inner_lr_scale, std::nullopt});
   if (bf16) state_.bf16_products = agree_on_bf16_products(newest);
   parameters_ = named_parameters(*model_);
   if (ranks != nullptr) {

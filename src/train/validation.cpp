@@ -42,7 +42,7 @@ void add_accuracy(const EvalResult& result, Json& line) {
 
 }  // namespace
 
-Json to_json(const ValidationResult& result, std::int64_t step, double seconds) {
+Json to_json(const ValidationResult& result, const std::vector<ScaledLoss>& scaled, std::int64_t step, double seconds) {
   const EvalResult& overall = result.overall;
   Json line = {{"kind", "valid"}, {"step", step}, {"loss", overall.loss}, {"perplexity", std::exp(overall.loss)}};
   if (std::isfinite(overall.bits_per_byte)) line["bits_per_byte"] = overall.bits_per_byte;
@@ -54,6 +54,11 @@ Json to_json(const ValidationResult& result, std::int64_t step, double seconds) 
     if (std::isfinite(domain.bits_per_byte)) own["bits_per_byte"] = domain.bits_per_byte;
     add_accuracy(domain, own);
     own["tokens"] = domain.tokens;
+  }
+  for (const auto& [scale, at] : scaled) {
+    Json& own = line["inner_lr_scales"][cat(scale)] = {{"loss", at.loss}};
+    if (std::isfinite(at.bits_per_byte)) own["bits_per_byte"] = at.bits_per_byte;
+    add_accuracy(at, own);
   }
   return line;
 }
@@ -69,7 +74,7 @@ Json position_line(const ValidationResult& result, std::int64_t step) {
   return line;
 }
 
-std::string to_text(const ValidationResult& result, std::int64_t step) {
+std::string to_text(const ValidationResult& result, const std::vector<ScaledLoss>& scaled, std::int64_t step) {
   const EvalResult& overall = result.overall;
   std::string text = cat("step ", step, ": validation loss ", overall.loss, ", perplexity ", std::exp(overall.loss));
   if (std::isfinite(overall.bits_per_byte)) text += cat(", ", overall.bits_per_byte, " bits per byte");
@@ -78,7 +83,9 @@ std::string to_text(const ValidationResult& result, std::int64_t step) {
   for (std::size_t i = 0; i < result.domains.size(); ++i) {
     text += cat(i == 0 ? " (" : ", ", result.domains[i].first, " ", result.domains[i].second.loss);
   }
-  return result.domains.empty() ? text : text + ")";
+  if (!result.domains.empty()) text += ")";
+  for (const auto& [scale, at] : scaled) text += cat("; ", at.loss, " with inner learning rates x ", scale);
+  return text;
 }
 
 }  // namespace ttt

@@ -21,10 +21,16 @@ struct ValidationResult {
 // estimates the loss over the sets joined, however many samples were taken of each.
 ValidationResult validate(LanguageModel& model, const std::vector<MixtureSource>& sets, const EvalOptions& options);
 
+// Over all sets, with the inner learning rates times `scale` (train.eval_inner_lr_scales).
+struct ScaledLoss {
+  double scale = 1;
+  EvalResult result;
+};
+
 // The line of metrics.jsonl (see train/metrics.h) and that of the log.
-Json to_json(const ValidationResult& result, std::int64_t step, double seconds);
+Json to_json(const ValidationResult& result, const std::vector<ScaledLoss>& scaled, std::int64_t step, double seconds);
 // That of losses by position, where they were asked for.
 Json position_line(const ValidationResult& result, std::int64_t step);
-std::string to_text(const ValidationResult& result, std::int64_t step);
+std::string to_text(const ValidationResult& result, const std::vector<ScaledLoss>& scaled, std::int64_t step);
 
 }  // namespace ttt

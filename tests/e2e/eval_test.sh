@@ -73,7 +73,7 @@ refused "--token-loss writes the losses of one checkpoint" "$TTT" eval --checkpo
 refused "--stride 100 is more than the --context of 64" "$TTT" eval --checkpoint run --data data --context 64 --stride 100
 refused "--stride 100 is more than the context of 64" "$TTT" eval --checkpoint run --data data --stride 100
 refused "--carry-state excludes --stride" "$TTT" eval --checkpoint run --data data --carry-state --stride 8
-refused "--seed requires --by-position" "$TTT" eval --checkpoint run --data data --seed 3
+refused "nothing is drawn at random; leave out --seed" "$TTT" eval --checkpoint run --data data --seed 3
 refused "--reset-at-documents excludes --piece" "$TTT" eval --checkpoint run --data data --reset-at-documents --piece 8
 refused "no document of the data set 'data' holds a window of 100000" "$TTT" eval --checkpoint run --data data --documents --context 100000
 

@@ -19,6 +19,10 @@ says page.html "<td>6 of 6</td>"
 says page.html "<td>optim.lr</td><td>0.001</td><td>0.01</td>"
 says page.html "Validation loss by tokens"
 says page.html "runs/lr_0.01/metrics.jsonl"
+expect 0 "$TTT" report runs/lr_0.001 --output page.html --figures figures
+[ "$(ls figures | wc -l)" = 14 ] || die "figures: $(ls figures)"
+says figures/valid_loss_by_tokens.svg "<svg"
+says figures/valid_loss_by_tokens.csv "lr_0.001,768,"
 expect 2 "$TTT" report data --output page.html
 says errors.txt "'data' is no run: it has no config.yaml"
 expect 2 "$TTT" report runs/lr_0.01

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "report/page.h"
+#include "support/user_error.h"
 
 namespace ttt {
 namespace {
@@ -65,7 +66,7 @@ TEST_F(ReportTest, FoldersOfASweepInItsOrder) {
 
 TEST_F(ReportTest, ThePageHasNumbersDifferencesCurvesAndSources) {
   const std::string page =
-      report_page("A & B", {read_run_log(run("a<b", "0.001")), read_run_log(run("second", "0.002"))});
+      report_page("A & B", {read_run_log(run("a<b", "0.001")), read_run_log(run("second", "0.002"))}, {}).page;
   for (const char* part : {"<h1>A &amp; B</h1>", "<td>a&lt;b</td>", "<td>5.125</td>", "<td>5.0625</td>",
                            "<td>3.75</td>", "<td>optim.lr</td><td>0.001</td><td>0.002</td>", "Training loss by FLOPs",
                            "skipped: loss null", "1 damaged lines left out", "</html>"})
@@ -73,6 +74,36 @@ TEST_F(ReportTest, ThePageHasNumbersDifferencesCurvesAndSources) {
   EXPECT_EQ(page.find("a<b"), std::string::npos);
   EXPECT_EQ(page.find("<td>output_dir"), std::string::npos);
   for (const char* outside : {"<script", "<link", "src=", "@import"}) EXPECT_EQ(page.find(outside), std::string::npos);
+}
+
+// A results file stands for runs that are not at hand: its lines, and accuracy by state with a point a size.
+TEST_F(ReportTest, AnswersOfAResultsFile) {
+  const auto line = [](const char* name, const char* mixer, int bytes, double accuracy) {
+    return to_line({{"name", name},
+                    {"status", "finished"},
+                    {"mixer", mixer},
+                    {"valid_data", "tasks/mqar/valid"},
+                    {"decoding_state_bytes", bytes},
+                    {"accuracy", accuracy},
+                    {"answer_accuracy", accuracy}});
+  };
+  write_file_atomically(folder_ / "tasks.jsonl", line("a0", "attention", 512, 1.0) + line("a1", "attention", 512, 0.5) +
+                                                     line("m<0", "mamba", 256, 0.25) +
+                                                     line("a2", "attention", 1024, 1.0) +
+                                                     "{\"name\":\"other\",\"valid_loss\":2.5}\n");
+  const Report report = report_page("Tasks", {}, {read_results_file(folder_ / "tasks.jsonl")});
+  for (const char* part : {"<h2>Answers</h2>", "<td>83.3 % (50 % to 100 %)</td><td>25 %</td>", "<td>m&lt;0</td>",
+                           "Accuracy by state on tasks/mqar/valid", "<td>other</td>", "<td>2.5</td>"})
+    EXPECT_NE(report.page.find(part), std::string::npos) << part << "\n" << report.page;
+  EXPECT_EQ(report.page.find("<h2>Curves"), std::string::npos);
+  ASSERT_EQ(report.figures.size(), 1U);
+  EXPECT_EQ(report.figures[0].name, "state_tasks_mqar_valid");
+  EXPECT_EQ(to_csv(report.figures[0].chart),
+            "series,x,y,low,high\nattention,512,0.75,0.5,1\nattention,1024,1,1,1\nmamba,256,0.25,0.25,0.25\n");
+  write_file_atomically(folder_ / "tasks.jsonl", "[1]\n");
+  EXPECT_NE(
+      user_error_of(folder_, [&] { read_results_file(folder_ / "tasks.jsonl"); }).find("line 1 is no JSON object"),
+      std::string::npos);
 }
 
 }  // namespace

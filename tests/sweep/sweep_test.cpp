@@ -99,6 +99,46 @@ axes:
   EXPECT_EQ(s.runs[0].config.train.steps, 10);
 }
 
+TEST_F(SweepTest, SeveralGridsOfAxes) {
+  const Sweep s = sweep(R"(
+base: base.yaml
+axes:
+  - mixer: &mixers {a: {model.mixer: attention}, m: {model.mixer: mamba}}
+    train.seed: [0, 1]
+  - mixer: *mixers
+    width: {narrow: {model.hidden_size: 16}}
+)");
+  std::vector<std::string> names;
+  for (const SweepRun& run : s.runs) names.push_back(run.name);
+  EXPECT_EQ(names, (std::vector<std::string>{"a_seed0", "a_seed1", "m_seed0", "m_seed1", "a_narrow", "m_narrow"}));
+  EXPECT_EQ(s.runs[5].index, 5U);
+  EXPECT_EQ(s.runs[5].config.model.hidden_size, 16);
+  EXPECT_EQ(s.runs[5].config.model.mixer, MixerPattern(MixerKind::kMamba));
+  EXPECT_NE(error_of("base: base.yaml\naxes:\n  - {x: {a: {}}}\n  - {y: {a: {}}}\n").find("two runs have the name 'a'"),
+            std::string::npos);
+  EXPECT_NE(error_of("base: base.yaml\naxes: [a, b]\n").find("'axes' takes keys below it"), std::string::npos);
+}
+
+// Of tasks how many answers are right; of train.eval_inner_lr_scales the loss at each.
+TEST_F(SweepTest, TablesHaveColumnsForWhatRunsMeasured) {
+  const Sweep s = sweep("base: base.yaml\naxes: {train.inner_lr_scale: [0, 1]}\n");
+  EXPECT_EQ(results_table(all(s)).find("accuracy"), std::string::npos);
+  write("out/inner_lr_scale0/metrics.jsonl",
+        R"({"kind":"valid","step":10,"loss":2.5,"perplexity":12.18,"accuracy":0.75,"answer_accuracy":0.5,"tokens":9,)"
+        R"("inner_lr_scales":{"0":{"loss":2.5},"1":{"loss":2.625}}})"
+        "\n");
+  const std::string table = results_table(all(s));
+  for (const char* text :
+       {"accuracy", "answers", "loss, inner lr x 0", "loss, inner lr x 1", "0.7500", "0.5000", "2.6250"})
+    EXPECT_NE(table.find(text), std::string::npos) << text << "\n" << table;
+  const Json line = run_line(s.runs[0], {});
+  EXPECT_EQ(line["inner_lr_scale"], 0.0);
+  EXPECT_EQ(line["inner_lr_scales"]["1"]["loss"], 2.625);
+  EXPECT_EQ(line["answer_accuracy"], 0.5);
+  EXPECT_EQ(line["decoding_state_bytes"], make_plan(s.runs[0].config).memory.decoding_state);
+  EXPECT_EQ(run_line(s.runs[1], {})["accuracy"], Json());
+}
+
 TEST_F(SweepTest, RunsByNameStandBesideTheGrid) {
   const Sweep s = sweep(
       "base: [base.yaml, '{width}.yaml']\n"

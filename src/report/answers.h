@@ -1,0 +1,32 @@
+// Runs on sets that say which targets are scored, such as synthetic tasks: how many answers are right, by mixer, and
+// against the bytes of state that a mixer remembers with.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/json.h"
+#include "report/figure.h"
+#include "report/run_log.h"
+
+namespace ttt {
+
+struct AnswerRun {
+  std::string name, mixer;
+  std::string set;         // data.valid
+  double state_bytes = 0;  // of one sequence of the training's context, in decoding
+  double accuracy = 0;     // share of scored targets
+  double answers = 0;      // share of whole answers
+};
+
+// Of those runs that have validated on such a set.
+std::vector<AnswerRun> answer_runs(const std::vector<RunLog>& runs);
+// The same of lines of a sweep's runs.jsonl.
+std::vector<AnswerRun> answer_runs(const std::vector<Json>& lines);
+
+// A table by set and mixer (the mean over its runs, the lowest and the highest), and for each set with runs of several
+// sizes of state the accuracy by them. "" for no runs. Appends the figures.
+std::string answers_section(const std::vector<AnswerRun>& runs, std::vector<Figure>& figures);
+
+}  // namespace ttt
