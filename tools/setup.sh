@@ -5,7 +5,8 @@
 # usage: tools/setup.sh [--test]      --test: also what the tests need (clang: formatting, fuzzing; mpirun; a private Python with torch,
 #                                     tools/python_env.sh, without which some tests are skipped, or fail under CI=true)
 # environment: LIBTORCH=DIR           use this LibTorch 2.11 (holds lib/ and include/) instead of fetching one
-#              TTT_CUDA=OFF                 nothing for GPUs
+#              TTT_CUDA=AUTO|ON|OFF   what GPUs need (libraries, headers, nvcc; from PyPI where the machine lacks them): where there is an NVIDIA
+#                                     driver or a CUDA toolkit (AUTO, the default), always, never
 #              TTT_CACHE=DIR          where LibTorch goes, default ~/.cache/ttt.cpp
 set -euo pipefail
 
@@ -50,10 +51,78 @@ fetch_wheel() {
   rm -rf "$download"
 }
 
+# --- what LibTorch's CUDA half wants ---
+
+nvcc=$(command -v nvcc || ls "${CUDA_HOME:-/usr/local/cuda}/bin/nvcc" 2>/dev/null || true)
+has_driver() { [ -e /proc/driver/nvidia/version ] || nvidia-smi -L >/dev/null 2>&1; }
+# CUDA 13, which LibTorch 2.11 was built with.
+nvcc_fits() { [ -n "$nvcc" ] && "$nvcc" --version | grep -q 'release 13\.'; }
+toolkit() { nvcc_fits && realpath "$(dirname "$(realpath "$nvcc")")/.."; }
+
+# The wheel that holds a library: versions are those that torch 2.11.0 requires (cuda-toolkit 13.0.2).
+wheel_of() {
+  case $1 in
+    libcublas*) echo nvidia-cublas==13.1.0.3 ;;
+    libcudart.*) echo nvidia-cuda-runtime==13.0.96 ;;
+    libcudnn*) echo nvidia-cudnn-cu13==9.19.0.56 ;;
+    libcufft*) echo nvidia-cufft==12.0.0.61 ;;
+    libcufile*) echo nvidia-cufile==1.15.1.6 ;;
+    libcupti*) echo nvidia-cuda-cupti==13.0.85 ;;
+    libcurand*) echo nvidia-curand==10.4.0.35 ;;
+    libcusolver*) echo nvidia-cusolver==12.0.4.66 ;;
+    libcusparse.*) echo nvidia-cusparse==12.6.3.3 ;;
+    libcusparseLt*) echo nvidia-cusparselt-cu13==0.8.0 ;;
+    libnccl*) echo nvidia-nccl-cu13==2.28.9 ;;
+    libnvJitLink*) echo nvidia-nvjitlink==13.0.88 ;;
+    libnvrtc*) echo nvidia-cuda-nvrtc==13.0.88 ;;
+    libnvshmem*) echo nvidia-nvshmem-cu13==3.4.5 ;;
+    libnvToolsExt*|libnvtx*) echo nvidia-nvtx==13.0.85 ;;
+  esac
+}
+
+# What the loader does not find of what LibTorch's CUDA half needs; the driver's own libraries are not asked for.
+missing_libraries() {
+  local library home
+  home=$(toolkit || true)
+  for library in libtorch_cuda.so libtorch_cuda_linalg.so libcaffe2_nvrtc.so; do
+    LD_LIBRARY_PATH="$home/lib64:$home/lib:$site/nvidia/cu13/lib:$site/nvidia/cudnn/lib:$site/nvidia/nccl/lib:$site/nvidia/cusparselt/lib:$site/nvidia/nvshmem/lib" \
+      ldd "$site/torch/lib/$library" 2>/dev/null | awk '/=> not found/ && $1 !~ /^libcuda\.so|^libnvidia-/ {print $1}'
+  done | sort -u
+}
+
+fetch_cuda() {
+  local library wheel before='' missing home
+  install_packages python3-pip
+  while missing=$(missing_libraries) && [ -n "$missing" ]; do
+    [ "$missing" != "$before" ] || die "LibTorch's CUDA half does not find $(echo $missing), and no wheel has brought them; TTT_CUDA=OFF builds for the CPU alone"
+    before=$missing
+    local wheels=()
+    for library in $missing; do
+      wheel=$(wheel_of "$library")
+      [ -n "$wheel" ] || die "LibTorch's CUDA half needs $library, which no known wheel holds; TTT_CUDA=OFF builds for the CPU alone"
+      case " ${wheels[*]} " in *" $wheel "*) ;; *) wheels+=("$wheel") ;; esac
+    done
+    say "$1: fetching what LibTorch's CUDA half lacks: ${wheels[*]}"
+    free=$(df -Pk "$cache" | awk 'NR == 2 {print $4}')
+    [ "$free" -gt 5000000 ] || die "CUDA's libraries need 5 GB in $cache; $((free / 1000)) MB are free (set TTT_CACHE; TTT_CUDA=OFF builds for the CPU alone)"
+    for wheel in "${wheels[@]}"; do fetch_wheel "$wheel" 'nvidia/*'; done
+  done
+  # The compiler for the fused kernels, and the headers that LibTorch's own include.
+  if ! nvcc_fits && [ ! -e "$site/nvidia/cu13/bin/nvcc" ]; then
+    say "$1, but no nvcc of CUDA 13${nvcc:+ ($nvcc is another)}: fetching one (100 MB)"
+    for wheel in nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-cccl==13.0.85; do fetch_wheel "$wheel" 'nvidia/*'; done
+    chmod +x "$site"/nvidia/cu13/bin/* "$site"/nvidia/cu13/nvvm/bin/*
+  fi
+  home=$(toolkit || true)
+  [ -e "$home/include/cuda_runtime_api.h" ] || [ -e "$site/nvidia/cu13/include/cuda_runtime_api.h" ] || fetch_wheel nvidia-cuda-runtime==13.0.96 'nvidia/*'
+  # NCCL's header must be that of LibTorch's version or newer.
+  local header=$home/include/nccl.h
+  [ -e "$site/nvidia/nccl/include/nccl.h" ] || { [ -e "$header" ] && [ "$(awk '/define NCCL_VERSION_CODE/ {print $3}' "$header")" -ge 22800 ]; } || fetch_wheel nvidia-nccl-cu13==2.28.9 'nvidia/*'
+}
+
 mkdir -p "$cache" || die "cannot write to $cache; set TTT_CACHE to a folder with 2 GB free"
 install_packages "${packages[@]}"
 
-nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)
 if [ -n "${LIBTORCH:-}" ]; then
   [ -e "$LIBTORCH/lib/libtorch_cpu.so" ] || die "LIBTORCH=$LIBTORCH holds no lib/libtorch_cpu.so"
   say "using LibTorch at $LIBTORCH"
@@ -70,15 +139,11 @@ else
     rm -f "$site"/torch/lib/libtorch_python.so
     touch "$site/COMPLETE"
   fi
-  # With a CUDA toolkit, LibTorch's CUDA half is linked too; it wants three libraries that the toolkit lacks.
-  if [ -n "$nvcc" ] && [ "${TTT_CUDA:-AUTO}" != OFF ] && [ ! -e "$site/COMPLETE-CUDA" ]; then
-    install_packages python3-pip
-    say "found a CUDA toolkit ($nvcc): fetching cuSPARSELt, NVSHMEM and cuFile for LibTorch's CUDA half"
-    fetch_wheel nvidia-cusparselt-cu13==0.8.0 '*.so*'
-    fetch_wheel nvidia-nvshmem-cu13==3.4.5 '*.so*'
-    fetch_wheel 'nvidia-cufile>=1.15,<2' '*.so*'
-    touch "$site/COMPLETE-CUDA"
-  fi
+  case ${TTT_CUDA:-AUTO} in
+    OFF) ;;
+    ON) fetch_cuda "TTT_CUDA=ON" ;;
+    *) if has_driver; then fetch_cuda "this machine has an NVIDIA driver"; elif [ -n "$nvcc" ]; then fetch_cuda "this machine has a CUDA toolkit ($nvcc)"; fi ;;
+  esac
 fi
 if $test && ! "${BASH_SOURCE%/*}/python_env.sh" >/dev/null; then
   [ "${CI:-}" != true ] || die "the tests of torchrun need the Python environment that could not be made"

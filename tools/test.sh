@@ -7,6 +7,7 @@ cd "$(dirname "$0")/.."
 quick=false
 [ "${1:-}" = --quick ] && { quick=true; shift; }
 export TTT_CUDA=${TTT_CUDA:-AUTO}  # also where tools/quickstart.sh has left the GPU out
+export TTT_STRICT=1
 tools/setup.sh --test
 tools/build.sh >&2
 tools/check_format.sh

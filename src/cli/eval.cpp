@@ -190,7 +190,7 @@ Evaluated evaluate_checkpoint(const EvalArguments& options, const std::string& p
                               torch::Device device) {
   const LoadedModel loaded = options.model.load(device, path);
   check_tokenizers(loaded, data);
-  const EvalOptions eval = eval_options(options, loaded, data, device);
+  EvalOptions eval = eval_options(options, loaded, data, device);
   const EvalWindows windows = windows_of(data, eval);
   Evaluated evaluated;
   evaluated.checkpoint = loaded.directory.string();
@@ -209,9 +209,10 @@ Evaluated evaluate_checkpoint(const EvalArguments& options, const std::string& p
       writer->append(contiguous.const_data_ptr<float>(), contiguous.numel());
     }
     done += loss_BT.size(0);
-    const double speed = static_cast<double>(done * windows.context()) / timer.seconds();
-    show_progress(
-        cat("eval: ", done, " of ", windows.size(), " sequences, ", static_cast<std::int64_t>(speed), " tokens/s"));
+  };
+  eval.on_tokens = [&](std::int64_t tokens) {
+    show_progress(cat("eval: ", done, " of ", windows.size(), " sequences, ", tokens, " tokens, ",
+                      static_cast<std::int64_t>(static_cast<double>(tokens) / timer.seconds()), " tokens/s"));
   };
   evaluated.result = evaluate(*loaded.model, data, eval, on_batch);
   if (writer) writer->finish();

@@ -309,6 +309,9 @@ void declare(Declarations& d, TrainConfig& t) {
   d.boolean(
       "train.recompute", t.recompute,
       "keep only each block's input for the backward pass and compute the block again: less memory, a third more work");
+  d.boolean("train.deterministic", t.deterministic,
+            "on a GPU: equal runs are equal bit for bit, and so are resumed ones; false: attention's backward pass is "
+            "faster. On a CPU they always are");
   d.boolean("train.cuda_graph", t.cuda_graph,
             "on a GPU, forward and backward pass of a micro-batch as one CUDA graph: fewer launches, for small models; "
             "it keeps a micro-batch's activations for itself");

@@ -45,6 +45,7 @@ struct TrainConfig {
   double inner_lr_scale = 1;                 // TTT: the inner learning rates times this; 0: W0 stays
   std::vector<double> eval_inner_lr_scales;  // TTT: at which validation says the loss, too
   bool recompute = false;           // keep only each block's input and compute the block again in the backward pass
+  bool deterministic = true;        // on a GPU: equal runs are equal bit for bit
   bool cuda_graph = false;          // on a GPU: micro-steps as one CUDA graph
   bool reset_at_documents = false;  // a document sees nothing of the one before it in the same sample
   std::int64_t log_every = 1;       // steps between two progress lines

@@ -164,6 +164,8 @@ class Evaluation {
       if (data_.has_scores())
         corrects.push_back(correct(hidden_BPD, targets_BT.narrow(1, begin, count),
                                    scores.scored_BT.narrow(1, begin, count).to(options_.device)));
+      tokens_ += inputs_BT.size(0) * count;
+      if (options_.on_tokens) options_.on_tokens(tokens_);
       if (adapter_)
         adapter_->learn(inputs_BT.narrow(1, 0, begin + count), targets_BT.narrow(1, 0, begin + count),
                         scores.scored_BT.narrow(1, begin, count));
@@ -266,6 +268,7 @@ class Evaluation {
   std::optional<PositionSums> positions_;
   std::optional<RegressionSums> regression_;
   std::optional<ModelState> state_;
+  std::int64_t tokens_ = 0;  // computed so far
   std::optional<Adapter> adapter_;
   std::int64_t adapted_document_ = -1;  // with its reset: of the last batch
 };

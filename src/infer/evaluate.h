@@ -62,6 +62,9 @@ struct EvalOptions {
   // With its reset, windows begin at each document's start. Not with stride, carry_state, piece, reset_at_documents.
   std::optional<AdaptOptions> adapt = {};
 
+  // Called after each piece with the tokens computed so far by this process: windows may be long.
+  std::function<void(std::int64_t tokens)> on_tokens = {};
+
   bool positions = false;  // losses by position, infer/position_loss.h
   std::uint64_t seed = 0;  // of their intervals
 };

@@ -2,6 +2,7 @@
 
 #include <ATen/Parallel.h>
 #include <ATen/detail/CUDAHooksInterface.h>
+#include <dlfcn.h>
 #include <malloc.h>
 #include <torch/cuda.h>
 #include <torch/types.h>
@@ -31,6 +32,25 @@ std::string two_digits(double value) {
   return text;
 }
 
+// "13.0" of 13000
+std::string cuda_version(long version) {
+  return cat(version / 1000, ".", version % 1000 / 10);
+}
+
+// Why a program that has LibTorch's CUDA half sees no GPU: asked of the driver itself.
+std::string why_no_gpu() {
+  void* driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (driver == nullptr) return "there is no NVIDIA driver";
+  int version = 0;
+  auto* get_version = reinterpret_cast<int (*)(int*)>(dlsym(driver, "cuDriverGetVersion"));
+  const bool known = get_version != nullptr && get_version(&version) == 0;
+  const long built_with = at::detail::getCUDAHooks().versionCUDART();
+  if (known && version / 1000 < built_with / 1000)
+    return cat("the NVIDIA driver is for CUDA ", cuda_version(version), ", and this ttt needs one for CUDA ",
+               built_with / 1000, ".0 or newer; update the driver");
+  return "LibTorch sees no usable GPU; check nvidia-smi and CUDA_VISIBLE_DEVICES";
+}
+
 }  // namespace
 
 torch::Device select_device(DeviceKind kind, int local_rank, const char* setting) {
@@ -47,17 +67,13 @@ torch::Device select_device(DeviceKind kind, int local_rank, const char* setting
   }
   const bool with_cuda = at::detail::getCUDAHooks().hasCUDART();
   if (kind == DeviceKind::kAuto) {
-    log_info(cat("device: cpu (auto: ", with_cuda ? "LibTorch sees no GPU" : "this ttt was built without CUDA", ")"));
+    log_info(cat("device: cpu (auto: ", with_cuda ? why_no_gpu() : "this ttt was built without CUDA", ")"));
     return torch::kCPU;
   }
-  if (with_cuda)
-    user_error(
-        setting,
-        " cuda was asked for but LibTorch sees no usable GPU; check nvidia-smi and CUDA_VISIBLE_DEVICES, or set ",
-        setting, " cpu");
+  if (with_cuda) user_error(setting, " cuda was asked for but ", why_no_gpu(), "; or set ", setting, " cpu");
   user_error(setting,
-             " cuda was asked for but this ttt was built without CUDA; build it on a machine with the CUDA toolkit "
-             "(cmake -DTTT_CUDA=ON), or set ",
+             " cuda was asked for but this ttt was built without CUDA; run tools/setup.sh and tools/build.sh with "
+             "TTT_CUDA=ON, or set ",
              setting, " cpu");
 }
 

@@ -1,11 +1,17 @@
 #include "ops/attention.h"
 
+#include <ATen/Context.h>
 #include <ATen/Version.h>
+#include <torch/csrc/autograd/function.h>
+#include <torch/csrc/autograd/function_hook.h>
 #include <torch/types.h>
 #include <torch/utils.h>
 
 #include <algorithm>
+#include <memory>
 #include <optional>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "base/error.h"
@@ -71,6 +77,39 @@ bool attention_through_fp32(at::Device device) {
   return device.is_cpu() && (bf16_products() == Bf16Products::kFp32Panels || !has_bf16_attention());
 }
 
+// --- the same gradient every time ---
+
+// LibTorch's attention for GPUs adds up the gradient of q in any order, also where non-deterministic kernels are warned
+// of (warn_only); it does not while anything else would be an error. So these two stand around its backward pass.
+struct StrictBefore : torch::autograd::FunctionPreHook {
+  torch::autograd::variable_list operator()(const torch::autograd::variable_list& grads) override {
+    at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+    return grads;
+  }
+};
+struct WarningAfter : torch::autograd::FunctionPostHook {
+  torch::autograd::variable_list operator()(const torch::autograd::variable_list& outputs,
+                                            const torch::autograd::variable_list&) override {
+    at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
+    return outputs;
+  }
+};
+
+constexpr int kFarthestNode = 6;  // between an attention's output and its node: slices, transposes, the cat of windows
+
+std::int64_t hook_attention(torch::autograd::Node* node, int depth, std::set<torch::autograd::Node*>& seen) {
+  if (node == nullptr || depth > kFarthestNode || !seen.insert(node).second) return 0;
+  if (node->name().find("ScaledDotProduct") != std::string::npos) {
+    node->add_pre_hook(std::make_unique<StrictBefore>());
+    node->add_post_hook(std::make_unique<WarningAfter>());
+    return 1;
+  }
+  std::int64_t count = 0;
+  for (const torch::autograd::Edge& edge : node->next_edges())
+    count += hook_attention(edge.function.get(), depth + 1, seen);
+  return count;
+}
+
 using AttentionKernels = OpKernels<at::Tensor (*)(const at::Tensor& q_BHTK, const at::Tensor& k_BHSK,
                                                   const at::Tensor& v_BHSK, std::int64_t window)>;
 
@@ -88,11 +127,19 @@ at::Tensor causal_attention(const at::Tensor& q_BHTK, const at::Tensor& k_BHSK, 
                             std::int64_t window) {
   const auto T = q_BHTK.size(2), S = k_BHSK.size(2);
   TTT_CHECK(S >= T && T >= 1 && window >= 0, T, " queries, ", S, " keys, window ", window);
-  return attention_rows()
-      .choose({.device = q_BHTK.device(),
-               .dtype = q_BHTK.scalar_type(),
-               .bf16_through_fp32 = q_BHTK.scalar_type() == at::kBFloat16 && attention_through_fp32(q_BHTK.device())})
-      .run(q_BHTK, k_BHSK, v_BHSK, window);
+  const at::Tensor o_BHTK = attention_rows()
+                                .choose({.device = q_BHTK.device(),
+                                         .dtype = q_BHTK.scalar_type(),
+                                         .bf16_through_fp32 = q_BHTK.scalar_type() == at::kBFloat16 &&
+                                                              attention_through_fp32(q_BHTK.device())})
+                                .run(q_BHTK, k_BHSK, v_BHSK, window);
+  if (q_BHTK.is_cuda() && at::globalContext().deterministicAlgorithms()) make_attention_gradient_exact(o_BHTK);
+  return o_BHTK;
+}
+
+std::int64_t make_attention_gradient_exact(const at::Tensor& o_BHTK) {
+  std::set<torch::autograd::Node*> seen;
+  return hook_attention(o_BHTK.grad_fn().get(), 0, seen);
 }
 
 const KernelTable& attention_kernels() {

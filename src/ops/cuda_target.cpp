@@ -11,13 +11,14 @@ namespace {
 
 const kernels::cuda::KernelTable* emulated_gpu = nullptr;
 
-constexpr int kHopperSharedBytes = 227 << 10;
+int emulated_shared_bytes = 0;
 
 }  // namespace
 
-EmulatedGpu::EmulatedGpu(const kernels::cuda::KernelTable& table) {
+EmulatedGpu::EmulatedGpu(const kernels::cuda::KernelTable& table, int shared_bytes) {
   TTT_CHECK(emulated_gpu == nullptr, "a GPU is emulated already");
   emulated_gpu = &table;
+  emulated_shared_bytes = shared_bytes;
 }
 EmulatedGpu::~EmulatedGpu() {
   emulated_gpu = nullptr;
@@ -38,7 +39,7 @@ bool has_cuda_kernels() {
 }
 
 int cuda_shared_limit(at::Device device) {
-  if (!device.is_cuda()) return kHopperSharedBytes;
+  if (!device.is_cuda()) return emulated_shared_bytes;
   int bytes = 0;
   const cudaError_t error = cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device.index());
   if (error != cudaSuccess) fail("GPU ", device.index(), ": its shared memory: ", cudaGetErrorString(error));
@@ -73,7 +74,7 @@ bool has_cuda_kernels() {
 }
 
 int cuda_shared_limit(at::Device) {
-  return kHopperSharedBytes;
+  return emulated_shared_bytes;
 }
 
 GpuMemory gpu_memory(at::Device) {

@@ -42,7 +42,8 @@ void launch_cuda(at::Device device, const Arguments& arguments) {
 // them by emulated lanes.
 class EmulatedGpu {
  public:
-  explicit EmulatedGpu(const kernels::cuda::KernelTable& table);
+  // shared_bytes: of a block, at most; Hopper's where it is not given.
+  explicit EmulatedGpu(const kernels::cuda::KernelTable& table, int shared_bytes = 227 << 10);
   ~EmulatedGpu();
   EmulatedGpu(const EmulatedGpu&) = delete;
   EmulatedGpu& operator=(const EmulatedGpu&) = delete;

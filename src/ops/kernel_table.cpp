@@ -65,7 +65,7 @@ Lack lack_of(const KernelNeeds& needs, const KernelCall& call) {
   if (needs.blocks != nullptr) {
     const KernelBlock* block = block_of(needs, call);
     if (block == nullptr) return Lack::kHeadDim;
-    if (block->shared_bytes > cuda_shared_limit(call.device)) return Lack::kShared;
+    if (block->bytes(call.pass) > cuda_shared_limit(call.device)) return Lack::kShared;
   }
   return Lack::kNone;
 }
@@ -128,7 +128,8 @@ std::string sentence(Lack lack, const KernelNeeds& needs, const KernelCall& call
     case Lack::kHeadDim:
       return head_dim_sentence(needs, call);
     case Lack::kShared:
-      return cat("its block needs ", block_of(needs, call)->shared_bytes, " bytes of shared memory, this GPU has ",
+      return cat("its block needs ", block_of(needs, call)->bytes(call.pass), " bytes of shared memory",
+                 call.pass == KernelPass::kTraining ? " in training" : "", ", this GPU has ",
                  cuda_shared_limit(call.device));
   }
   fail("no such lack");
@@ -163,6 +164,12 @@ std::vector<const KernelTable*> tables_of(const std::string& op, const std::stri
 }
 
 }  // namespace
+
+int KernelBlock::bytes(KernelPass pass) const {
+  return pass == KernelPass::kDecoding  ? decoding_bytes
+         : pass == KernelPass::kForward ? forward_bytes
+                                        : std::max(forward_bytes, backward_bytes);
+}
 
 bool takes(const KernelNeeds& needs, const KernelCall& call) {
   return lack_of(needs, call) == Lack::kNone;

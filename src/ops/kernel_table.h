@@ -20,6 +20,9 @@
 
 namespace ttt {
 
+// What of a row a call runs: in training the forward and the backward pass.
+enum class KernelPass { kTraining, kForward, kDecoding };
+
 // What a row may ask of a call. Sizes that an op has not are 0.
 struct KernelCall {
   at::Device device = at::kCPU;
@@ -28,18 +31,21 @@ struct KernelCall {
   std::int64_t value_dim = 0;      // where heads' values have another size than their keys
   bool bf16_products = false;      // of a model in bf16: operands of products may be rounded to bf16
   bool bf16_through_fp32 = false;  // products of bf16 tensors are to be done in fp32 (ops/products.h)
-  bool one_row = false;            // a single row without gradients: a token in decoding
+  KernelPass pass = KernelPass::kTraining;
+  bool one_row = false;  // a single row without gradients: a token in decoding
   std::string variant =
       {};  // how it departs from what the op is made for, for the sentence: "an inner net of 3 layers"
 };
 
 enum class KernelPlace { kAnywhere, kCpu, kGpu };  // kGpu: where there are CUDA kernels, ops/cuda_target.h
 
-// A kind of call that there is a CUDA kernel for.
+// A kind of call that there are CUDA kernels for, and the shared memory that a block of each needs.
 struct KernelBlock {
   at::ScalarType dtype;
   std::int64_t head_dim;  // 0: any
-  int shared_bytes;       // of a block
+  int forward_bytes = 0, backward_bytes = 0, decoding_bytes = 0;
+
+  int bytes(KernelPass pass) const;  // the largest of what the pass runs
 };
 
 // What a row needs of a call and of this machine. The defaults: nothing.

@@ -228,7 +228,9 @@ constexpr ScanRow scan_row() {
 }
 
 const std::vector<KernelBlock>& cuda_scan_blocks() {
-  static const std::vector<KernelBlock> blocks = {{at::kFloat, 0, kernels::cuda::kScanBackwardSharedBytes}};
+  using namespace kernels::cuda;
+  static const std::vector<KernelBlock> blocks = {
+      {at::kFloat, 0, kScanForwardSharedBytes, kScanBackwardSharedBytes, kScanForwardSharedBytes}};
   return blocks;
 }
 
@@ -246,7 +248,14 @@ const OpKernels<ScanRow>& scan_rows() {
 }
 
 const ScanRow& choose_scan(const ScanInputs& in) {
-  return scan_rows().choose({.device = in.x_BTE.device(), .dtype = in.x_BTE.scalar_type()}).run;
+  const auto learns = [](const at::Tensor& x) { return x.requires_grad(); };
+  const bool differentiate = at::GradMode::is_enabled() && (learns(in.x_BTE) || learns(in.dt_BTE) || learns(in.A_EN) ||
+                                                            learns(in.B_BTN) || learns(in.C_BTN) || learns(in.D_E));
+  return scan_rows()
+      .choose({.device = in.x_BTE.device(),
+               .dtype = in.x_BTE.scalar_type(),
+               .pass = differentiate ? KernelPass::kTraining : KernelPass::kForward})
+      .run;
 }
 
 void check(const ScanInputs& in) {

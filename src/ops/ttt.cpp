@@ -167,12 +167,14 @@ KernelCall call_of(const TttShape& shape) {
           .head_dim = shape.head_dim,
           .mini_batch = shape.mini_batch,
           .bf16_products = shape.bf16_products,
+          .pass = shape.pass,
           .variant = shape.variant};
 }
 
 bool ttt_takes_bf16(const TttNet& net, const TttShape& shape) {
   TttShape bf16 = shape;
   bf16.dtype = at::kBFloat16;
+  if (!at::GradMode::is_enabled()) bf16.pass = KernelPass::kForward;
   return ttt_kernels(net).would_choose(call_of(bf16)).has_value();
 }
 
@@ -183,7 +185,8 @@ const TttKernel& choose_ttt_kernel(const TttNet& net, const TttShape& shape) {
 const TttKernel* choose_ttt_decoder(const TttNet& net, const TttShape& shape) {
   const TttKernels& kernels = ttt_kernels(net);
   const std::optional<std::size_t> forced = kernels.forced();
-  const KernelCall call = call_of(shape);
+  KernelCall call = call_of(shape);
+  call.pass = KernelPass::kDecoding;
   for (const TttKernel& kernel : kernels) {
     if (forced && &kernel != &kernels[*forced]) continue;
     if (kernel.run.advance != nullptr && takes(kernel.needs, call)) return &kernel;
@@ -195,10 +198,13 @@ at::Tensor ttt_forward(const TttNet& net, const TttInputs& inputs, const TttWeig
                        std::int64_t mini_batch_size) {
   check_ttt_arguments(net, inputs, initial, mini_batch_size, 0);
   const TttKernels& kernels = ttt_kernels(net);
-  const std::size_t index = kernels.choose_index(call_of(shape_of(net, inputs, mini_batch_size)));
   const std::vector<at::Tensor> all = flat(inputs, initial);
-  const bool differentiate = std::any_of(all.begin(), all.end(), [](const at::Tensor& t) { return t.requires_grad(); });
-  if (!differentiate || !at::GradMode::is_enabled()) {
+  const bool differentiate = at::GradMode::is_enabled() &&
+                             std::any_of(all.begin(), all.end(), [](const at::Tensor& t) { return t.requires_grad(); });
+  TttShape shape = shape_of(net, inputs, mini_batch_size);
+  shape.pass = differentiate ? KernelPass::kTraining : KernelPass::kForward;
+  const std::size_t index = kernels.choose_index(call_of(shape));
+  if (!differentiate) {
     const at::NoGradGuard no_grad;
     return kernels[index].run.forward(net, inputs, initial, mini_batch_size, nullptr);
   }

@@ -100,6 +100,7 @@ struct TttShape {
   at::Device device;
   bool bf16_products = false;  // see TttInputs
   std::string variant = {};    // see TttNet
+  KernelPass pass = KernelPass::kTraining;
 };
 
 // What the forward pass leaves for the backward pass; its meaning belongs to the row.

@@ -20,18 +20,20 @@ namespace cuda = kernels::cuda;
 // Mini-batches between two states that the backward pass starts from; in between it steps back.
 constexpr std::int64_t kLinearGpuSegment = 16, kMlpGpuSegment = 32;
 
-// The calls that an op has kernels for, with the shared memory of the largest block of these kernels. The same in every
-// table.
+// The calls that an op has kernels for, with the shared memory of their blocks. The same in every table.
 std::vector<KernelBlock> blocks_in(const cuda::KernelTable& table, const std::string& op) {
   std::vector<KernelBlock> all;
   for (const bool bf16 : {false, true}) {
     for (const std::int64_t head_dim : {64, 96}) {
-      KernelBlock block{bf16 ? at::kBFloat16 : at::kFloat, head_dim, 0};
+      KernelBlock block{bf16 ? at::kBFloat16 : at::kFloat, head_dim};
       for (const cuda::KernelPlan& plan : table.plans()) {
-        if (plan.op == op && plan.kernel.ends_with(cat(bf16 ? " bf16 " : " fp32 ", head_dim)))
-          block.shared_bytes = std::max(block.shared_bytes, plan.shared_bytes);
+        if (plan.op != op || !plan.kernel.ends_with(cat(bf16 ? " bf16 " : " fp32 ", head_dim))) continue;
+        int& bytes = plan.kernel.starts_with("decode")     ? block.decoding_bytes
+                     : plan.kernel.starts_with("backward") ? block.backward_bytes
+                                                           : block.forward_bytes;
+        bytes = std::max(bytes, plan.shared_bytes);
       }
-      if (block.shared_bytes > 0) all.push_back(block);
+      if (block.forward_bytes > 0) all.push_back(block);
     }
   }
   return all;
@@ -198,6 +200,14 @@ KernelNeeds cuda_needs(const std::vector<KernelBlock>& (*blocks)()) {
 }
 
 }  // namespace
+
+bool cuda_ttt_forward_fits(const TttNet& net, const at::Tensor& q_BHTK) {
+  for (const KernelBlock& block : net.layers.size() == 1 ? linear_blocks() : mlp_blocks()) {
+    if (block.dtype == q_BHTK.scalar_type() && block.head_dim == q_BHTK.size(3))
+      return block.bytes(KernelPass::kForward) <= cuda_shared_limit(q_BHTK.device());
+  }
+  return false;
+}
 
 TttKernel cuda_ttt_linear_kernel() {
   return {{"cuda", cuda_needs(linear_blocks)}, {cuda_linear_forward, cuda_linear_backward, cuda_ttt_advance}};

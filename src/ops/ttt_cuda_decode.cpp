@@ -1,5 +1,5 @@
-// Decoding on CUDA kernels: whole mini-batches of a long prompt run through the training kernel, what is before and
-// after them token by token through the kernel of decoding.
+// Decoding on CUDA kernels: whole mini-batches of a long prompt run through the training kernel, where its blocks fit
+// into this GPU's shared memory; what is before and after them token by token through the kernel of decoding.
 #include "kernels/cuda/ttt_decode_args.h"
 #include "ops/ttt_cuda_call.h"
 
@@ -56,7 +56,7 @@ void prefill(const TttInputs& inputs, TttState& state, const at::Tensor& o) {
 
 }  // namespace
 
-at::Tensor cuda_ttt_advance(const TttNet&, const TttInputs& inputs, TttState& state) {
+at::Tensor cuda_ttt_advance(const TttNet& net, const TttInputs& inputs, TttState& state) {
   for (const at::Tensor* x : state.tensors())
     TTT_CHECK(x->is_contiguous(), "the decoding state's tensors are changed in place");
   const std::int64_t T = inputs.q_BHTK.size(2), C = state.mini_batch();
@@ -70,7 +70,7 @@ at::Tensor cuda_ttt_advance(const TttNet&, const TttInputs& inputs, TttState& st
       done += count;
     };
     run(decode<Element>, state.num_open == 0 ? 0 : std::min(T, C - state.num_open));
-    if (state.num_open == 0) run(prefill<Element>, (T - done) / C * C);
+    if (state.num_open == 0 && cuda_ttt_forward_fits(net, inputs.q_BHTK)) run(prefill<Element>, (T - done) / C * C);
     run(decode<Element>, T - done);
   });
   return o;

@@ -33,6 +33,7 @@ constexpr Change kMayChange[] = {
     {"train.kernels", kRounding},
     {"train.ttt_kernel", kRounding},
     {"train.recompute", kNoEffect},
+    {"train.deterministic", "on a GPU the result differs by rounding, from run to run where it is false"},
     {"train.cuda_graph", kNoEffect},
     {"train.reset_at_documents", "documents are told apart, or not, from here on"},
     {"train.log_every", kLogging},

@@ -244,8 +244,10 @@ void Trainer::write_ledger(double loss, double grad_norm) {
   const std::int64_t every = config_.train.digest_every;
   const bool due = is_due(state_.step, every) || (every > 0 && state_.step == config_.train.steps);
   const PassedOver::Next taken = state_.passed_over.next(state_.previous_cursor, config_.sequences_per_step());
-  ledger_->write(ledger_line(state_.step, sample_hash(*order_, taken.positions), loss, grad_norm,
-                             due ? std::optional(parameter_hash(*model_)) : std::nullopt));
+  Json line = ledger_line(state_.step, sample_hash(*order_, taken.positions), loss, grad_norm,
+                          due ? std::optional(parameter_hash(*model_)) : std::nullopt);
+  if (!config_.train.deterministic) line["deterministic"] = false;
+  ledger_->write(line);
 }
 
 bool Trainer::validate_model(const std::function<bool()>& wants_stop) {

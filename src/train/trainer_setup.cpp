@@ -91,7 +91,7 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   device_ = ranks != nullptr ? ranks->device() : select_device(config_.train.device);
   prepare_cpu(config_.train.threads, ranks != nullptr ? local_processes(*ranks) : LocalProcesses{});
   select_kernels(config_.train);
-  if (device_.is_cuda()) choose_deterministic_kernels();
+  if (device_.is_cuda() && config_.train.deterministic) choose_deterministic_kernels();
   if (config_.train.cuda_graph && can_record(device_) && !config_.train.reset_at_documents) stream_.emplace(device_);
   open_data();
   read_tokenizer();
@@ -119,6 +119,9 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   if (any_rank(bf16) && any_rank(!bf16))
     user_error("train.dtype: auto is bf16 on some of the processes' machines and fp32 on others; set one of them");
   model_->set_bf16(bf16);
+  if (!config_.train.deterministic)
+    log_info(device_.is_cuda() ? "train.deterministic: false: equal runs differ by rounding, and so do resumed ones"
+                               : "train.deterministic: false changes nothing on a CPU, where equal runs are equal");
   model_->set_inner_loop({config_.train.inner_lr_scale, std::nullopt});
   if (bf16) state_.bf16_products = agree_on_bf16_products(newest);
   parameters_ = named_parameters(*model_);

@@ -60,7 +60,7 @@ refused "train.dtype" train.dtype=fp16
 export CUDA_VISIBLE_DEVICES=
 refused "train.device: cuda was asked for but" train.device=cuda output_dir=new
 "$TTT" train run.yaml train.device=auto train.cuda_graph=true output_dir=auto train.steps=1 >out.txt 2>&1 || { cat out.txt; fail "train.device: auto"; }
-grep -Eq "device: cpu \(auto: (LibTorch sees no GPU|this ttt was built without CUDA)\)" out.txt || { cat out.txt; fail "auto says nothing"; }
+grep -Eq "device: cpu \(auto: (there is no NVIDIA driver|LibTorch sees no usable GPU|this ttt was built without CUDA)\)" out.txt || { cat out.txt; fail "auto says nothing"; }
 grep -q "train.cuda_graph is not used: the run is on a CPU" out.txt || { cat out.txt; fail "nothing is said of the graph"; }
 rm -r auto
 refused "train.kernels sets kernel cuda for swiglu, which cannot run here: " train.kernels=swiglu=cuda

@@ -104,5 +104,46 @@ TEST(CudaRowTable, SaysWhatItCannotTake) {
   EXPECT_EQ(reason([](TttShape& s) { s.head_dim = 32; }), "its head sizes are 64 and 96, not 32");
 }
 
+// A card with 99 KB a block (sm_86, 89 and 120) keeps what fits: TTT-Linear whole; of TTT-MLP the forward pass and
+// decoding, whose long prompts the forward kernel takes where it fits and the kernel of decoding where it does not.
+TEST(CudaRowOnASmallCard, ForwardBackwardAndDecodingAreJudgedOneByOne) {
+  const testing::SingleThread single_thread;
+  TttShape shape{1, 1, 32, 64, 16, at::kBFloat16, at::kCPU};
+  const auto reason = [&](const TttNet& net, KernelPass pass, std::int64_t head_dim) {
+    shape.pass = pass, shape.head_dim = head_dim;
+    return why_not(cuda_row(net).needs, call_of(shape));
+  };
+  const TttNet &linear = ttt_linear_net(), &mlp = ttt_mlp_net();
+  const EmulatedGpu gpu(kernels::cuda::emulated::kernels(), 99 << 10);
+  for (const std::int64_t head_dim : {64, 96}) {
+    for (const KernelPass pass : {KernelPass::kTraining, KernelPass::kForward, KernelPass::kDecoding})
+      EXPECT_EQ(reason(linear, pass, head_dim), "") << head_dim;
+    EXPECT_EQ(reason(mlp, KernelPass::kDecoding, head_dim), "");
+  }
+  EXPECT_EQ(reason(mlp, KernelPass::kForward, 64), "");
+  EXPECT_NE(reason(mlp, KernelPass::kTraining, 64).find("bytes of shared memory in training, this GPU has 101376"),
+            std::string::npos);
+  EXPECT_NE(reason(mlp, KernelPass::kForward, 96).find("bytes of shared memory, this GPU has 101376"),
+            std::string::npos);
+
+  // The op itself: the CUDA row without gradients, another with them; a prompt of whole mini-batches either way.
+  for (const std::int64_t head_dim : {64, 96}) {
+    const Sizes s{mlp, 1, 2, 37, head_dim, 16, at::kFloat};
+    const Arguments a = with_bf16_tokens(testing::random_arguments(s));
+    const std::int64_t before = ttt_kernels(mlp).taken(0);
+    const at::NoGradGuard no_grad;
+    const auto decoded = [&] {
+      TttState state = ttt_initial_state(a.weights, 1, 16);
+      return ttt_advance(mlp, a.inputs, state).to(at::kDouble);
+    };
+    if (head_dim == 64) {
+      ttt_forward(mlp, a.inputs, a.weights, 16);
+      EXPECT_EQ(ttt_kernels(mlp).taken(0), before + 1);
+    }
+    const Result right = testing::run(testing::reference(mlp), s, widened(a), testing::random_grad(s).to(at::kDouble));
+    EXPECT_LE((decoded() - right.o).norm().item<double>(), 2e-2 * right.o.norm().item<double>()) << head_dim;
+  }
+}
+
 }  // namespace
 }  // namespace ttt

@@ -1,7 +1,7 @@
 # What base/build_info.cpp reports: versions known now, and the git revision, looked up at every build.
 set(cuda_release "")
-if(TTT_CUDA_ENABLED AND TTT_NVCC)
-  execute_process(COMMAND ${TTT_NVCC} --version OUTPUT_VARIABLE nvcc_version)
+if(TTT_CUDA_ENABLED AND nvcc)
+  execute_process(COMMAND ${nvcc} --version OUTPUT_VARIABLE nvcc_version)
   string(REGEX MATCH "release ([0-9.]+)" _ "${nvcc_version}")
   set(cuda_release "${CMAKE_MATCH_1}")
 endif()

@@ -14,7 +14,7 @@
 
 namespace ttt::kernels::cuda {
 
-inline constexpr int kScanBackwardSharedBytes = 100 << 10;  // of a block of the backward kernel, which needs the most
+inline constexpr int kScanForwardSharedBytes = 36 << 10, kScanBackwardSharedBytes = 100 << 10;  // of a block
 
 inline constexpr int kScanGroup = 128;  // channels of a block, and so of a partial sum over channels
 

@@ -14,6 +14,7 @@ struct ScanForwardBlock : ScanTile<2, kVectors> {
   using typename Base::Own;
   enum Tensor { kX, kDt };
   static constexpr int kSharedBytes = Base::kStagesBytes;
+  static_assert(kSharedBytes == kScanForwardSharedBytes);
 
   const ScanForward& args;
   Own rates, h = {};
