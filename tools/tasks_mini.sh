@@ -26,7 +26,7 @@ task() {
 }
 
 task mqar mqar 100000 length=64 pairs=4 vocab_size=512
-task mqar_hard mqar 100000 length=128 pairs=16 vocab_size=512
+task mqar_hard mqar 100000 length=64 pairs=8 vocab_size=512
 task mqar_forgetting mqar 100000 length=64 pairs=4 vocab_size=512 kind=forgetting
 task mqar_compositional mqar 100000 length=64 pairs=4 vocab_size=512 kind=compositional
 task copy copy 100000 items=16 vocab_size=32

@@ -1,7 +1,7 @@
 // The safetensors format:
 //
-//     u64 n, little endian | n bytes of JSON {"name": {"dtype", "shape", "data_offsets": [begin, end]}, "__metadata__":
-//     {...}} | data
+//     u64 n, little endian | n bytes of JSON | data
+//     JSON: {"name": {"dtype", "shape", "data_offsets": [begin, end]}, "__metadata__": {...}}
 //
 // Offsets count from the start of the data; together the tensors must tile it without gaps or overlaps.
 #include "checkpoint/safetensors.h"

@@ -1,9 +1,9 @@
 // A prepared data set: token shards by mmap, read as fixed-length samples.
 //
-//     DIR/manifest.json        format version, dtype, counts, tokenizer hash, BOS/EOS policy, xxh3 of every file,
-//     sources DIR/tokens-00000.bin     uint16 or uint32, little endian DIR/documents-00000.bin  uint64 token offsets
-//     (within the set) at which that shard's documents begin DIR/tokenizer.model      a copy of the tokenizer, when
-//     there is one
+//     DIR/manifest.json        format version, dtype, counts, tokenizer hash, BOS/EOS policy, xxh3 of every file, sources
+//     DIR/tokens-00000.bin     uint16 or uint32, little endian
+//     DIR/documents-00000.bin  uint64 token offsets (within the set) at which that shard's documents begin
+//     DIR/tokenizer.model      a copy of the tokenizer, when there is one
 //
 // A set that says which targets are scored (tasks, prompts with answers; format version 2) has beside them
 //

@@ -1,14 +1,12 @@
 // Tasks of following a state, of which only the last is asked for: nothing in between gives it away. Ids: 0 padding, 1
 // the question mark, then what each task has. Lengths are uniform between two bounds; samples are padded.
 //
-//     parity      whether the number of ones is odd (Hahn, arXiv 1906.06755; lengths of Grazzi et al., arXiv
-//     2411.12537:
-//                 train on 3 to 40, test on 40 to 256)
+//     parity      whether the number of ones is odd (Hahn, arXiv 1906.06755; lengths of Grazzi et al.,
+//                 arXiv 2411.12537: train on 3 to 40, test on 40 to 256)
 //     modular     an expression modulo m (Deletang et al., arXiv 2207.02098, without brackets: products come first)
 //     group       the product of a word of S3, A5 or S5, from the left (Merrill et al., arXiv 2404.08819)
 //     regression  in-context linear regression (Garg et al., arXiv 2208.01066): x in R^d, y = w . x / sqrt(d), a token
-//     for
-//                 each number, of 256 equal bins of [-4, 4]; every y is scored
+//                 for each number, of 256 equal bins of [-4, 4]; every y is scored
 #include <algorithm>
 #include <cmath>
 #include <numeric>

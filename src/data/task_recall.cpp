@@ -4,8 +4,7 @@
 //                   replacement; k1 v1 .. kn vn, then slots of a key and its value; slot gaps without replacement with
 //                   p(i) ~ a i^(a-1), a = 0.01, i from 1; what is free is filled with random tokens of [0, V)
 //     induction     Olsson et al., arXiv 2209.11895, as in Mamba's paper: a special token comes twice; what stood
-//     behind
-//                   it stands behind it again
+//                   behind it stands behind it again
 //     fuzzy_recall  MAD, arXiv 2403.17844: keys and values of one to three tokens
 //     memorisation  MAD: one table of keys and values for all samples, which only weights can hold
 #include <algorithm>

@@ -12,8 +12,7 @@ namespace ttt {
 enum class FitObjective {
   // Hoffmann et al., section 3.3: the sum over points of Huber's loss (delta 1e-3) of log L - LSE(a - alpha log N,
   // b - beta log D, e), with e = log E, a = log A, b = log B; L-BFGS from a grid of starts. The sum, not the mean,
-  // whose
-  // small values end an optimiser early (Besiroglu et al. 2024, arXiv 2404.10102).
+  // whose small values end an optimiser early (Besiroglu et al. 2024, arXiv 2404.10102).
   kHuber,
   // The sum of squares of L - E - A / N^alpha - B / D^beta with E, A, B >= 0, by variable projection: E, A and B are
   // a linear least-squares problem inside a search over alpha and beta.

@@ -1,8 +1,7 @@
 // What a model recalls of what it read a known distance before: a passage stands in real text, and again at its end.
 //
 //     planted   ... text ... PASSAGE ... text ... PASSAGE      the two begin `distance` tokens apart
-//     fresh     ... text ........................ PASSAGE      the same, with the text's own tokens in the first's
-//     place
+//     fresh     ... text ........................ PASSAGE      the same, the text's own tokens in the first's place
 //
 //     gain(distance) = mean over the last copy's tokens but its first of  -log p(fresh) - -log p(planted)
 //

@@ -2,9 +2,8 @@
 // beside what least squares on these points gives.
 //
 //     model          y^ = sum over bins of p(bin) * its middle
-//     least squares  w^ = argmin |X w - y| over the points before, the shortest of them where they do not tell (Garg et
-//     al.,
-//                    arXiv 2208.01066); y^ = w^ . x
+//     least squares  w^ = argmin |X w - y| over the points before, the shortest of them where they do not tell
+//                    (Garg et al., arXiv 2208.01066); y^ = w^ . x
 //
 // Errors are squares of y^ - y, both as the middles of bins; y has variance 1.
 #pragma once

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <set>
+#include <tuple>
 
 #include "base/error.h"
 #include "plan/plan.h"
@@ -79,7 +80,9 @@ Chart state_chart(const std::string& set, const std::vector<AnswerRun>& runs) {
     }
     chart.series.push_back(std::move(series));
   }
-  chart.note = "Points: the mean of the runs of a mixer and size. Bands: the lowest and the highest of them.";
+  chart.note =
+      "Points: the mean of the runs of a mixer and size, at the best learning rate. Bands: the lowest "
+      "and the highest of them.";
   return chart;
 }
 
@@ -90,7 +93,7 @@ std::vector<AnswerRun> answer_runs(const std::vector<RunLog>& runs) {
   for (const RunLog& run : runs) {
     if (run.valid.empty() || !run.valid.back().accuracy) continue;
     const ValidStep& last = run.valid.back();
-    answers.push_back({run.name, to_string(run.config.model.mixer), run.config.data.valid.text(),
+    answers.push_back({run.name, to_string(run.config.model.mixer), run.config.data.valid.text(), run.config.optim.lr,
                        static_cast<double>(make_plan(run.config).memory.decoding_state), *last.accuracy,
                        last.answer_accuracy.value_or(0)});
   }
@@ -109,15 +112,36 @@ std::vector<AnswerRun> answer_runs(const std::vector<Json>& lines) {
   };
   for (const Json& line : lines) {
     if (!line.value("accuracy", Json()).is_number()) continue;
-    answers.push_back({text(line, "name"), text(line, "mixer"), text(line, "valid_data"),
+    answers.push_back({text(line, "name"), text(line, "mixer"), text(line, "valid_data"), number(line, "lr"),
                        number(line, "decoding_state_bytes"), number(line, "accuracy"),
                        number(line, "answer_accuracy")});
   }
   return answers;
 }
 
-std::string answers_section(const std::vector<AnswerRun>& runs, std::vector<Figure>& figures) {
-  if (runs.empty()) return "";
+std::vector<AnswerRun> at_best_rates(const std::vector<AnswerRun>& runs) {
+  using Size = std::tuple<std::string, std::string, double>;       // set, mixer, bytes of state
+  std::map<Size, std::map<double, std::pair<double, int>>> rates;  // by rate the sum of accuracies and their number
+  const auto size_of = [](const AnswerRun& run) { return Size(run.set, run.mixer, run.state_bytes); };
+  for (const AnswerRun& run : runs) {
+    auto& [sum, count] = rates[size_of(run)][run.lr];
+    sum += run.accuracy;
+    ++count;
+  }
+  std::vector<AnswerRun> best;
+  for (const AnswerRun& run : runs) {
+    const auto& own = rates.at(size_of(run));
+    const auto highest = std::max_element(own.begin(), own.end(), [](const auto& a, const auto& b) {
+      return a.second.first / a.second.second < b.second.first / b.second.second;
+    });
+    if (run.lr == highest->first) best.push_back(run);
+  }
+  return best;
+}
+
+std::string answers_section(const std::vector<AnswerRun>& all, std::vector<Figure>& figures) {
+  if (all.empty()) return "";
+  const std::vector<AnswerRun> runs = at_best_rates(all);
   Grouped<AnswerRun> sets;
   std::vector<std::string> mixers;
   for (const AnswerRun& run : runs) {
@@ -139,7 +163,8 @@ std::string answers_section(const std::vector<AnswerRun>& runs, std::vector<Figu
   }
   std::string out = "<h2>Answers</h2>\n" + html_table(header, rows) +
                     "<p class=\"note\">Share of the scored targets that the model holds for the most likely token: the "
-                    "mean over a mixer's runs, the lowest and the highest.</p>\n";
+                    "mean over a mixer's runs, the lowest and the highest. Of several learning rates the best, for "
+                    "each size of state.</p>\n";
   ChartGrid grid;
   for (const auto& [set, own] : sets) {
     std::set<double> states;

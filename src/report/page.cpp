@@ -206,8 +206,9 @@ Report report_page(const std::string& title, const std::vector<RunLog>& runs, co
   }
   std::string body;
   if (!runs.empty()) body += summary(runs) + differences(runs);
-  body += result_tables(results) + answers_section(answers, report.figures);
+  body += answers_section(answers, report.figures);
   if (!runs.empty()) body += charts(runs, report.figures) + events(runs);
+  body += result_tables(results);
   report.page =
       "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "
       "content=\"width=device-width\">\n<title>" +

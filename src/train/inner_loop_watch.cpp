@@ -49,6 +49,13 @@ std::vector<std::string> InnerLoopWatch::check(const InnerLoopStats& stats, std:
   });
 
   const double change = stats.weight_change.select(0, -1).item<double>();
+  const bool learns = stats.sigma.defined() && stats.sigma.max().item<double>() > 0;
+  report(Condition::kStandsStill, learns && stats.weight_change.abs().max().item<double>() == 0, [] {
+    return "the inner weights do not move any more: the scale of a mini-batch's last token has fallen to zero, where "
+           "no "
+           "gradient brings it back; go back to a checkpoint before, with a lower optim.lr, or one for these scales "
+           "alone: optim.groups: [{match: \"*.token_scale_delta\", lr: ...}]";
+  });
   std::vector<double>& before = weight_change_[stats.layer];
   report(Condition::kWeightsRunAway, before.size() >= kRecordsBefore && change > kWeightFactor * median(before), [&] {
     return cat("the inner weights end ", change, " from where they start, ", median(before),

@@ -27,6 +27,14 @@ std::optional<ResumePoint> find_resume_point(const std::filesystem::path& root);
 // Moves the damaged ones out of the way, so that the run can save these steps again, each with a warning.
 void set_aside_damaged(const ResumePoint& point);
 
+// What it means that a run goes on with another value of a key: of each key there is one rule. A key that ends with a
+// dot stands for its whole section.
+struct ResumeRule {
+  std::string key, meaning;  // meaning: for the log; empty: it would be another run
+  bool may_change() const { return !meaning.empty(); }
+};
+const std::vector<ResumeRule>& resume_rules();
+
 // The differences between the config of a checkpoint and the one that resumes from it, each as a line "KEY was A, now
 // B: what that means". Allowed: the number of steps, the optimizer's settings, the batch, checkpoints, logging,
 // evaluation, micro-batch, threads, device, paths (the data are compared by their content). Others change what the run

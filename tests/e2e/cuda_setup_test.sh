@@ -29,7 +29,8 @@ fi
 cache=${TTT_CACHE:-$HOME/.cache/ttt.cpp}
 libtorch=${LIBTORCH:-$cache/libtorch-2.11.0/torch}
 [ -e "$libtorch/lib/libtorch_cuda.so" ] || skip "this LibTorch has no CUDA half"
-unshare -m true 2>/dev/null || skip "no mount namespaces here (unshare -m needs root)"
+mkdir -p nothing
+unshare -m bash -c 'mount --make-rprivate / && mount --bind "$0" "$0"' "$here/nothing" 2>/dev/null || skip "no mount namespaces here (unshare -m needs root)"
 nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)
 toolkit=/nowhere
 [ -z "$nvcc" ] || toolkit=$(realpath "$(dirname "$(realpath "$nvcc")")/..")

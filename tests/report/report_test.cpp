@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "base/error.h"
+#include "report/answers.h"
 #include "report/page.h"
 #include "support/user_error.h"
 
@@ -100,6 +101,15 @@ TEST_F(ReportTest, AnswersOfAResultsFile) {
   EXPECT_EQ(report.figures[0].name, "state_tasks_mqar_valid");
   EXPECT_EQ(to_csv(report.figures[0].chart),
             "series,x,y,low,high\nattention,512,0.75,0.5,1\nattention,1024,1,1,1\nmamba,256,0.25,0.25,0.25\n");
+  // Of several rates the one whose mean is highest, for each size by itself.
+  const auto run = [](double lr, double bytes, double accuracy) {
+    return AnswerRun{"", "mamba", "set", lr, bytes, accuracy, 0};
+  };
+  const std::vector<AnswerRun> best =
+      at_best_rates({run(0.01, 64, 0.9), run(0.01, 64, 0.1), run(0.003, 64, 0.6), run(0.01, 128, 0.2)});
+  ASSERT_EQ(best.size(), 2U);
+  EXPECT_EQ(best[0].accuracy, 0.6);
+  EXPECT_EQ(best[1].accuracy, 0.2);
   write_file_atomically(folder_ / "tasks.jsonl", "[1]\n");
   EXPECT_NE(
       user_error_of(folder_, [&] { read_results_file(folder_ / "tasks.jsonl"); }).find("line 1 is no JSON object"),

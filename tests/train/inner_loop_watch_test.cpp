@@ -36,5 +36,20 @@ TEST(InnerLoopWatch, WarnsWhenAConditionBegins) {
   EXPECT_NE(warnings[0].find("not finite"), std::string::npos) << warnings[0];
 }
 
+// Of a last token whose scale was clamped at zero; not where the learning rates are zero, as train.inner_lr_scale: 0 has
+// them.
+TEST(InnerLoopWatch, WarnsOfWeightsThatStandStill) {
+  InnerLoopWatch watch;
+  InnerLoopStats stats = inner_stats(1.f, 1.f, 0.f);
+  stats.sigma = torch::zeros({16});
+  EXPECT_TRUE(watch.check(stats, 1).empty());
+  stats.sigma = torch::full({16}, 0.01);
+  const auto warnings = watch.check(stats, 2);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_NE(warnings[0].find("do not move any more"), std::string::npos) << warnings[0];
+  EXPECT_NE(warnings[0].find("*.token_scale_delta"), std::string::npos) << warnings[0];
+  EXPECT_TRUE(watch.check(stats, 3).empty());  // it lasts
+}
+
 }  // namespace
 }  // namespace ttt
