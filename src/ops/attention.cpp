@@ -133,7 +133,7 @@ at::Tensor causal_attention(const at::Tensor& q_BHTK, const at::Tensor& k_BHSK, 
                                          .bf16_through_fp32 = q_BHTK.scalar_type() == at::kBFloat16 &&
                                                               attention_through_fp32(q_BHTK.device())})
                                 .run(q_BHTK, k_BHSK, v_BHSK, window);
-  if (q_BHTK.is_cuda() && at::globalContext().deterministicAlgorithms()) make_attention_gradient_exact(o_BHTK);
+  if (at::globalContext().deterministicAlgorithms()) make_attention_gradient_exact(o_BHTK);
   return o_BHTK;
 }
 

@@ -20,8 +20,8 @@ at::Tensor causal_attention(const at::Tensor& q_BHTK, const at::Tensor& k_BHSK, 
                             std::int64_t window = 0);
 
 // Of an output of causal_attention() with gradients: its backward pass adds up in one order, on GPUs too. How many
-// nodes of the graph that was. causal_attention() does it by itself on a GPU, where LibTorch is set to be
-// deterministic.
+// nodes of the graph that was. causal_attention() does it by itself where LibTorch is set to be deterministic: in
+// trainings on a GPU.
 std::int64_t make_attention_gradient_exact(const at::Tensor& o_BHTK);
 
 const KernelTable& attention_kernels();  // its rows

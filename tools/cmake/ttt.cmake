@@ -23,7 +23,7 @@ if(TTT_SANITIZE)
                          -fno-sanitize=vptr,null,object-size -fno-sanitize-recover=all)
   target_link_options(ttt_options INTERFACE -fsanitize=address,undefined)
   # The libraries of the readers that tests/fuzz drives count their branches for libFuzzer; in the others that would only take time.
-  set(TTT_FUZZED base arch config fit tokenizer data checkpoint)
+  set(TTT_FUZZED base arch config tokenizer data checkpoint)
 endif()
 find_program(TTT_MOLD mold)
 if(TTT_MOLD)
