@@ -12,8 +12,9 @@ double quantile(std::vector<double> values, double q) {
   std::sort(values.begin(), values.end());
   const double at = std::clamp(q, 0.0, 1.0) * static_cast<double>(values.size() - 1);
   const auto below = static_cast<std::size_t>(at);
-  if (below + 1 >= values.size() || values[below] == values[below + 1]) return values[below];  // also of infinities
-  return values[below] + (at - static_cast<double>(below)) * (values[below + 1] - values[below]);
+  const double part = at - static_cast<double>(below);
+  if (part == 0 || values[below] == values[below + 1]) return values[below];  // also beside infinities
+  return values[below] + part * (values[below + 1] - values[below]);
 }
 
 Interval percentile_interval(const std::vector<double>& values, double level) {

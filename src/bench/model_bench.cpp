@@ -37,7 +37,7 @@ std::vector<std::vector<std::int64_t>> calls_of_rows() {
   return calls;
 }
 
-// The announced ops (those of mixers) that took a call since then, each with its row.
+// The announced ops (TTT, Gated DeltaNet) that took a call since then, each with its rows.
 std::vector<std::pair<std::string, std::string>> rows_since(const std::vector<std::vector<std::int64_t>>& before) {
   std::vector<std::pair<std::string, std::string>> rows;
   for (std::size_t t = 0; t < before.size(); ++t) {

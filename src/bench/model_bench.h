@@ -26,7 +26,8 @@ struct ModelBench {
   std::string dtype, gpu;     // gpu: "" on a CPU
   std::string bf16_products;  // in bf16 on a CPU: to_string(Bf16Products)
   int threads = 0;
-  std::vector<std::pair<std::string, std::string>> kernels;  // of each mixer's op: the row that it took
+  std::vector<std::pair<std::string, std::string>>
+      kernels;  // of TTT's and Gated DeltaNet's ops: the rows that they took
   std::int64_t context = 0, batch_tokens = 0, micro_batch = 0, steps = 0;
   std::string mixer;
 

@@ -332,8 +332,9 @@ Chart position_chart(const std::vector<Evaluated>& all, const EvalArguments& opt
       series.y.push_back(of.loss);
       series.low.push_back(of.low);
       series.high.push_back(of.high);
-      series.notes.push_back(cat("positions ", of.from, " to ", of.to, ": ", of.loss, " (", of.low, " to ", of.high,
-                                 "), ", of.tokens, " tokens"));
+      const std::string interval = of.units > 1 ? cat(" (", of.low, " to ", of.high, ")") : " (no interval)";
+      series.notes.push_back(
+          cat("positions ", of.from, " to ", of.to, ": ", of.loss, interval, ", ", of.tokens, " tokens"));
     }
     chart.series.push_back(std::move(series));
     const auto& context = evaluated.trained_context;
@@ -393,22 +394,26 @@ ExitCode run_eval(const std::vector<std::string>& args) {
   const Dataset data(options.data);
   if (options.reset_at_documents && !data.bos_id())
     user_error("the data set '", options.data, "' declares no BOS id, by which --reset-at-documents finds documents");
+  // Before the first is evaluated, which may take hours: is every one there?
+  for (const std::string& path : options.checkpoints) options.model.check(path);
   if (options.inner_loop.wanted) return show_inner_loop(options, data, device);
   if (options.recall.wanted) return probe_recall(options, data, device);
   std::vector<Evaluated> all;
   for (const std::string& path : options.checkpoints) {
     all.push_back(evaluate_checkpoint(options, path, data, device));
     if (!options.json) print(all.back(), options);
+    if (all.back().context != all.front().context)
+      log_warn(cat("'", path, "' was evaluated on sequences of ", all.back().context, " tokens, '", all.front().given,
+                   "' on ", all.front().context, ", as each was trained; --context TOKENS makes them comparable"));
+  }
+  if (options.json && all.size() == 1) {
+    std::cout << to_line(to_json(all.front(), options));
+  } else if (options.json) {
+    Json list = Json::array();
+    for (const Evaluated& evaluated : all) list.push_back(to_json(evaluated, options));
+    std::cout << to_line(Json{{"data", options.data}, {"evaluations", list}});
   }
   if (!options.plot.empty()) write_file_atomically(options.plot, to_svg(position_chart(all, options)));
-  if (!options.json) return ExitCode::kOk;
-  if (all.size() == 1) {
-    std::cout << to_line(to_json(all.front(), options));
-    return ExitCode::kOk;
-  }
-  Json list = Json::array();
-  for (const Evaluated& evaluated : all) list.push_back(to_json(evaluated, options));
-  std::cout << to_line(Json{{"data", options.data}, {"evaluations", list}});
   return ExitCode::kOk;
 }
 

@@ -58,7 +58,6 @@ void RecallArguments::add_to(CLI::App& app) {
 
 ExitCode show_recall(const RecallArguments& arguments, const std::vector<std::pair<std::string, RecallTable>>& tables,
                      const std::string& data, bool json) {
-  if (!arguments.plot.empty()) write_file_atomically(arguments.plot, to_svg(recall_chart(tables, data)));
   const auto object_of = [&](const std::pair<std::string, RecallTable>& named) {
     Json object = {{"checkpoint", named.first}, {"data", data}};
     object.update(to_json(named.second));
@@ -67,15 +66,14 @@ ExitCode show_recall(const RecallArguments& arguments, const std::vector<std::pa
   if (!json) {
     for (const auto& [name, table] : tables)
       std::cout << (tables.size() > 1 ? cat("checkpoint     ", name, "\n") : std::string()) << to_text(table);
-    return ExitCode::kOk;
-  }
-  if (tables.size() == 1) {
+  } else if (tables.size() == 1) {
     std::cout << to_line(object_of(tables.front()));
-    return ExitCode::kOk;
+  } else {
+    Json list = Json::array();
+    for (const auto& named : tables) list.push_back(object_of(named));
+    std::cout << to_line(Json{{"data", data}, {"evaluations", list}});
   }
-  Json list = Json::array();
-  for (const auto& named : tables) list.push_back(object_of(named));
-  std::cout << to_line(Json{{"data", data}, {"evaluations", list}});
+  if (!arguments.plot.empty()) write_file_atomically(arguments.plot, to_svg(recall_chart(tables, data)));
   return ExitCode::kOk;
 }
 

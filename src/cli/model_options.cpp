@@ -2,6 +2,7 @@
 #include "cli/model_options.h"
 
 #include "base/error.h"
+#include "config/load.h"
 #include "model/device.h"
 #include "ops/kernel_table.h"
 
@@ -55,14 +56,25 @@ LoadedModel ModelOptions::load(torch::Device target, const std::string& path) co
     loaded.model->set_bf16(true);
     loaded.model->round_dense_weights();
   }
-  InnerLoopControl control{inner_lr_scale, std::nullopt};
-  if (freeze_inner_after >= 0) control.freeze_after = freeze_inner_after;
-  if (control == InnerLoopControl{}) return loaded;
-  if (loaded.model->set_inner_loop(control) == 0)
-    user_error("the model of '", path, "' has no TTT layer (its mixer is ", to_string(loaded.model->config().mixer),
-               "), which ", freeze_inner_after >= 0 ? "--freeze-inner-after" : "--inner-lr-scale",
-               " could change; leave it out");
+  if (control() == InnerLoopControl{}) return loaded;
+  check_inner_loop(path, loaded.model->config());
+  loaded.model->set_inner_loop(control());
   return loaded;
+}
+
+InnerLoopControl ModelOptions::control() const {
+  return {inner_lr_scale, freeze_inner_after >= 0 ? std::optional(freeze_inner_after) : std::nullopt};
+}
+
+void ModelOptions::check(const std::string& path) const {
+  const std::filesystem::path config = find_checkpoint(path) / "config.yaml";
+  if (std::filesystem::exists(config)) check_inner_loop(path, load_model_config(config));
+}
+
+void ModelOptions::check_inner_loop(const std::string& path, const ModelConfig& config) const {
+  if (control() == InnerLoopControl{} || config.has_ttt()) return;
+  user_error("the model of '", path, "' has no TTT layer (its mixer is ", to_string(config.mixer), "), which ",
+             freeze_inner_after >= 0 ? "--freeze-inner-after" : "--inner-lr-scale", " could change; leave it out");
 }
 
 }  // namespace ttt

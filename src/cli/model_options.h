@@ -23,9 +23,14 @@ struct ModelOptions {
   torch::Device select() const;                  // sets the threads, too
   LoadedModel load(torch::Device device) const;  // in the type asked for
   LoadedModel load(torch::Device device, const std::string& path) const;
+  // Throws UserError where load() would for a checkpoint that is not there, or a model that these options are not for.
+  // Reads config.yaml alone.
+  void check(const std::string& path) const;
 
  private:
   void add_machine_options(CLI::App& app);
+  InnerLoopControl control() const;
+  void check_inner_loop(const std::string& path, const ModelConfig& config) const;
 };
 
 }  // namespace ttt

@@ -96,7 +96,11 @@ void add_config_arguments(CLI::App& app, std::string& file, std::vector<std::str
 }
 
 void check_output_file(const std::string& option, const std::string& path) {
-  if (path.empty() || std::filesystem::is_directory(std::filesystem::absolute(path).parent_path())) return;
+  if (path.empty()) return;
+  if (std::filesystem::is_directory(path))
+    user_error("'", path, "', which ", option, " is to write, is a folder; name a file, such as '",
+               (std::filesystem::path(path) / "FILE").string(), "'");
+  if (std::filesystem::is_directory(std::filesystem::absolute(path).parent_path())) return;
   user_error("there is no folder '", std::filesystem::absolute(path).parent_path().string(), "' for ", option,
              "; make it, or name another");
 }

@@ -18,12 +18,14 @@ namespace ttt {
 namespace {
 
 constexpr std::size_t kHaystackTokens = std::size_t{1} << 26;  // that a task takes of a text, at most
+constexpr std::size_t kHaystackBytes = std::size_t{1} << 29;   // of a document
 
 std::vector<std::int32_t> read_haystack(const PrepareTask& options, const Tokenizer& tokenizer) {
   const std::vector<TextFile> files =
       list_text_files({.inputs = options.inputs, .extensions = options.extensions, .format = options.format});
   std::vector<std::int32_t> tokens;
   for (const TextFile& file : files) {
+    if (tokens.size() >= kHaystackTokens) break;
     DocumentFormat format = options.format;
     format.kind = file.kind;
     DocumentReader reader(file.path, format);
@@ -31,12 +33,15 @@ std::vector<std::int32_t> read_haystack(const PrepareTask& options, const Tokeni
     std::string document;
     while (tokens.size() < kHaystackTokens && reader.next(part)) {
       document += part.text;
-      if (!part.last) continue;
+      // A token has some bytes: of a document of this size the rest would be left out.
+      const bool enough = document.size() >= kHaystackBytes;
+      if (!part.last && !enough) continue;
       for (const std::string_view segment : tokenizer.segments(document, std::size_t{1} << 20)) {
         const std::vector<std::int32_t> ids = tokenizer.encode(segment, /*continued=*/!tokens.empty());
         tokens.insert(tokens.end(), ids.begin(), ids.end());
       }
       document.clear();
+      if (enough) break;
     }
   }
   if (tokens.size() >= kHaystackTokens)
@@ -91,6 +96,9 @@ void prepare_task(const PrepareTask& options) {
     if (index % 1000 == 0) show_progress(cat("prepare: ", index, " of ", options.samples, " samples"));
   }
   show_progress("");
+  if (writer.manifest().scored_tokens.value_or(0) == 0)
+    user_error("task ", options.task, " with these settings asks nothing: no token of ", options.samples,
+               " samples is scored; give a larger length, or more samples");
   writer.add_text_bytes(text_bytes);
   for (const fs::path& input : options.inputs) writer.add_source(input.string(), 0);
   writer.commit();

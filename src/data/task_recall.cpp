@@ -34,7 +34,7 @@ class Mqar : public Task {
               {"kind",
                kPlain,
                "forgetting: `rewrites` of the keys are written again with another value, the last one counts; "
-               "compositional: a key is two tokens, neither of which tells the value alone",
+               "compositional: a key is two tokens, each as a rule a part of several keys; 4 pairs or more",
                0,
                0,
                {kPlain, kForgetting, kCompositional}},
@@ -47,6 +47,8 @@ class Mqar : public Task {
     if (s["rewrites"] > 0 && s.word("kind") != kForgetting)
       user_error("task mqar: only the kind forgetting has rewrites; leave them out, or give --set kind=forgetting");
     const bool two = s.word("kind") == kCompositional;
+    if (two && n < 4)
+      user_error("task mqar: of ", n, " compositional keys one token would tell the value; give at least 4 pairs");
     const std::int64_t keys = two ? parts(n) * 2 : n;
     if (keys > V / 2 - 1 || n + r > V / 2)
       user_error("task mqar: a vocab_size of ", V, " has ", V / 2 - 1, " keys and ", V / 2, " values, too few for ", n,
@@ -103,7 +105,8 @@ class Mqar : public Task {
     return s["rewrites"] > 0 ? s["rewrites"] : std::max<std::int64_t>(1, s["pairs"] / 2);
   }
   static std::int64_t slots(const TaskSettings& s) { return s["length"] / slot(s) - s["pairs"] - rewrites(s); }
-  // First and second tokens that n keys are put together from: so few that each is part of about two keys or more.
+  // First and second tokens that n keys are put together from: so few that each is part of about two keys or more. With
+  // fewer than four keys one token would tell the value.
   static std::int64_t parts(std::int64_t n) {
     return std::max<std::int64_t>(2, static_cast<std::int64_t>(std::ceil(std::sqrt(static_cast<double>(n)))));
   }

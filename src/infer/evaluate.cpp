@@ -145,7 +145,7 @@ class Evaluation {
     const bool with_state = !adapter_ && (options_.carry_state || piece < T);
     TTT_CHECK(!with_state || !options_.reset_at_documents, "a state has no documents within it");
     if (with_state && !window.continues) state_ = model_.initial_state(inputs_BT.size(0));
-    std::vector<torch::Tensor> losses, corrects;
+    std::vector<torch::Tensor> losses, corrects, expected;
     for (std::int64_t begin = 0; begin < T; begin += piece) {
       const std::int64_t count = std::min(piece, T - begin);
       ForwardContext context;
@@ -159,8 +159,12 @@ class Evaluation {
                    : model_.hidden(inputs_BT.narrow(1, begin, count), context, with_state ? &*state_ : nullptr);
       const std::int64_t skip = std::clamp<std::int64_t>(window.skip - begin, 0, count);
       losses.push_back(loss_behind(hidden_BPD, targets_BT.narrow(1, begin, count), skip));
-      if (regression_ && piece == T)  // samples of which are short
-        scores.expected_N = expected_values(model_.logits(hidden_BPD.index({scores.scored_BT.to(options_.device)})));
+      if (regression_) {
+        const torch::Tensor scored_BP = scores.scored_BT.narrow(1, begin, count);
+        expected.push_back(torch::zeros({inputs_BT.size(0), count}, torch::kDouble));
+        expected.back().index_put_({scored_BP},
+                                   expected_values(model_.logits(hidden_BPD.index({scored_BP.to(options_.device)}))));
+      }
       if (data_.has_scores())
         corrects.push_back(correct(hidden_BPD, targets_BT.narrow(1, begin, count),
                                    scores.scored_BT.narrow(1, begin, count).to(options_.device)));
@@ -174,6 +178,7 @@ class Evaluation {
     const torch::Tensor loss_BT = losses.size() == 1 ? losses.front() : at::cat(losses, 1);
     scores.loss_BT = torch::where(scores.scored_BT, loss_BT, torch::zeros_like(loss_BT)).to(torch::kFloat32);
     if (!corrects.empty()) scores.correct_BT = at::cat(corrects, 1);
+    if (!expected.empty()) scores.expected_N = at::cat(expected, 1).index({scores.scored_BT});
     return scores;
   }
 
@@ -284,11 +289,10 @@ EvalWindows windows_of(const Dataset& data, const EvalOptions& options) {
           {.context = options.context,
            .max_windows = options.max_samples,
            .documents = options.documents,
-           .stride = options.adapt && options.adapt->reset_at_documents && !options.samples && !options.documents
-                         ? options.context
-                         : options.stride,
+           .stride = options.stride,
            .carry_state = options.carry_state,
-           .samples = options.samples}};
+           .samples = options.samples,
+           .document_starts = options.adapt && options.adapt->reset_at_documents}};
 }
 
 EvalResult evaluate(LanguageModel& model, const Dataset& data, const EvalOptions& options,

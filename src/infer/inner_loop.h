@@ -23,7 +23,7 @@ struct InnerLoopLayer {
   std::vector<double> loss_before;      // at W_{t-1}, which the mini-batch starts from
   std::vector<double> loss_after;       // at W_t, after the step on it
   std::vector<double> weight_change;    // ||W_t - W0||, Frobenius, without biases
-  std::vector<double> target_variance;  // of v - k over the batch of windows' first tokens: what a constant would leave
+  std::vector<double> target_variance;  // of its first token's target, about the mean over the sequence
   std::vector<double> learning_rate;    // sigma, the mean over its tokens
 };
 

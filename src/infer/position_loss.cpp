@@ -99,9 +99,12 @@ PositionLosses PositionSums::result(std::uint64_t seed) const {
   std::vector<double> nats(buckets), bytes(buckets);
   losses.positions.resize(buckets);
   for (std::size_t b = 0; b < buckets; ++b)
-    losses.positions[b] = {b == 0 ? 1 : bounds_[b - 1] + 1, bounds_[b], 0, kNone, kNone, kNone, kNone};
+    losses.positions[b] = {b == 0 ? 1 : bounds_[b - 1] + 1, bounds_[b], 0, 0, kNone, kNone, kNone, kNone};
+  std::vector<std::int64_t> last_unit(buckets, -1);
   for (const Entry& entry : entries) {
     const auto b = static_cast<std::size_t>(entry.bucket);
+    if (entry.unit != last_unit[b]) ++losses.positions[b].units;
+    last_unit[b] = entry.unit;
     nats[b] += entry.nats;
     bytes[b] += static_cast<double>(entry.bytes);
     losses.positions[b].tokens += entry.tokens;
@@ -143,6 +146,7 @@ Json to_json(const std::vector<PositionLoss>& positions) {
                     {"low", number_or_null(of.low)},
                     {"high", number_or_null(of.high)},
                     {"bits_per_byte", number_or_null(of.bits_per_byte)},
+                    {"units", of.units},
                     {"tokens", of.tokens}});
   }
   return list;
@@ -168,8 +172,12 @@ std::string to_text(const PositionLosses& losses) {
     if (of.tokens == 0) {
       out << std::setw(13) << "-" << std::setw(17) << "-" << (bytes ? "           -" : "");
     } else {
-      out << std::setw(13) << std::setprecision(6) << of.loss << std::setprecision(4) << std::setw(9) << of.low << " "
-          << std::setw(7) << of.high;
+      out << std::setw(13) << std::setprecision(6) << of.loss << std::setprecision(4);
+      if (of.units > 1) {
+        out << std::setw(9) << of.low << " " << std::setw(7) << of.high;
+      } else {
+        out << std::setw(17) << "-";
+      }
       if (bytes) out << std::setw(12) << of.bits_per_byte;
     }
     out << std::setw(12) << of.tokens << "\n";

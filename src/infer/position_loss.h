@@ -21,6 +21,7 @@ namespace ttt {
 struct PositionLoss {
   std::int64_t from = 0, to = 0;
   std::int64_t tokens = 0;             // scored targets; where there is none, the losses are NaN
+  std::int64_t units = 0;              // documents or windows that these are of; one alone has no interval: low = high
   double loss = 0, low = 0, high = 0;  // nats a token, low <= loss <= high
   double bits_per_byte = 0;            // NaN without a tokenizer
 };

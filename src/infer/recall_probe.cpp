@@ -15,7 +15,6 @@ namespace {
 
 constexpr int kRecallResamples = 1000;
 constexpr double kRecallLevel = 0.95;
-constexpr int kTries = 1000;  // to find a passage that does not overlap the text
 
 void check_recall(const Dataset& data, const RecallOptions& options, const std::vector<std::int64_t>& distances) {
   const std::int64_t context = options.context, passage = options.passage;
@@ -78,11 +77,11 @@ RecallProbe make_recall_probe(const Dataset& data, const RecallOptions& options,
   CounterRng rng(stream_seed(options.seed, cat("recall probe ", index)));
   const std::int64_t n = data.num_tokens(), length = options.context, passage = options.passage;
   const std::int64_t begin = draw_below(rng, n - length + 1);
-  std::int64_t from = 0;
-  for (int i = 0; i < kTries; ++i) {
-    from = draw_below(rng, n - passage + 1);
-    if (from + passage <= begin || from >= begin + length) break;
-  }
+  // From before the text or from behind it: of these places, one.
+  const std::int64_t before = std::max<std::int64_t>(begin - passage + 1, 0);
+  const std::int64_t behind = std::max<std::int64_t>(n - passage - (begin + length) + 1, 0);
+  std::int64_t from = draw_below(rng, before + behind);
+  if (from >= before) from += begin + length - before;
   const auto read = [&](std::int64_t first, std::int64_t count) {
     const std::vector<std::int32_t> tokens = data.tokens(first, count);
     return std::vector<std::int64_t>(tokens.begin(), tokens.end());

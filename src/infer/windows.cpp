@@ -22,7 +22,8 @@ EvalWindows::EvalWindows(const Dataset& data, const WindowOptions& options) : op
     user_error("the data set '", data.directory().string(), "' has ", data.num_tokens(),
                " tokens, too few for an input and its target; prepare it from more text");
   }
-  const bool by_document = options.documents || options.carry_state || options.stride > 0 || options.samples;
+  const bool by_document =
+      options.documents || options.carry_state || options.stride > 0 || options.samples || options.document_starts;
   if (!by_document || data.num_documents() < 2) {
     if (options.samples) options_.context = all_targets;
     add(0, all_targets, 0);

@@ -5,6 +5,7 @@
 //     stride S      windows of T that begin S tokens apart; of all but a sequence's first the last S targets are scored
 //     carry state   windows of T, the state of one going on into the next
 //     samples       every document is a window, without the target behind it; T is the longest
+//     starts        windows of T from each document's start on, its last one what is left
 //
 // Stride and carried state read each document from its start to its end as one sequence; the whole set is one where it
 // marks no documents, or a single one. Together with `documents` they read only the windows that lie inside whole.
@@ -24,6 +25,7 @@ struct WindowOptions {
   std::int64_t stride = 0;  // S in [1, T]; 0: windows do not overlap
   bool carry_state = false;
   bool samples = false;
+  bool document_starts = false;  // a window begins at every document's start, positions count within the window
 };
 
 struct EvalWindow {

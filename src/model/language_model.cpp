@@ -100,8 +100,8 @@ void LanguageModel::round_dense_weights() {
 }
 
 torch::Tensor LanguageModel::token_loss(const torch::Tensor& tokens_BT, const torch::Tensor& targets_BT,
-                                        const ForwardContext& context, ModelState* state) {
-  return hidden_loss(hidden(tokens_BT, context, state), targets_BT);
+                                        const ForwardContext& context) {
+  return hidden_loss(hidden(tokens_BT, context), targets_BT);
 }
 
 torch::Tensor LanguageModel::hidden_loss(const torch::Tensor& hidden_BTD, const torch::Tensor& targets_BT) const {

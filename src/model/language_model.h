@@ -50,10 +50,9 @@ class LanguageModel : public torch::nn::Module {
   torch::Tensor hidden(const torch::Tensor& tokens_BT, const ForwardContext& context, ModelState* state = nullptr);
   torch::Tensor logits(const torch::Tensor& hidden_BTD) const;
 
-  // -log p(target) of every position [B,T], fp32 log-softmax. targets [B,T] int64. With a state the sequence goes on
-  // from it, and no gradients flow.
+  // -log p(target) of every position [B,T], fp32 log-softmax. targets [B,T] int64.
   torch::Tensor token_loss(const torch::Tensor& tokens_BT, const torch::Tensor& targets_BT,
-                           const ForwardContext& context, ModelState* state = nullptr);
+                           const ForwardContext& context);
   // The same of final hidden states [B,T,D].
   torch::Tensor hidden_loss(const torch::Tensor& hidden_BTD, const torch::Tensor& targets_BT) const;
   // The token with the largest logit, the first of equal ones: hidden states [N,D] -> [N] int64. Logits are formed a

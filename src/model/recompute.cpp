@@ -7,6 +7,7 @@
 #include <torch/utils.h>
 
 #include "base/error.h"
+#include "ops/kernel_table.h"
 
 namespace ttt {
 namespace {
@@ -21,6 +22,7 @@ struct RecomputedFunction : torch::autograd::Function<RecomputedFunction> {
                             const TensorFunction& again) {
     context->save_for_backward({x});
     context->saved_data["again"] = c10::IValue::make_capsule(c10::make_intrusive<Again>(again));
+    const ToBeComputedAgain as_in_training;
     return first(x);
   }
 

@@ -80,19 +80,29 @@ bool attention_through_fp32(at::Device device) {
 // --- the same gradient every time ---
 
 // LibTorch's attention for GPUs adds up the gradient of q in any order, also where non-deterministic kernels are warned
-// of (warn_only); it does not while anything else would be an error. So these two stand around its backward pass.
+// of (warn_only); it does not while anything else would be an error. So these two stand around its backward pass; the
+// second sets what the first found.
+struct Determinism {
+  bool on = true, warn_only = true;
+};
 struct StrictBefore : torch::autograd::FunctionPreHook {
+  explicit StrictBefore(std::shared_ptr<Determinism> shared) : found(std::move(shared)) {}
   torch::autograd::variable_list operator()(const torch::autograd::variable_list& grads) override {
-    at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/false);
+    at::Context& context = at::globalContext();
+    *found = {context.deterministicAlgorithms(), context.deterministicAlgorithmsWarnOnly()};
+    context.setDeterministicAlgorithms(true, /*warn_only=*/false);
     return grads;
   }
+  std::shared_ptr<Determinism> found;
 };
-struct WarningAfter : torch::autograd::FunctionPostHook {
+struct AsBefore : torch::autograd::FunctionPostHook {
+  explicit AsBefore(std::shared_ptr<Determinism> shared) : found(std::move(shared)) {}
   torch::autograd::variable_list operator()(const torch::autograd::variable_list& outputs,
                                             const torch::autograd::variable_list&) override {
-    at::globalContext().setDeterministicAlgorithms(true, /*warn_only=*/true);
+    at::globalContext().setDeterministicAlgorithms(found->on, found->warn_only);
     return outputs;
   }
+  std::shared_ptr<Determinism> found;
 };
 
 constexpr int kFarthestNode = 6;  // between an attention's output and its node: slices, transposes, the cat of windows
@@ -100,8 +110,9 @@ constexpr int kFarthestNode = 6;  // between an attention's output and its node:
 std::int64_t hook_attention(torch::autograd::Node* node, int depth, std::set<torch::autograd::Node*>& seen) {
   if (node == nullptr || depth > kFarthestNode || !seen.insert(node).second) return 0;
   if (node->name().find("ScaledDotProduct") != std::string::npos) {
-    node->add_pre_hook(std::make_unique<StrictBefore>());
-    node->add_post_hook(std::make_unique<WarningAfter>());
+    const auto shared = std::make_shared<Determinism>();
+    node->add_pre_hook(std::make_unique<StrictBefore>(shared));
+    node->add_post_hook(std::make_unique<AsBefore>(shared));
     return 1;
   }
   std::int64_t count = 0;

@@ -11,6 +11,19 @@
 
 namespace ttt {
 namespace {
+thread_local bool to_be_computed_again = false;
+}
+
+KernelPass pass_of(bool differentiate) {
+  return differentiate || to_be_computed_again ? KernelPass::kTraining : KernelPass::kForward;
+}
+
+ToBeComputedAgain::ToBeComputedAgain() : before_(std::exchange(to_be_computed_again, true)) {}
+ToBeComputedAgain::~ToBeComputedAgain() {
+  to_be_computed_again = before_;
+}
+
+namespace {
 
 enum class Lack {
   kNone,

@@ -23,6 +23,22 @@ namespace ttt {
 // What of a row a call runs: in training the forward and the backward pass.
 enum class KernelPass { kTraining, kForward, kDecoding };
 
+// The pass of a call that records a graph for its gradients, or not. While a ToBeComputedAgain lives, on its thread,
+// every call is one in training: what is computed now without a graph is computed again with one for the backward
+// pass (model/recompute.h), and both are to take the same row.
+KernelPass pass_of(bool differentiate);
+
+class ToBeComputedAgain {
+ public:
+  ToBeComputedAgain();
+  ~ToBeComputedAgain();
+  ToBeComputedAgain(const ToBeComputedAgain&) = delete;
+  ToBeComputedAgain& operator=(const ToBeComputedAgain&) = delete;
+
+ private:
+  bool before_;
+};
+
 // What a row may ask of a call. Sizes that an op has not are 0.
 struct KernelCall {
   at::Device device = at::kCPU;

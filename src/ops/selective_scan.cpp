@@ -252,9 +252,7 @@ const ScanRow& choose_scan(const ScanInputs& in) {
   const bool differentiate = at::GradMode::is_enabled() && (learns(in.x_BTE) || learns(in.dt_BTE) || learns(in.A_EN) ||
                                                             learns(in.B_BTN) || learns(in.C_BTN) || learns(in.D_E));
   return scan_rows()
-      .choose({.device = in.x_BTE.device(),
-               .dtype = in.x_BTE.scalar_type(),
-               .pass = differentiate ? KernelPass::kTraining : KernelPass::kForward})
+      .choose({.device = in.x_BTE.device(), .dtype = in.x_BTE.scalar_type(), .pass = pass_of(differentiate)})
       .run;
 }
 

@@ -174,7 +174,8 @@ KernelCall call_of(const TttShape& shape) {
 bool ttt_takes_bf16(const TttNet& net, const TttShape& shape) {
   TttShape bf16 = shape;
   bf16.dtype = at::kBFloat16;
-  if (!at::GradMode::is_enabled()) bf16.pass = KernelPass::kForward;
+  bf16.pass = pass_of(at::GradMode::is_enabled());
+  bf16.variant = net.variant();
   return ttt_kernels(net).would_choose(call_of(bf16)).has_value();
 }
 
@@ -202,7 +203,7 @@ at::Tensor ttt_forward(const TttNet& net, const TttInputs& inputs, const TttWeig
   const bool differentiate = at::GradMode::is_enabled() &&
                              std::any_of(all.begin(), all.end(), [](const at::Tensor& t) { return t.requires_grad(); });
   TttShape shape = shape_of(net, inputs, mini_batch_size);
-  shape.pass = differentiate ? KernelPass::kTraining : KernelPass::kForward;
+  shape.pass = pass_of(differentiate);
   const std::size_t index = kernels.choose_index(call_of(shape));
   if (!differentiate) {
     const at::NoGradGuard no_grad;

@@ -75,9 +75,10 @@ inline TttWeights contiguous_weights(const TttWeights& w) {
   return packed;
 }
 
-// Decoding, see ttt_advance() (ttt_cuda_decode.cpp).
 // Whether the forward kernel's block fits into the shared memory of that tensor's GPU.
 bool cuda_ttt_forward_fits(const TttNet& net, const at::Tensor& q_BHTK);
+
+// Decoding, see ttt_advance() (ttt_cuda_decode.cpp).
 at::Tensor cuda_ttt_advance(const TttNet&, const TttInputs& inputs, TttState& state);
 
 }  // namespace ttt

@@ -88,20 +88,24 @@ Chart state_chart(const std::string& set, const std::vector<AnswerRun>& runs) {
 
 }  // namespace
 
-std::vector<AnswerRun> answer_runs(const std::vector<RunLog>& runs) {
-  std::vector<AnswerRun> answers;
+AnswerRuns answer_runs(const std::vector<RunLog>& runs) {
+  AnswerRuns answers;
   for (const RunLog& run : runs) {
     if (run.valid.empty() || !run.valid.back().accuracy) continue;
     const ValidStep& last = run.valid.back();
-    answers.push_back({run.name, to_string(run.config.model.mixer), run.config.data.valid.text(), run.config.optim.lr,
-                       static_cast<double>(make_plan(run.config).memory.decoding_state), *last.accuracy,
-                       last.answer_accuracy.value_or(0)});
+    if (last.step < run.config.train.steps) {
+      ++answers.unfinished;
+      continue;
+    }
+    answers.runs.push_back({run.name, to_string(run.config.model.mixer), run.config.data.valid.text(),
+                            run.config.optim.lr, static_cast<double>(make_plan(run.config).memory.decoding_state),
+                            *last.accuracy});
   }
   return answers;
 }
 
-std::vector<AnswerRun> answer_runs(const std::vector<Json>& lines) {
-  std::vector<AnswerRun> answers;
+AnswerRuns answer_runs(const std::vector<Json>& lines) {
+  AnswerRuns answers;
   const auto number = [](const Json& line, const char* key) {
     const Json value = line.value(key, Json());
     return value.is_number() ? value.get<double>() : 0;
@@ -112,9 +116,12 @@ std::vector<AnswerRun> answer_runs(const std::vector<Json>& lines) {
   };
   for (const Json& line : lines) {
     if (!line.value("accuracy", Json()).is_number()) continue;
-    answers.push_back({text(line, "name"), text(line, "mixer"), text(line, "valid_data"), number(line, "lr"),
-                       number(line, "decoding_state_bytes"), number(line, "accuracy"),
-                       number(line, "answer_accuracy")});
+    if (text(line, "status") != "finished") {
+      ++answers.unfinished;
+      continue;
+    }
+    answers.runs.push_back({text(line, "name"), text(line, "mixer"), text(line, "valid_data"), number(line, "lr"),
+                            number(line, "decoding_state_bytes"), number(line, "accuracy")});
   }
   return answers;
 }
@@ -139,9 +146,13 @@ std::vector<AnswerRun> at_best_rates(const std::vector<AnswerRun>& runs) {
   return best;
 }
 
-std::string answers_section(const std::vector<AnswerRun>& all, std::vector<Figure>& figures) {
-  if (all.empty()) return "";
-  const std::vector<AnswerRun> runs = at_best_rates(all);
+std::string answers_section(const AnswerRuns& all, std::vector<Figure>& figures) {
+  const std::string left_out =
+      all.unfinished > 0 ? cat("<p class=\"note\">Left out: ", all.unfinished,
+                               all.unfinished == 1 ? " run that is" : " runs that are", " not finished.</p>\n")
+                         : "";
+  if (all.runs.empty()) return left_out.empty() ? "" : "<h2>Answers</h2>\n" + left_out;
+  const std::vector<AnswerRun> runs = at_best_rates(all.runs);
   Grouped<AnswerRun> sets;
   std::vector<std::string> mixers;
   for (const AnswerRun& run : runs) {
@@ -164,7 +175,8 @@ std::string answers_section(const std::vector<AnswerRun>& all, std::vector<Figur
   std::string out = "<h2>Answers</h2>\n" + html_table(header, rows) +
                     "<p class=\"note\">Share of the scored targets that the model holds for the most likely token: the "
                     "mean over a mixer's runs, the lowest and the highest. Of several learning rates the best, for "
-                    "each size of state.</p>\n";
+                    "each size of state.</p>\n" +
+                    left_out;
   ChartGrid grid;
   for (const auto& [set, own] : sets) {
     std::set<double> states;

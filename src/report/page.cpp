@@ -199,10 +199,11 @@ std::string sources(const std::vector<RunLog>& runs, const std::vector<ResultsFi
 
 Report report_page(const std::string& title, const std::vector<RunLog>& runs, const std::vector<ResultsFile>& results) {
   Report report;
-  std::vector<AnswerRun> answers = answer_runs(runs);
+  AnswerRuns answers = answer_runs(runs);
   for (const ResultsFile& file : results) {
-    const std::vector<AnswerRun> more = answer_runs(file.lines);
-    answers.insert(answers.end(), more.begin(), more.end());
+    const AnswerRuns more = answer_runs(file.lines);
+    answers.runs.insert(answers.runs.end(), more.runs.begin(), more.runs.end());
+    answers.unfinished += more.unfinished;
   }
   std::string body;
   if (!runs.empty()) body += summary(runs) + differences(runs);

@@ -68,9 +68,11 @@ ResultsFile read_results_file(const fs::path& path) {
     ++number;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     file.lines.push_back(Json::parse(line, nullptr, /*allow_exceptions=*/false));
-    if (!file.lines.back().is_object())
-      user_error("'", path.string(), "', line ", number,
-                 " is no JSON object; the runs.jsonl of a sweep has one a line");
+    const Json& run = file.lines.back();
+    if (!run.is_object() || !run.value("name", Json()).is_string())
+      user_error("'", path.string(), "', line ", number, run.is_object() ? " names no run" : " is no JSON object",
+                 "; a file like the runs.jsonl of a sweep has a run a line, with its \"name\" (of a single run name "
+                 "the folder)");
   }
   if (file.lines.empty()) user_error("'", path.string(), "' holds no run; name a folder, or a sweep's runs.jsonl");
   return file;

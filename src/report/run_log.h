@@ -48,7 +48,7 @@ struct ResultsFile {
   std::vector<Json> lines;
 };
 
-// Throws UserError for a line that is no JSON object, and for none.
+// Throws UserError for a line that is no JSON object with a "name", and for none.
 ResultsFile read_results_file(const fs::path& path);
 
 // Throws UserError where the folder has no config.yaml or metrics.jsonl.

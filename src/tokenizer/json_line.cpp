@@ -342,7 +342,7 @@ JsonLineParser::Fields JsonLineParser::parse(std::string_view line, const std::s
   bool replaced = false, of_domain = false;
   fields.text = read(text, text_option_, text_, replaced);
   if (domain.wanted()) fields.domain = read(domain, domain_option_, domain_, of_domain);
-  replaced_ += replaced ? 1 : 0;
+  replaced_ += replaced || of_domain ? 1 : 0;
   return fields;
 } catch (const BrokenJson& broken) {
   user_error(place, " is broken JSON (", broken.reason, "); mend or remove the line");

@@ -50,11 +50,13 @@ std::vector<std::string> InnerLoopWatch::check(const InnerLoopStats& stats, std:
 
   const double change = stats.weight_change.select(0, -1).item<double>();
   const bool learns = stats.sigma.defined() && stats.sigma.max().item<double>() > 0;
-  report(Condition::kStandsStill, learns && stats.weight_change.abs().max().item<double>() == 0, [] {
+  // A sequence's last mini-batch may be a short one, which ends on a token with another scale.
+  const std::int64_t whole = std::max<std::int64_t>(1, stats.weight_change.size(0) - 1);
+  const double farthest = stats.weight_change.narrow(0, 0, whole).abs().max().item<double>();
+  report(Condition::kStandsStill, learns && farthest == 0, [] {
     return "the inner weights do not move any more: the scale of a mini-batch's last token has fallen to zero, where "
-           "no "
-           "gradient brings it back; go back to a checkpoint before, with a lower optim.lr, or one for these scales "
-           "alone: optim.groups: [{match: \"*.token_scale_delta\", lr: ...}]";
+           "no gradient brings it back; go back to a checkpoint before, with a lower optim.lr, or one for these "
+           "scales alone: optim.groups: [{match: \"*.token_scale_delta\", lr: ...}]";
   });
   std::vector<double>& before = weight_change_[stats.layer];
   report(Condition::kWeightsRunAway, before.size() >= kRecordsBefore && change > kWeightFactor * median(before), [&] {

@@ -2,7 +2,7 @@
 //
 //     {"step", "samples": hash of the step's sample ids, "loss", "grad_norm": their 64 bits, "parameters": hash of all
 //      parameters after the step, at multiples of train.digest_every and at the last step}    all as 16 hex digits
-//     with "deterministic": false where train.deterministic is: then equal runs part by rounding
+//     with "deterministic": false where train.deterministic is, on a GPU: then equal runs part by rounding
 //
 // `ttt diff` compares two of them. Written by MetricsWriter, so that a run that resumes cuts it back to its checkpoint.
 #pragma once

@@ -2,19 +2,18 @@
 
 #include <ATen/ATen.h>
 
+#include "data/dataset.h"
+
 namespace ttt {
 
 std::int64_t count_scored(const torch::Tensor& targets_BT, std::optional<std::int32_t> bos_id,
                           const torch::Tensor& scored_BT) {
-  if (scored_BT.defined()) return scored_BT.sum().item<std::int64_t>();
-  return bos_id ? targets_BT.ne(*bos_id).sum().item<std::int64_t>() : targets_BT.numel();
+  return scored_targets({{}, targets_BT, scored_BT}, bos_id).sum().item<std::int64_t>();
 }
 
 torch::Tensor loss_weights(const torch::Tensor& targets_BT, std::optional<std::int32_t> bos_id, LossAverage average,
                            const StepTotals& step, const torch::Tensor& given_BT) {
-  const torch::Tensor scored_BT = given_BT.defined() ? given_BT.to(torch::kDouble)
-                                  : bos_id           ? targets_BT.ne(*bos_id).to(torch::kDouble)
-                                                     : torch::ones(targets_BT.sizes(), torch::kDouble);
+  const torch::Tensor scored_BT = scored_targets({{}, targets_BT, given_BT}, bos_id).to(torch::kDouble);
   torch::Tensor count = average == LossAverage::kTokens
                             ? torch::tensor(static_cast<double>(step.scored), torch::kDouble)
                             : scored_BT.sum(1, /*keepdim=*/true) * static_cast<double>(step.sequences);

@@ -5,7 +5,7 @@
 //     {"kind": "valid", "step", "loss", "perplexity", "bits_per_byte" (with a tokenizer), "tokens", "seconds",
 //      "domains": {NAME: {"loss", "bits_per_byte", "tokens"}}}    where data.valid names several sets; of sets that say
 //      what is scored also "accuracy" (of scored targets) and "answer_accuracy" (of whole answers); with
-//      train.eval_inner_lr_scales "inner_lr_scales": {SCALE: {"loss", "bits_per_byte"}}
+//      train.eval_inner_lr_scales "inner_lr_scales": {SCALE: {"loss", "bits_per_byte"}}, of one set "accuracy", too
 //     {"kind": "position_loss", "step", "positions": [{"from", "to", "loss", "low", "high", "bits_per_byte", "tokens"}],
 //      "intervals"}    infer/position_loss.h, with train.position_loss_every; of several sets under
 //      "domains": {NAME: ...}

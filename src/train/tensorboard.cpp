@@ -86,14 +86,14 @@ void TensorboardWriter::scalars(const Json& line) {
 void TensorboardWriter::scalars_below(const Json& object, const std::string& prefix, std::int64_t step) {
   for (const auto& [key, value] : object.items()) {
     const std::string tag = prefix + "/" + key;
-    if (key == "positions") {
+    if (key == "positions" && value.is_array()) {
       for (const Json& bucket : value) {
         char last[24];
         std::snprintf(last, sizeof last, "%08lld", static_cast<long long>(bucket.at("to").get<std::int64_t>()));
         if (bucket.at("loss").is_number())
           write(scalar_event(now(), step, prefix + "/to_" + last, bucket["loss"].get<float>()));
       }
-    } else if (value.is_object() && key != "intervals") {
+    } else if (value.is_object() && !(key == "intervals" && object.contains("positions"))) {
       scalars_below(value, tag, step);
     } else if (value.is_number() && key != "step" && key != "layer") {
       write(scalar_event(now(), step, tag, value.get<float>()));

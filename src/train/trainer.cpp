@@ -246,7 +246,7 @@ void Trainer::write_ledger(double loss, double grad_norm) {
   const PassedOver::Next taken = state_.passed_over.next(state_.previous_cursor, config_.sequences_per_step());
   Json line = ledger_line(state_.step, sample_hash(*order_, taken.positions), loss, grad_norm,
                           due ? std::optional(parameter_hash(*model_)) : std::nullopt);
-  if (!config_.train.deterministic) line["deterministic"] = false;
+  if (!config_.train.deterministic && device_.is_cuda()) line["deterministic"] = false;
   ledger_->write(line);
 }
 

@@ -179,6 +179,8 @@ void Trainer::open_data() {
   valid_data_ = open_sources("data.valid", config_.data.valid, /*valid=*/true);
   if (config_.train.position_loss_every > 0 && valid_data_.empty())
     user_error("train.position_loss_every needs data.valid, and this run has none; set it to 0, or name a set");
+  if (!config_.train.eval_inner_lr_scales.empty() && valid_data_.empty())
+    user_error("train.eval_inner_lr_scales needs data.valid, and this run has none; leave it out, or name a set");
   const std::string tokenizer = train_data_.front().data.tokenizer_hash();
   for (const MixtureSource& source : valid_data_) {
     check_fit(source.data, "data.valid");

@@ -58,7 +58,7 @@ Json to_json(const ValidationResult& result, const std::vector<ScaledLoss>& scal
   for (const auto& [scale, at] : scaled) {
     Json& own = line["inner_lr_scales"][cat(scale)] = {{"loss", at.loss}};
     if (std::isfinite(at.bits_per_byte)) own["bits_per_byte"] = at.bits_per_byte;
-    add_accuracy(at, own);
+    if (result.domains.empty()) add_accuracy(at, own);
   }
   return line;
 }

@@ -222,6 +222,8 @@ TEST(Bootstrap, WeightsAndIntervals) {
   EXPECT_EQ(quantile({3, 1, 2}, 0.5), 2);
   EXPECT_EQ(quantile({0, 10, NAN}, 0.25), 2.5);
   EXPECT_TRUE(std::isinf(quantile({INFINITY, INFINITY, 1}, 0.75)));
+  EXPECT_EQ(quantile({1, 2, INFINITY}, 0.5), 2);
+  EXPECT_EQ(quantile({1, 2, INFINITY}, 0.75), INFINITY);
   EXPECT_TRUE(std::isnan(quantile({}, 0.5)));
   // t(19 degrees, 0.975) = 2.0930, times sqrt(20 / 19): z = 2.1474
   EXPECT_NEAR(expanded_level(0.95, 20, 1), 0.96824, 1e-4);

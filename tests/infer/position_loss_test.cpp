@@ -334,10 +334,24 @@ TEST_F(PositionLossTest, EmptyBucketsHaveNoLoss) {
   const PositionLosses losses = sums.result(0);
   ASSERT_EQ(losses.positions.size(), 8u);
   EXPECT_EQ(to_json(losses.positions)[0].dump(),
-            R"({"from":1,"to":1,"loss":null,"low":null,"high":null,"bits_per_byte":null,"tokens":0})");
+            R"({"from":1,"to":1,"loss":null,"low":null,"high":null,"bits_per_byte":null,"units":0,"tokens":0})");
   EXPECT_EQ(losses.positions[4].loss, 1.5);
   EXPECT_EQ(losses.positions[4].low, 1.5);
   EXPECT_EQ(losses.positions[4].high, 1.5);
+  EXPECT_EQ(losses.positions[4].units, 1);
+  EXPECT_NE(to_text(losses).find("5     1.500000                -"), std::string::npos) << to_text(losses);
+}
+
+// What one window alone reaches has no interval, and says so.
+TEST_F(PositionLossTest, UnitsAreCountedForEachBucket) {
+  PositionSums sums(4, {0, 100});
+  for (std::int64_t position = 1; position <= 4; ++position) sums.add(position, 0, position, 1.0, 0);
+  for (std::int64_t position = 1; position <= 2; ++position) sums.add(10 + position, 1, position, 3.0, 0);
+  const PositionLosses losses = sums.result(0);
+  std::vector<std::int64_t> units;
+  for (const PositionLoss& of : losses.positions) units.push_back(of.units);
+  EXPECT_EQ(units, (std::vector<std::int64_t>{2, 2, 1, 1}));
+  EXPECT_LT(losses.positions[0].low, losses.positions[0].high);
 }
 
 // Several processes, each with its part: the same bits as one alone.

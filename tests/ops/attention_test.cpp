@@ -44,7 +44,6 @@ TEST(AttentionGradient, AddsUpInOneOrder) {
     const at::Tensor expected = q.grad().clone();
     q.mutable_grad().zero_();
     const at::Tensor again = causal_attention(q, k, v, window).transpose(1, 2);
-    EXPECT_EQ(make_attention_gradient_exact(again), window == 0 ? 1 : 3) << "blocks of 256 queries";
     std::vector<bool> attention, others;
     watch(again.grad_fn().get(), 0, attention, others);
     again.sum().backward();
@@ -54,7 +53,16 @@ TEST(AttentionGradient, AddsUpInOneOrder) {
     for (const bool warn_only : others) EXPECT_TRUE(warn_only);
     EXPECT_TRUE(at::globalContext().deterministicAlgorithmsWarnOnly());
   }
-  at::globalContext().setDeterministicAlgorithms(false, /*warn_only=*/false);
+  // What stood before the backward pass stands after it.
+  const at::Tensor q = torch::randn({1, 2, 600, 16}, at::requires_grad());
+  const at::Tensor made_before = causal_attention(q, q, q, 0);
+  for (const auto& [on, warn_only] : {std::pair(true, false), std::pair(false, false)}) {
+    at::globalContext().setDeterministicAlgorithms(on, warn_only);
+    made_before.sum().backward({}, /*retain_graph=*/true);
+    EXPECT_EQ(at::globalContext().deterministicAlgorithms(), on);
+    EXPECT_EQ(at::globalContext().deterministicAlgorithmsWarnOnly(), warn_only);
+  }
+  EXPECT_EQ(make_attention_gradient_exact(causal_attention(q, q, q, 100)), 3) << "blocks of 256 queries";
   EXPECT_EQ(make_attention_gradient_exact(torch::zeros({1, 1, 2, 2})), 0) << "no graph";
 }
 

@@ -126,7 +126,16 @@ TEST(CudaRowOnASmallCard, ForwardBackwardAndDecodingAreJudgedOneByOne) {
   EXPECT_NE(reason(mlp, KernelPass::kForward, 96).find("bytes of shared memory, this GPU has 101376"),
             std::string::npos);
 
-  // The op itself: the CUDA row without gradients, another with them; a prompt of whole mini-batches either way.
+  // What is computed again for the backward pass is in training the first time, too.
+  {
+    const at::NoGradGuard no_grad;
+    shape.head_dim = 64;
+    EXPECT_TRUE(ttt_takes_bf16(mlp, shape));
+    const ToBeComputedAgain in_training;
+    EXPECT_FALSE(ttt_takes_bf16(mlp, shape));
+  }
+
+  // The op itself, without gradients: the CUDA row; a prompt of whole mini-batches with the kernel that fits.
   for (const std::int64_t head_dim : {64, 96}) {
     const Sizes s{mlp, 1, 2, 37, head_dim, 16, at::kFloat};
     const Arguments a = with_bf16_tokens(testing::random_arguments(s));

@@ -91,10 +91,12 @@ TEST_F(ReportTest, AnswersOfAResultsFile) {
   write_file_atomically(folder_ / "tasks.jsonl", line("a0", "attention", 512, 1.0) + line("a1", "attention", 512, 0.5) +
                                                      line("m<0", "mamba", 256, 0.25) +
                                                      line("a2", "attention", 1024, 1.0) +
+                                                     "{\"name\":\"a3\",\"status\":\"failed\",\"accuracy\":0.1}\n" +
                                                      "{\"name\":\"other\",\"valid_loss\":2.5}\n");
   const Report report = report_page("Tasks", {}, {read_results_file(folder_ / "tasks.jsonl")});
   for (const char* part : {"<h2>Answers</h2>", "<td>83.3 % (50 % to 100 %)</td><td>25 %</td>", "<td>m&lt;0</td>",
-                           "Accuracy by state on tasks/mqar/valid", "<td>other</td>", "<td>2.5</td>"})
+                           "Accuracy by state on tasks/mqar/valid", "<td>other</td>", "<td>2.5</td>",
+                           "Left out: 1 run that is not finished."})
     EXPECT_NE(report.page.find(part), std::string::npos) << part << "\n" << report.page;
   EXPECT_EQ(report.page.find("<h2>Curves"), std::string::npos);
   ASSERT_EQ(report.figures.size(), 1U);
@@ -103,7 +105,7 @@ TEST_F(ReportTest, AnswersOfAResultsFile) {
             "series,x,y,low,high\nattention,512,0.75,0.5,1\nattention,1024,1,1,1\nmamba,256,0.25,0.25,0.25\n");
   // Of several rates the one whose mean is highest, for each size by itself.
   const auto run = [](double lr, double bytes, double accuracy) {
-    return AnswerRun{"", "mamba", "set", lr, bytes, accuracy, 0};
+    return AnswerRun{"", "mamba", "set", lr, bytes, accuracy};
   };
   const std::vector<AnswerRun> best =
       at_best_rates({run(0.01, 64, 0.9), run(0.01, 64, 0.1), run(0.003, 64, 0.6), run(0.01, 128, 0.2)});
@@ -114,6 +116,21 @@ TEST_F(ReportTest, AnswersOfAResultsFile) {
   EXPECT_NE(
       user_error_of(folder_, [&] { read_results_file(folder_ / "tasks.jsonl"); }).find("line 1 is no JSON object"),
       std::string::npos);
+  write_file_atomically(folder_ / "tasks.jsonl", "{\"kind\":\"valid\",\"accuracy\":1}\n");
+  EXPECT_NE(user_error_of(folder_, [&] { read_results_file(folder_ / "tasks.jsonl"); }).find("line 1 names no run"),
+            std::string::npos);
+}
+
+// At another step an accuracy is that of another training.
+TEST_F(ReportTest, AnswersOfUnfinishedRunsAreLeftOut) {
+  RunLog log;
+  log.name = "half";
+  log.config.train.steps = 1000;
+  log.valid.emplace_back();
+  log.valid.back().step = 250;
+  log.valid.back().accuracy = 0.5;
+  EXPECT_EQ(answer_runs({log}).unfinished, 1);
+  EXPECT_TRUE(answer_runs({log}).runs.empty());
 }
 
 }  // namespace

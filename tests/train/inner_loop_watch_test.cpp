@@ -49,6 +49,12 @@ TEST(InnerLoopWatch, WarnsOfWeightsThatStandStill) {
   EXPECT_NE(warnings[0].find("do not move any more"), std::string::npos) << warnings[0];
   EXPECT_NE(warnings[0].find("*.token_scale_delta"), std::string::npos) << warnings[0];
   EXPECT_TRUE(watch.check(stats, 3).empty());  // it lasts
+  // A short last mini-batch ends on another token, and moves.
+  InnerLoopWatch another;
+  stats.weight_change[7] = 0.5;
+  EXPECT_EQ(another.check(stats, 1).size(), 1u);
+  stats.weight_change[3] = 0.5;
+  EXPECT_TRUE(another.check(stats, 2).empty());
 }
 
 }  // namespace

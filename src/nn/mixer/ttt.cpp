@@ -164,7 +164,8 @@ InnerLoopStats TttMixer::statistics(const TttInputs& inputs, const torch::Tensor
   stats.loss_before = inner.loss_before;
   stats.loss_after = inner.loss_after;
   stats.weight_change = inner.weight_change;
-  const torch::Tensor target_BHTK = wide.v_BHTK - split_heads(k_before_rope_BTD, num_heads_);
+  torch::Tensor target_BHTK = wide.v_BHTK;
+  if (net_.learner.residual) target_BHTK = target_BHTK - split_heads(k_before_rope_BTD, num_heads_);
   const torch::Tensor deviation = target_BHTK - target_BHTK.mean(2, /*keepdim=*/true);
   const torch::Tensor first_of_each = deviation.slice(2, 0, std::nullopt, mini_batch_);
   stats.target_variance = first_of_each.square().mean({0, 1, 3}).to(torch::kFloat);
