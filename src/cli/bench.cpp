@@ -284,6 +284,20 @@ void print(const std::string& op, const std::vector<PlannedKernel>& plan) {
   }
 }
 
+// One op after the other, in one process: each is said when it is done.
+ExitCode check_all_ops(at::Device device, const std::string& row, bool json) {
+  if (!row.empty()) user_error("--row names a row of one op; name the op instead of `all`");
+  bool passed = true;
+  for (const BenchOp& op : op_table()) {
+    const OpChecks checks = check_op(op.name, check_sizes(device));
+    report(checks, json);
+    std::fflush(stdout);
+    std::cout.flush();
+    passed = passed && checks.passed();
+  }
+  return passed ? ExitCode::kOk : ExitCode::kFailed;
+}
+
 ExitCode bench_op_command(const std::vector<std::string>& args) {
   std::string name, names;
   OpSizes sizes;
@@ -296,7 +310,7 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
                    "and with fp64. The ops:",
                    names),
                "ttt bench op");
-  app.add_option("name", name, "which op")->required()->type_name("NAME");
+  app.add_option("name", name, "which op; with --check also `all`: one after the other")->required()->type_name("NAME");
   const auto size = [&](const char* option, std::int64_t& value, const char* help) {
     app.add_option(option, value, help)->check(positive_number())->capture_default_str();
   };
@@ -324,8 +338,9 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
       "--check", check,
       "time nothing: hold every row against fp64 at a few small and odd shapes; exit code 1 when one is wrong");
   app.add_flag("--plan", plan, "time nothing: print what the op's CUDA kernels need of a GPU (no GPU is needed)");
-  app.add_flag("--json", json, "print one JSON object");
+  app.add_flag("--json", json, "print one JSON object; of all ops one a line");
   if (!parse_arguments(app, args)) return ExitCode::kOk;
+  if (name == "all" && !check) user_error("`ttt bench op all` needs --check; name an op to time it");
   if (plan) {
     const std::vector<PlannedKernel> kernels = kernel_plan(name);
     if (json) {
@@ -335,12 +350,13 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
     }
     return ExitCode::kOk;
   }
-  find_op(name);
+  if (name != "all") find_op(name);
   read_kernel_environment();
   sizes.device = select_device(device);
   if (check) {
     prepare_cpu(options.threads);
     select_bf16_products(ProductsKind::kAuto, sizes.device);
+    if (name == "all") return check_all_ops(sizes.device, options.row, json);
     const OpChecks checks = check_op(name, check_sizes(sizes.device), options.row);
     report(checks, json);
     return checks.passed() ? ExitCode::kOk : ExitCode::kFailed;

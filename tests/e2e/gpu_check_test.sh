@@ -47,6 +47,11 @@ option() { sed -n "s/.* $1 \([^ ]*\) .*/\1/p" <<<"$arguments"; }
 case $arguments in
   *' --version '*) echo "ttt 9.9.9"; echo "revision    0123456789abcdef"; echo "libraries $LD_LIBRARY_PATH" ;;
   *' op --help '*) printf 'The ops:\n  ttt_linear: a\n  rms_norm: b\n  rope: c\n' ;;
+  *' op all --check '*)  # the process breaks at the third op
+    echo '{"op":"ttt_linear","passed":true,"checks":[{"row":"cuda","error_output":1e-08,"passed":true}]}'
+    echo '{"op":"rms_norm","passed":false,"checks":[{"row":"cuda","context":37,"error_output":0.5,"passed":false}]}'
+    exit 1
+    ;;
   *' op rms_norm --check '*)  # a wrong row
     echo '{"op":"rms_norm","passed":false,"checks":[{"row":"fused","context":37,"error_output":1e-08,"passed":true},{"row":"cuda","context":37,"error_output":0.5,"passed":false}]}'
     exit 1
@@ -80,10 +85,20 @@ esac
 STUB
 printf '#!/bin/sh\ncase $1 in *driver*) echo 999.1 ;; *) echo "NVIDIA \\"H100\\"" ;; esac\n' >path/nvidia-smi
 printf '#!/bin/sh\ncase "$*" in *racecheck*rms*) echo "========= Error: Race reported between Write access"; exit 9 ;; esac\n' >path/compute-sanitizer
+cat >path/ncu <<'STUB'
+#!/bin/sh
+case "$*" in *ttt_mlp*) echo "==ERROR== ERR_NVGPUCTRPERM" >&2; exit 1 ;; esac
+echo "  void block_kernel<TttLinearForwardBlock>"
+STUB
+cat >path/peer <<'STUB'
+#!/bin/sh
+case "$*" in *llama_peer.py*"--size 1.3b"*) echo "torch.OutOfMemoryError: error" >&2; exit 1 ;; esac
+echo '{"tokens_per_second":400000.0,"step_ms":{"median":160.0},"peak_memory_bytes":9000000000,"parameters":110000000,"dtype":"bf16"}'
+STUB
 touch carried/libz.so.1
 chmod +x carried/ttt path/*
 
-PATH=$PWD/path:$PATH LIBTORCH=$PWD/none expect 1 "$gpu_check" --output fake --ttt carried/ttt --limit 2
+PATH=$PWD/path:$PATH LIBTORCH=$PWD/none expect 1 "$gpu_check" --output fake --ttt carried/ttt --limit 2 --peer peer
 is_json fake
 says fake/logs/version.out "libraries $PWD/carried:$PWD/carried/lib"
 step fake check_ttt_linear ok "1 rows and shapes"
@@ -96,6 +111,13 @@ step fake losses_ttt_linear_fp32 ok "steps 20, worst difference 0"
 step fake losses_ttt_mlp_bf16 FAILED "at step 11"
 step fake cuda_graph_ttt_linear ok "worst difference 0"
 step fake cuda_graph_ttt_mlp FAILED "losses differ from those without the graph"
+step fake losses_attention_bf16 ok
+step fake cuda_graph_gated_deltanet ok
+step fake ncu_ttt_linear ok "1 launches"
+step fake ncu_ttt_mlp absent "ERR_NVGPUCTRPERM"
+step fake train_125m_peer_llama_2048 ok
+step fake train_1.3b_peer_llama_32768 failed "OutOfMemoryError"
+[ -e fake/logs/check_rope.log ] && [ ! -e fake/logs/check_ttt_linear.log ] || die "ops that one process has checked are not checked again, others are"
 step fake op_ttt_mlp_1x65536_32heads ok
 step fake op_selective_scan_32x2048_12heads failed "the GPU's memory is too small"
 step fake train_1.3b_mamba_32768 failed "exit code 3"
@@ -104,18 +126,52 @@ step fake decode_125m_mamba failed "it took more than 2 s"
 step fake decode_1.3b_ttt_mlp ok
 # (B, T) and heads; contexts; models.
 [ "$(grep -c '"step":"op_' fake/gpu_check.json)" -eq 24 ] || die "the grid of ops is not whole"
-[ "$(grep -c '"step":"train_' fake/gpu_check.json)" -eq 24 ] || die "the grid of trainings is not whole"
+[ "$(grep -c '"step":"train_' fake/gpu_check.json)" -eq 30 ] || die "the grid of trainings is not whole"
 [ "$(grep -c '"step":"decode_' fake/gpu_check.json)" -eq 8 ] || die "the grid of decoding is not whole"
 says fake/gpu_check.json '"passed":false,"gpu":"NVIDIA \"H100\"","driver":"999.1"'
 for text in 'NVIDIA "H100"' 'revision    0123456789abcdef' '1.3b_mamba_32768           exit code 3' \
-  'CHECKS FAILED: check_rms_norm, check_rope, racecheck_rms_norm_cuda, losses_ttt_mlp_bf16'; do
+  'CHECKS FAILED: check_rms_norm, check_rope, losses_ttt_mlp_bf16, cuda_graph_ttt_mlp, racecheck_rms_norm_cuda'; do
   says out.txt "$text"
 done
 # 0.002 us x 65536 tokens x 12 heads; MFU.
 grep -Eq '^ttt_linear +1 x 65536 +12 cuda +0.786 +1.57 +40 TFLOP/s +5.0 +2.0e-03 +3.0e-03' out.txt || { cat out.txt; die "no line of TTT-Linear"; }
 grep -Eq '^125m_attention_2048 +131 +500000 +41.2 +70.0 +12.00 GB +125.0 M +bf16' out.txt || { cat out.txt; die "no line of training"; }
 
+# Tables for a README.
+expect 0 "$gpu_check" --markdown fake/gpu_check.json
+says out.txt 'driver 999.1, revision 0123456789ab, '
+says out.txt '| 125m_attention_2048 | 500000 | 41 % | 70 % | 12.0 GB |'
+says out.txt '| 125m_peer_llama_2048 | 400000 | - | - | 9.0 GB |'
+says out.txt '| 1.3b_ttt_mlp, 512 | 0.5 | 2.00 MB | 20 % |'
+grep -q '1.3b_mamba_32768' out.txt && die "what failed is in the table"
+
+# --- within minutes: what is left is said, and is no failure ---
+
+cat >hurry <<'STUB'
+#!/usr/bin/env bash
+# Time is over at the first training that is timed.
+case " $* " in *' bench model '*) sleep 100 ;; esac
+exec "$(dirname "$0")/carried/ttt" "$@"
+STUB
+sed -i 's/"error_output":0.5,"passed":false/"error_output":0.5,"passed":true/; s/"passed":false/"passed":true/g; s/loss=nan/loss=1/; s/ rope --check / none --check /' carried/ttt
+sed -i 's/; loss=$((600 - i))//; s/loss=1 ;; esac/;; esac/' carried/ttt
+chmod +x hurry
+PATH=$PWD/path:$PATH expect 0 "$gpu_check" --output hurried --ttt hurry --minutes 0.4
+is_json hurried
+step hurried check_ttt_linear ok
+step hurried losses_attention_bf16 ok
+step hurried train_125m_attention_2048 left_out "the 0.4 minutes were over after"
+step hurried decode_1.3b_ttt_mlp left_out "the 0.4 minutes were over"
+says out.txt "all checks passed that there was time for; steps left out: "
+
 # --- wrong use ---
+
+expect 2 "$gpu_check" --minutes soon
+says errors.txt "not 'soon'"
+expect 2 "$gpu_check" --peer no-such-python
+says errors.txt "there is no program 'no-such-python' for --peer"
+expect 2 "$gpu_check" --markdown absent.json
+says errors.txt "no report of this script"
 
 expect 2 "$gpu_check" --device tpu
 says errors.txt "--device is cpu or cuda, not 'tpu'"
