@@ -19,7 +19,8 @@ if(TTT_SANITIZE)
   endif()
   # -O1 and short line tables: reports name the line, and half the tests' time is not spent in the compiler. Not vptr, which needs
   # type information that LibTorch does not export; nor null and object-size, which AddressSanitizer finds as well (a fifth of the time).
-  target_compile_options(ttt_options INTERFACE -O1 -g1 -fno-omit-frame-pointer -fsanitize=address,undefined
+  add_compile_options(-O1)
+  target_compile_options(ttt_options INTERFACE -g1 -fno-omit-frame-pointer -fsanitize=address,undefined
                          -fno-sanitize=vptr,null,object-size -fno-sanitize-recover=all)
   target_link_options(ttt_options INTERFACE -fsanitize=address,undefined)
   # The libraries of the readers that tests/fuzz drives count their branches for libFuzzer; in the others that would only take time.
@@ -45,8 +46,20 @@ if(NOT EXISTS ${CMAKE_BINARY_DIR}/torch_pch.cpp)
 endif()
 add_library(ttt_torch_pch OBJECT ${CMAKE_BINARY_DIR}/torch_pch.cpp)
 target_link_libraries(ttt_torch_pch PRIVATE ttt_options ttt_torch)
-target_precompile_headers(ttt_torch_pch PRIVATE <ATen/ATen.h> <torch/csrc/autograd/custom_function.h> <torch/nn/module.h>
-                           <torch/types.h> <torch/utils.h>)
+set(TTT_TORCH_HEADERS <ATen/ATen.h> <torch/csrc/autograd/custom_function.h> <torch/nn/module.h> <torch/types.h> <torch/utils.h>)
+target_precompile_headers(ttt_torch_pch PRIVATE ${TTT_TORCH_HEADERS})
+
+# Tests are built less optimised than what they test: a fifth of the compiler's time, and with sanitizers half of it.
+set(TTT_TEST_OPTIMISATION $<$<CONFIG:Release>:-O1>)
+set(TTT_TEST_PCH ttt_torch_pch)
+if(TTT_SANITIZE)
+  set(TTT_TEST_OPTIMISATION -O0)
+  set(TTT_TEST_PCH ttt_test_pch)  # clang takes no header of another level
+  add_library(ttt_test_pch OBJECT ${CMAKE_BINARY_DIR}/torch_pch.cpp)
+  target_link_libraries(ttt_test_pch PRIVATE ttt_options ttt_torch)
+  target_compile_options(ttt_test_pch PRIVATE -O0)
+  target_precompile_headers(ttt_test_pch PRIVATE ${TTT_TORCH_HEADERS})
+endif()
 
 # Files of a library or test are compiled together, eight at a time: at the end of a file g++ instantiates what LibTorch's headers use,
 # four seconds for a file that uses nothing. So no two of them may have the same name in their unnamed namespaces.
@@ -92,12 +105,11 @@ function(ttt_test name)
   target_link_libraries(${name}_tests PRIVATE ${ARG_LINK} ttt_test_base)
   if(ARG_TORCH)
     target_link_libraries(${name}_tests PRIVATE ttt_test_support ttt_torch)  # with a main() of its own
-    target_precompile_headers(${name}_tests REUSE_FROM ttt_torch_pch)
+    target_precompile_headers(${name}_tests REUSE_FROM ${TTT_TEST_PCH})
   else()
     target_link_libraries(${name}_tests PRIVATE GTest::gtest_main)
   endif()
-  # What they test is optimised; they themselves compile a fifth faster.
-  target_compile_options(${name}_tests PRIVATE $<$<CONFIG:Release>:-O1>)
+  target_compile_options(${name}_tests PRIVATE ${TTT_TEST_OPTIMISATION})
   add_dependencies(unit_tests ${name}_tests)
   gtest_discover_tests(${name}_tests TEST_PREFIX ${name}. DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600)
 endfunction()
