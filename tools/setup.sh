@@ -145,6 +145,14 @@ else
     *) if has_driver; then fetch_cuda "this machine has an NVIDIA driver"; elif [ -n "$nvcc" ]; then fetch_cuda "this machine has a CUDA toolkit ($nvcc)"; fi ;;
   esac
 fi
+# What reads the kernels' machine code (tools/check_sass.sh, 5 MB); those of CUDA 13.0 are in no wheel.
+tools_bin=$cache/cuda_tools/nvidia/cu13/bin
+if $test && [ "${TTT_CUDA:-AUTO}" != OFF ] && { [ -n "$nvcc" ] || has_driver; } && [ ! -e "$tools_bin/nvdisasm" ] &&
+  ! { command -v cuobjdump && command -v nvdisasm; } >/dev/null; then
+  mkdir -p "$cache/cuda_tools"
+  (site=$cache/cuda_tools; for wheel in nvidia-cuda-cuobjdump==13.2.86 nvidia-cuda-nvdisasm==13.2.78; do fetch_wheel "$wheel" 'nvidia/*'; done)
+  chmod +x "$tools_bin"/*
+fi
 if $test && ! "${BASH_SOURCE%/*}/python_env.sh" >/dev/null; then
   [ "${CI:-}" != true ] || die "the tests of torchrun need the Python environment that could not be made"
   say "without that Python environment the tests of torchrun are skipped"

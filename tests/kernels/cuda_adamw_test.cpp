@@ -44,13 +44,13 @@ struct Optimizer {
           group(of_group) {}
   };
   std::vector<std::unique_ptr<One>> all;
-  std::vector<const Element*> gradients;
-  std::vector<AdamWTensor> tensors;
-  std::vector<AdamWGroup> groups = {{1e-2f, 0.1f}, {3e-3f, 0}};
-  std::vector<TensorChunk> chunks;
-  std::vector<float> squares;
-  BiasCorrections corrections;
-  ClippedNorm clipped;
+  DeviceVector<const Element*> gradients;
+  DeviceVector<AdamWTensor> tensors;
+  DeviceVector<AdamWGroup> groups = {{1e-2f, 0.1f}, {3e-3f, 0}};
+  DeviceVector<TensorChunk> chunks;
+  DeviceVector<float> squares;
+  DeviceVector<BiasCorrections> corrections = DeviceVector<BiasCorrections>(1);
+  DeviceVector<ClippedNorm> clipped = DeviceVector<ClippedNorm>(1);
   int updates = 0;
 
   Optimizer() {
@@ -65,18 +65,18 @@ struct Optimizer {
                          i != 1 ? one.copy.data() : nullptr, one.group});
       sizes.push_back(size);
     }
-    chunks = chunks_of(sizes);
+    for (const TensorChunk& chunk : chunks_of(sizes)) chunks.push_back(chunk);
     squares.resize(chunks.size());
   }
   GradientSquares<Element> sum_squares() {
     return {gradients.data(), chunks.data(), static_cast<std::int64_t>(chunks.size()), squares.data()};
   }
   GradientNorm sum_norm(double max_norm) {
-    return {squares.data(), static_cast<std::int64_t>(squares.size()), static_cast<float>(max_norm), &clipped};
+    return {squares.data(), static_cast<std::int64_t>(squares.size()), static_cast<float>(max_norm), clipped.data()};
   }
   AdamWUpdate<Element> update() {
-    return {gradients.data(), tensors.data(), groups.data(), chunks.data(), static_cast<std::int64_t>(chunks.size()),
-            &corrections,     &clipped,       kBeta1,        kBeta2,        kEps};
+    return {gradients.data(),   tensors.data(), groups.data(), chunks.data(), static_cast<std::int64_t>(chunks.size()),
+            corrections.data(), clipped.data(), kBeta1,        kBeta2,        kEps};
   }
   // New gradients for the next step, of which the double's part is done here. Returns their norm.
   double begin_step(double max_norm) {
@@ -88,7 +88,7 @@ struct Optimizer {
     }
     const double norm = std::sqrt(total), factor = max_norm > 0 && norm > max_norm ? max_norm / norm : 1;
     const double correction1 = 1 - std::pow(kBeta1, updates), correction2 = 1 - std::pow(kBeta2, updates);
-    corrections = {static_cast<float>(correction1), static_cast<float>(std::sqrt(correction2))};
+    corrections[0] = {static_cast<float>(correction1), static_cast<float>(std::sqrt(correction2))};
     for (const auto& one : all) {
       const double lr = groups[one->group].lr, weight_decay = groups[one->group].weight_decay;
       for (std::size_t k = 0; k < one->p.size(); ++k) {
@@ -126,8 +126,8 @@ TYPED_TEST(CudaAdamWOf, StepsAgreeWithPlainLoops) {
     const double norm = optimizer.begin_step(max_norm);
     launch(optimizer.sum_squares());
     launch(optimizer.sum_norm(max_norm));
-    EXPECT_NEAR(optimizer.clipped.norm, norm, 1e-6 * norm);
-    EXPECT_NEAR(optimizer.clipped.factor, max_norm == 1 ? 1 / norm : 1, 1e-6 / norm);
+    EXPECT_NEAR(optimizer.clipped[0].norm, norm, 1e-6 * norm);
+    EXPECT_NEAR(optimizer.clipped[0].factor, max_norm == 1 ? 1 / norm : 1, 1e-6 / norm);
     launch(optimizer.update());
     optimizer.expect_right();
   }
@@ -150,7 +150,7 @@ TYPED_TEST(CudaAdamWOf, HasNoRaces) {
     run<GradientSquaresBlock<TypeParam>>(optimizer.sum_squares(), blocks, order);
     run<GradientNormBlock>(optimizer.sum_norm(1), 1, order);
     run<AdamWUpdateBlock<TypeParam>>(optimizer.update(), blocks, order);
-    std::vector<double> results = {optimizer.clipped.norm, optimizer.clipped.factor};
+    std::vector<double> results = {optimizer.clipped[0].norm, optimizer.clipped[0].factor};
     for (const auto& one : optimizer.all) append(results, one->parameter.values());
     return results;
   });
@@ -158,20 +158,20 @@ TYPED_TEST(CudaAdamWOf, HasNoRaces) {
 
 // More sums than threads, of very different sizes: fp64 keeps them all.
 TEST(CudaAdamW, TheNormOfManySums) {
-  std::vector<float> squares(3000, 1e-3f);
+  DeviceVector<float> squares(3000, 1e-3f);
   squares[1234] = 1e6f;
-  ClippedNorm clipped;
-  launch(GradientNorm{squares.data(), 3000, 10, &clipped});
-  EXPECT_NEAR(clipped.norm, std::sqrt(1e6 + 2.999), 1e-4);
-  EXPECT_NEAR(clipped.factor, 10 / std::sqrt(1e6 + 2.999), 1e-8);
+  DeviceVector<ClippedNorm> clipped(1);
+  launch(GradientNorm{squares.data(), 3000, 10, clipped.data()});
+  EXPECT_NEAR(clipped[0].norm, std::sqrt(1e6 + 2.999), 1e-4);
+  EXPECT_NEAR(clipped[0].factor, 10 / std::sqrt(1e6 + 2.999), 1e-8);
 }
 
 TEST(CudaAdamW, ANormThatIsNoNumberShowsAndScalesNothing) {
-  const std::vector<float> squares = {1, NAN, 1};
-  ClippedNorm clipped;
-  launch(GradientNorm{squares.data(), 3, 10, &clipped});
-  EXPECT_TRUE(std::isnan(clipped.norm));
-  EXPECT_EQ(clipped.factor, 1);
+  const DeviceVector<float> squares = {1, NAN, 1};
+  DeviceVector<ClippedNorm> clipped(1);
+  launch(GradientNorm{squares.data(), 3, 10, clipped.data()});
+  EXPECT_TRUE(std::isnan(clipped[0].norm));
+  EXPECT_EQ(clipped[0].factor, 1);
 }
 
 }  // namespace

@@ -1,16 +1,21 @@
 // Shared by the tests of the CUDA kernels: memory and numbers as kernels have them, launches in every order of the
-// lanes, and how near a result is to the right one.
+// lanes, and how near a result is to the right one. The tests are compiled twice: for emulated lanes (kernels_tests),
+// and with TTT_PTX for the PTX that nvcc has made (ptx_tests).
 #pragma once
 
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstring>
+#include <new>
 #include <string>
 #include <vector>
 
 #include "kernels/cuda/kernel_table.h"
 #include "kernels/cuda/warp_emulated.h"
+#ifdef TTT_PTX
+#include "ptx/gpu.h"
+#endif
 
 namespace ttt::kernels::cuda {
 
@@ -36,21 +41,45 @@ T rounded(double x) {
   }
 }
 
-// Memory aligned as a GPU's allocations are.
+// Memory aligned as a GPU's allocations are; the only one that the PTX interpreter lets a kernel touch.
+template <class T>
+struct DeviceAllocator {
+  using value_type = T;
+  static constexpr std::align_val_t kAlignment{256};
+  DeviceAllocator() = default;
+  template <class U>
+  DeviceAllocator(const DeviceAllocator<U>&) {}
+  T* allocate(std::size_t n) {
+    T* p = static_cast<T*>(::operator new(n * sizeof(T), kAlignment));
+#ifdef TTT_PTX
+    ptx::global_memory().add(p, n * sizeof(T), sizeof(T));
+#endif
+    return p;
+  }
+  void deallocate(T* p, std::size_t) {
+#ifdef TTT_PTX
+    ptx::global_memory().remove(p);
+#endif
+    ::operator delete(p, kAlignment);
+  }
+  bool operator==(const DeviceAllocator&) const {
+    return true;
+  }
+};
+template <class T>
+using DeviceVector = std::vector<T, DeviceAllocator<T>>;
+
+// Numbers for a kernel, NaN until they are set.
 template <class T>
 class Buffer {
  public:
-  explicit Buffer(std::size_t size) : memory_(size * sizeof(T) + 256, '\xff'), size_(size) {}
-  T* data() {
-    const auto at = reinterpret_cast<std::uintptr_t>(memory_.data());
-    return reinterpret_cast<T*>(memory_.data() + (256 - at % 256) % 256);
-  }
-  std::size_t size() const { return size_; }
+  explicit Buffer(std::size_t size) : memory_(size) { std::memset(data(), 0xff, size * sizeof(T)); }
+  T* data() { return memory_.data(); }
+  std::size_t size() const { return memory_.size(); }
   T& operator[](std::size_t i) { return data()[i]; }
 
  private:
-  std::vector<char> memory_;
-  std::size_t size_;
+  DeviceVector<T> memory_;
 };
 
 inline Buffer<float> floats(const std::vector<double>& x) {
@@ -84,13 +113,24 @@ double relative_error(const A& actual, const B& expected) {
 // As the program does it.
 template <class Arguments>
 void launch(const Arguments& arguments) {
+#ifdef TTT_PTX
+  gpu::kernels().launch(arguments, nullptr);
+#else
   emulated::kernels().launch(arguments, nullptr);
+#endif
 }
 
 template <class Block, class Arguments>
-void run(const Arguments& arguments, std::int64_t blocks, LaneOrder order) {
-  run_emulated({static_cast<int>(blocks), Block::kThreads, Block::kSharedBytes, order},
-               [&](char* shared) { Block(arguments, shared).run(); });
+EmulatedCounts run(const Arguments& arguments, std::int64_t blocks, LaneOrder order) {
+#ifdef TTT_PTX
+  const ptx::Launch launch{static_cast<int>(blocks), Block::kThreads, Block::kSharedBytes,
+                           static_cast<ptx::WarpOrder>(order)};
+  const ptx::Counts counts = ptx::run_kernel(typeid(Block), launch, &arguments, sizeof(arguments));
+  return {counts.products, counts.matrix_loads, counts.bank_conflicts, counts.block_barriers};
+#else
+  return run_emulated({static_cast<int>(blocks), Block::kThreads, Block::kSharedBytes, order},
+                      [&](char* shared) { Block(arguments, shared).run(); });
+#endif
 }
 
 // result(order), a vector of all that a kernel wrote, must be the same in every order of the lanes.

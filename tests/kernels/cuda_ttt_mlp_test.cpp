@@ -81,8 +81,7 @@ struct Call {
   }
   template <class Block, class Arguments>
   EmulatedCounts launch(const Arguments& arguments, LaneOrder order) {
-    return run_emulated({static_cast<int>(heads), Block::kThreads, Block::kSharedBytes, order},
-                        [&](char* shared) { Block(arguments, shared).run(); });
+    return run<Block>(arguments, heads, order);
   }
   TttMlpForward<Element> forward_arguments() {
     TttMlpForward<Element> p;
