@@ -17,9 +17,11 @@ linear   | ttt_linear_forward     | TttLinearForwardBlock<std::uint16_t, 64, 4> 
 linear32 | ttt_linear_forward     | TttLinearForwardBlock<float, 64, 4>          | TttLinearForward<float>          | ttt_linear     | CudaTttLinear/2.*
 backward | ttt_linear_backward    | TttLinearBackwardBlock<std::uint16_t, 64, 4> | TttLinearBackward<std::uint16_t> | ttt_linear     | CudaTttLinear/0.*
 mlp      | ttt_mlp_forward        | TttMlpForwardBlock<std::uint16_t, 64>        | TttMlpForward<std::uint16_t>     | ttt_mlp        | CudaTttMlp/0.*:CudaTttMlpCalls/0.*
+mlpback  | ttt_mlp_backward       | TttMlpBackwardBlock<std::uint16_t, 64>       | TttMlpBackward<std::uint16_t>    | ttt_mlp        | CudaTttMlp/0.*:CudaTttMlpCalls/0.*
 decode   | ttt_decode             | TttLinearDecodeBlock<std::uint16_t, 64>      | TttDecode<std::uint16_t>         | ttt_decode     | CudaTttDecode/0.*
 scan     | selective_scan_forward | ScanForwardBlock<true, true>                 | ScanForward                      | selective_scan | CudaSelectiveScan.*
 rms      | rms_norm               | RmsNormForwardBlock<std::uint16_t, 128, 2>   | RmsNormForward<std::uint16_t>    | norms          | CudaRmsNorm/0.*
+rmsback  | rms_norm               | RmsNormBackwardBlock<std::uint16_t, 128, 2>  | RmsNormBackward<std::uint16_t>   | norms          | CudaRmsNorm/0.*
 swiglu   | swiglu                 | SwigluForwardBlock<std::uint16_t>            | SwigluForward<std::uint16_t>     | swiglu         | CudaSwiglu/0.*
 entropy  | cross_entropy          | CrossEntropyForwardBlock<float>              | CrossEntropyForward<float>       | cross_entropy  | CudaCrossEntropy/1.*
 conv     | causal_conv            | CausalConvBackwardBlock<float, 4>            | CausalConvBackward<float>        | causal_conv    | CudaCausalConv/1.*
@@ -36,7 +38,7 @@ shuffle_xor without one lane @ rms @ warp_ptx.h @ s/__shfl_xor_sync(0xffffffffu/
 shuffle_xor within 16 lanes @ rms @ warp_ptx.h @ s/__shfl_xor_sync(0xffffffffu, x, mask)/__shfl_xor_sync(0xffffffffu, x, mask, 16)/
 shuffle from the next lane @ linear @ warp_ptx.h @ s/__shfl_sync(0xffffffffu, x, lane)/__shfl_sync(0xffffffffu, x, lane + 1)/
 pack_bf16 swaps its halves @ linear @ warp_ptx.h @ s/"f"(high), "f"(low)/"f"(low), "f"(high)/
-pack_bf16 truncates @ swiglu @ warp_ptx.h @ s/cvt.rn.bf16x2.f32/cvt.rz.bf16x2.f32/
+pack_bf16 truncates @ swiglu @ warp_ptx.h @ s/asm("cvt.rn.bf16x2.*$/word = (__float_as_uint(high) \& 0xffff0000u) | __float_as_uint(low) >> 16;/
 high_bf16 keeps the lower half @ linear32 @ warp_ptx.h @ s/word \& 0xffff0000u/word/
 transpose_8x8 does not @ linear @ warp_ptx.h @ s/asm("movmatrix.*$/column = row;/
 mma: A words 1 and 2 swapped @ linear @ warp_ptx.h @ s/"r"(a\[1\]), "r"(a\[2\])/"r"(a[2]), "r"(a[1])/
@@ -47,18 +49,18 @@ ldmatrix: words 1 and 2 swapped @ linear @ warp_ptx.h @ s/"=r"(words\[1\]), "=r"
 ldmatrix without .trans @ linear @ warp_ptx.h @ s/x4.trans.shared/x4.shared/
 ldmatrix always with .trans @ backward @ warp_ptx.h @ s/x4.shared/x4.trans.shared/
 addresses in shared memory off by 16 @ linear @ warp_ptx.h @ s/__cvta_generic_to_shared(p))/__cvta_generic_to_shared(p)) + 16/
-cp.async reads what is not valid @ linear @ warp_ptx.h @ s/valid ? 16 : 0/16/
+cp.async reads what is not valid @ backward @ warp_ptx.h @ s/valid ? 16 : 0/16/
 cp.async copies half @ linear @ warp_ptx.h @ s/valid ? 16 : 0/valid ? 8 : 0/
 cp.async groups are not closed @ linear @ warp_ptx.h @ s/asm volatile("cp.async.commit_group;".*$//
 cp.async is not waited for @ linear @ warp_ptx.h @ s/asm volatile("cp.async.wait_group.*$//
 cp.async waits for one group less @ linear @ warp_ptx.h @ s/"n"(kOpen)/"n"(kOpen + 1)/
 cp.async waits for one group less @ scan @ warp_ptx.h @ s/"n"(kOpen)/"n"(kOpen + 1)/
-block_in_grid is always 0 @ rms @ warp_ptx.h @ s/blockIdx.x/blockIdx.y/
-blocks_in_grid is always 1 @ swiglu @ warp_ptx.h @ s/gridDim.x/gridDim.y/
+block_in_grid is always 0 @ rms @ warp_ptx.h @ s/static_cast<int>(blockIdx.x)/0/
+blocks_in_grid is always 1 @ swiglu @ warp_ptx.h @ s/static_cast<int>(gridDim.x)/1/
 arguments: gain and bias swapped on the device @ linear @ ttt_args.h @ /float\* gain = nullptr/{h;d};/float\* bias = nullptr/{G}
 arguments: a field more on the device @ rms @ row_args.h @ s/  float eps = 0;/  double eps_before = 0; float eps = 0;/
 sums over a block: no barrier @ rms @ elementwise.h @ s/^    sync_block();//
-sums over a block: one buffer @ rms @ elementwise.h @ s/turn_ ^= 1;//
+sums over a block: one buffer @ rmsback @ elementwise.h @ s/turn_ ^= 1;//
 sums over rows: one buffer @ linear @ rows.h @ s/turn_ ^= 1;//
 sums over rows: written by every lane @ linear @ rows.h @ s/if (lane % 4 == 0) {/{/
 rows are stored past their end @ swiglu @ elementwise.h @ s/first + i >= 0 \&\& first + i < width) store_value/first + i >= 0) store_value/
@@ -68,7 +70,7 @@ tiles: the wrong half of a transposed fragment @ backward @ tiles.h @ s/k + lane
 forward: no barrier between mini-batches @ linear @ ttt_linear_forward.h @ s/^      sync_block();//
 forward: the next stage is fetched into this one @ linear @ ttt_linear_forward.h @ s/fetch(m + kStages - 1);/fetch(m + kStages);/
 backward: copies are not waited for @ backward @ ttt_linear_backward.h @ s/wait_for_copies<0>();//
-mlp: vectors without sync_warp before they are read @ mlp @ ttt_mlp_block.h @ 177s/sync_warp();//
+mlp: vectors without sync_warp before they are read @ mlpback @ ttt_mlp_block.h @ 177s/sync_warp();//
 mlp: vectors without sync_warp before they are set @ mlp @ ttt_mlp_block.h @ 195s/sync_warp();//
 scan: no barrier after a chunk has arrived @ scan @ selective_scan_tile.h @ s/^    sync_block();//
 decode: no barrier after a token has arrived @ decode @ ttt_decode_block.h @ 98s/sync_block();//
@@ -95,11 +97,11 @@ while IFS= read -r line; do
     by=compiler why=$(grep -m1 error "$scratch/nvcc.log" || true)
   elif ! TTT_PTX_REPLACE=$scratch/one.ptx timeout 300 "$tests" --gtest_filter="$filter" >"$scratch/test.log" 2>&1; then
     by=PTX
-    why=$(grep -m1 -oE '`[^`]*`: .*|does not know .*|lanes wait .*|has ended while.*' "$scratch/test.log" || grep -m1 -A1 'Expected:' "$scratch/test.log" | tr -s ' \n' ' ' || true)
+    why=$(grep -m1 -oE '`[^`]*`: .*|does not know .*|lanes wait .*|has ended while.*' "$scratch/test.log" || grep -m1 -A1 'Expected\|difference' "$scratch/test.log" | tr -s ' \n' ' ' || true)
   elif [ "$header" != warp_ptx.h ]; then
     g++ -std=c++20 -O1 -Wno-psabi -I"$scratch/src" -Itests "tests/kernels/cuda_${test}_test.cpp" build/libttt_cuda_emulated.a build/libttt_kernels.a build/libttt_base.a \
       -lgtest_main -lgtest -lspdlog -lfmt -lxxhash -o "$scratch/lanes"
-    timeout 300 "$scratch/lanes" --gtest_filter="$filter" >"$scratch/test.log" 2>&1 || { by=lanes; why=$(grep -m1 -A1 'Expected:\|exception' "$scratch/test.log" | tr -s ' \n' ' '); }
+    timeout 300 "$scratch/lanes" --gtest_filter="$filter" >"$scratch/test.log" 2>&1 || { by=lanes; why=$(grep -m1 -A1 'Expected\|exception' "$scratch/test.log" | tr -s ' \n' ' ' || true); }
   fi
   [ "$by" = missed ] || caught=$((caught + 1))
   printf '%2d  %-8s  %-55s %-9s %s\n' "$number" "$by" "$what" "$key" "$(cut -c 1-150 <<<"$why")"

@@ -306,6 +306,8 @@ TYPED_TEST(CudaLayerNormGate, AgreesWithPlainLoops) {
                         {{1, 4, 5, 30}, heads, true},
                         {{1, 3, 1, 7}, tokens, true},
                         {{1, 24, 2, 64}, heads, false},
+                        {{1, 20, 5, 64}, tokens, true},
+                        {{1, 19, 1, 59}, heads, true},
                         {{1, 35, 1, 59}, tokens, true},
                         {{1, 85, 2, 96}, heads, true}}) {
     SCOPED_TRACE(cat(c.sizes.B, " ", c.sizes.H, " ", c.sizes.T, " ", c.sizes.K));

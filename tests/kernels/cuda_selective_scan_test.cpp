@@ -175,6 +175,8 @@ TEST(CudaSelectiveScan, AgreesWithLoopsInDouble) {
 TEST(CudaSelectiveScan, ScansSegmentsInParallel) {
   expect_loops_in_double(1, 130, 4, 1);
   expect_loops_in_double(1, 40, 20, 2);
+  expect_loops_in_double(1, 50, 132, 2);
+  expect_loops_in_double(1, 50, 131, 1);
 }
 
 // Decoding and prefilling: the state goes on from call to call, in place; with segments, too.
