@@ -77,8 +77,9 @@ std::vector<std::pair<std::int64_t, std::filesystem::path>> list_step_folders(co
 std::vector<std::pair<std::int64_t, std::filesystem::path>> list_checkpoints(const std::filesystem::path& root);
 // Renames a damaged checkpoint to step_N.damaged (.damaged.2, ...), where nothing looks for checkpoints; the new place.
 std::filesystem::path set_aside(const std::filesystem::path& directory);
-// Deletes checkpoints beyond the newest keep_last (0: none are deleted) except multiples of keep_every, and leftover
-// .tmp folders.
-void apply_retention(const std::filesystem::path& root, std::int64_t keep_last, std::int64_t keep_every);
+// Deletes checkpoints beyond the newest keep_last (0: none are deleted) except multiples of keep_every and those of
+// keep_steps, and leftover .tmp folders.
+void apply_retention(const std::filesystem::path& root, std::int64_t keep_last, std::int64_t keep_every,
+                     const std::vector<std::int64_t>& keep_steps = {});
 
 }  // namespace ttt

@@ -72,12 +72,14 @@ std::filesystem::path set_aside(const std::filesystem::path& directory) {
   return place;
 }
 
-void apply_retention(const std::filesystem::path& root, std::int64_t keep_last, std::int64_t keep_every) {
+void apply_retention(const std::filesystem::path& root, std::int64_t keep_last, std::int64_t keep_every,
+                     const std::vector<std::int64_t>& keep_steps) {
   const auto checkpoints = list_checkpoints(root);
   const auto count = static_cast<std::int64_t>(checkpoints.size());
   for (std::int64_t i = 0; keep_last > 0 && i < count - keep_last; ++i) {
     const auto& [step, path] = checkpoints[static_cast<std::size_t>(i)];
     if (keep_every > 0 && step % keep_every == 0) continue;
+    if (std::find(keep_steps.begin(), keep_steps.end(), step) != keep_steps.end()) continue;
     rename_path(
         path,
         path.string() + ".tmp");  // first renamed: deletion that is cut off leaves nothing that looks like a checkpoint

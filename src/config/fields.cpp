@@ -190,6 +190,26 @@ std::string to_text(const std::vector<double>& numbers) {
   return numbers.empty() ? "" : "[" + text + "]";
 }
 
+std::vector<std::int64_t> parse_steps(const char* key, const std::string& text) {
+  std::vector<std::int64_t> steps;
+  if (text.empty() || text == "[]") return steps;
+  for (const std::string& word : parse_flow_list(key, text)) {
+    std::int64_t step = 0;
+    if (!parse_integer(word, step) || step < 1)
+      user_error("'", key, "' must be a list of steps of at least 1, not '", word, "'");
+    steps.push_back(step);
+  }
+  std::sort(steps.begin(), steps.end());
+  steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
+  return steps;
+}
+
+std::string to_text(const std::vector<std::int64_t>& steps) {
+  std::string text;
+  for (const std::int64_t step : steps) text += (text.empty() ? "" : ", ") + std::to_string(step);
+  return steps.empty() ? "" : "[" + text + "]";
+}
+
 const std::vector<std::string> kGroupColumns = {"match", "lr", "weight_decay"};
 
 std::vector<ParameterGroup> parse_groups(const std::string& text) {
@@ -370,6 +390,11 @@ void declare(Declarations& d, CheckpointConfig& c) {
   d.integer("checkpoint.keep_last", c.keep_last, {0}, "checkpoints", "newest ones kept; 0: all");
   d.integer("checkpoint.keep_every", c.keep_every, {0}, "steps",
             "checkpoints at its multiples are kept for good; 0: none");
+  d.list(
+      "checkpoint.keep_steps", "list of steps",
+      [&c](const std::string& text) { c.keep_steps = parse_steps("checkpoint.keep_steps", text); },
+      [&c] { return to_text(c.keep_steps); },
+      "after each of these a checkpoint is saved and kept for good, such as for branch_from");
   d.boolean("checkpoint.async", c.async,
             "write from a copy in host memory while the training goes on; at most one copy at a time");
 }
@@ -473,6 +498,10 @@ std::vector<Field> fields_of(RunConfig& config) {
   d.path("output_dir", config.output_dir, "the run's folder: config, metrics, log, checkpoints");
   d.path("init_from", config.init_from,
          "a checkpoint folder, or a run folder (its newest), whose model starts the run; empty: fresh initialisation");
+  d.path(
+      "branch_from", config.branch_from,
+      "another run's checkpoint folder: a run without checkpoints of its own goes on from it as if it were that run; "
+      "what both have before it must be the same, so that only the schedule's end may differ; empty: none");
   d.path("tokenizer", config.tokenizer,
          "a SentencePiece model to keep with the checkpoints; empty: the training set's own");
   d.choice<Parity>("parity", config.parity, {{"none", Parity::kNone}, {"ttt-lm-jax", Parity::kTttLmJax}},

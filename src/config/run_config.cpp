@@ -66,6 +66,10 @@ void validate_settings(const RunConfig& config) {
                  "give optim.lr a positive value");
     }
   }
+  if (const auto& kept = config.checkpoint.keep_steps; !kept.empty() && kept.back() > train.steps) {
+    user_error("checkpoint.keep_steps has step ", kept.back(), ", and the run ends after ", train.steps,
+               " (train.steps); remove it, or train longer");
+  }
   if (optim.end_lr > optim.lr) {
     user_error("optim.end_lr ", optim.end_lr, " is above the peak, optim.lr ", optim.lr, "; lower it");
   }

@@ -93,10 +93,11 @@ struct OptimConfig {
 };
 
 struct CheckpointConfig {
-  std::int64_t every = 500;     // steps; the last step is always saved; 0: only the last
-  std::int64_t keep_last = 2;   // newest checkpoints kept; 0: all
-  std::int64_t keep_every = 0;  // checkpoints at multiples of this step are kept for good; 0: none
-  bool async = true;            // written beside the training, from a copy in host memory
+  std::int64_t every = 500;              // steps; the last step is always saved; 0: only the last
+  std::int64_t keep_last = 2;            // newest checkpoints kept; 0: all
+  std::int64_t keep_every = 0;           // checkpoints at multiples of this step are kept for good; 0: none
+  std::vector<std::int64_t> keep_steps;  // after each of these steps one is saved, and kept for good
+  bool async = true;                     // written beside the training, from a copy in host memory
 };
 
 enum class ReduceDType { kFp32, kBf16 };
@@ -119,6 +120,9 @@ struct RunConfig {
   std::string output_dir;
   std::string init_from;  // a checkpoint folder, or a run folder (its newest), whose model starts the run; empty: fresh
                           // initialisation
+  // Another run's checkpoint folder, from which a run that has none of its own goes on as if it were that run: its
+  // weights, moments, step and place in the data (train/resume.h); empty: none.
+  std::string branch_from;
   std::string tokenizer;  // a SentencePiece model to keep with the checkpoints; empty: the training set's own
   Parity parity = Parity::kNone;
 

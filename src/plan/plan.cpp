@@ -57,6 +57,7 @@ DiskPlan disk_of(const RunConfig& config, std::int64_t parameters) {
   const CheckpointConfig& c = config.checkpoint;
   const std::int64_t steps = config.train.steps;
   const std::int64_t written = c.every > 0 ? (steps + c.every - 1) / c.every : 1;
+  const auto is_extra = [&](std::int64_t step) { return step < steps && (c.every == 0 || step % c.every != 0); };
   DiskPlan disk;
   disk.checkpoint = 3 * kFp32 * parameters;
   disk.kept = c.keep_last > 0 ? std::min(written, c.keep_last) : written;
@@ -64,6 +65,12 @@ DiskPlan disk_of(const RunConfig& config, std::int64_t parameters) {
     // Multiples of `keep_every` among those that were written before the last ones.
     for (std::int64_t i = 1; i <= written - c.keep_last; ++i)
       if (i * c.every % c.keep_every == 0) ++disk.kept;
+  }
+  // Of keep_steps, those that nothing else keeps.
+  for (const std::int64_t step : c.keep_steps) {
+    const bool multiple = c.keep_every > 0 && step % c.keep_every == 0;
+    const bool rotates = c.keep_last > 0 && step <= (written - c.keep_last) * c.every;
+    if (is_extra(step) || (rotates && !multiple)) ++disk.kept;
   }
   disk.peak = disk.checkpoint * (disk.kept + 1);
   return disk;

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "optim/schedule.h"
 
 namespace ttt {
 namespace {
@@ -16,6 +17,7 @@ constexpr const char* kNextStep = "holds from the next step on; the moments are 
 constexpr const char* kFromHere = "holds from the next step on";
 constexpr const char* kValidation = "validation losses compare only with those from here on";
 constexpr const char* kAnotherRun = "";  // refused
+constexpr InBranch kScheduled = InBranch::kSchedule, kFree = InBranch::kMayDiffer;
 
 const ResumeRule* rule_of(const std::string& key) {
   const auto& rules = resume_rules();
@@ -23,6 +25,23 @@ const ResumeRule* rule_of(const std::string& key) {
     return rule.key.ends_with('.') ? key.starts_with(rule.key) : key == rule.key;
   });
   return found == rules.end() ? nullptr : &*found;
+}
+
+std::string shown(const std::string& value) {
+  return value.empty() ? std::string("nothing") : value;
+}
+
+// Where two runs' learning rates part, before `step`.
+void check_rates(const RunConfig& trunk, const RunConfig& branch, std::int64_t step) {
+  const Schedule a = schedule_of(trunk), b = schedule_of(branch);
+  for (std::int64_t t = 0; t < step; ++t) {
+    const bool outer = a.rate(t) != b.rate(t);
+    if (!outer && ttt_lr_multiplier(trunk, t + 1) == ttt_lr_multiplier(branch, t + 1)) continue;
+    user_error("branch_from '", branch.branch_from, "' is of step ", step, ", and the ", outer ? "" : "inner ",
+               "learning rate of step ", t + 1, " was another",
+               outer ? cat(" (", a.rate(t), ", here ", b.rate(t), ")") : std::string(),
+               "; branch off from a checkpoint before that step, or give both runs the same schedule up to there");
+  }
 }
 
 }  // namespace
@@ -36,12 +55,12 @@ const std::vector<ResumeRule>& resume_rules() {
       {"train.loss_average", kAnotherRun},
       {"train.inner_lr_scale", kAnotherRun},
       {"parity", kAnotherRun},
-      {"optim.warmup_steps", kSchedule},
-      {"optim.decay_steps", kSchedule},
-      {"optim.cooldown_steps", kSchedule},
-      {"optim.schedule", kSchedule},
+      {"optim.warmup_steps", kSchedule, kScheduled},
+      {"optim.decay_steps", kSchedule, kScheduled},
+      {"optim.cooldown_steps", kSchedule, kScheduled},
+      {"optim.schedule", kSchedule, kScheduled},
       {"optim.lr", kNextStep},
-      {"optim.end_lr", kNextStep},
+      {"optim.end_lr", kNextStep, kScheduled},
       {"optim.beta1", kNextStep},
       {"optim.beta2", kNextStep},
       {"optim.eps", kNextStep},
@@ -49,46 +68,49 @@ const std::vector<ResumeRule>& resume_rules() {
       {"optim.decay_on", kNextStep},
       {"optim.clip_grad_norm", kNextStep},
       {"optim.groups", kNextStep},
-      {"train.steps", "the run ends elsewhere; a decay that ends there is stretched, so that the rate may jump here"},
+      {"train.steps", "the run ends elsewhere; a decay that ends there is stretched, so that the rate may jump here",
+       kScheduled},
       {"train.batch_tokens", "steps have another size from here on; samples go on where they were"},
-      {"train.micro_batch", kRounding},
-      {"train.threads", kRounding},
-      {"train.dtype", kRounding},
-      {"train.bf16_products", kRounding},
-      {"train.device", kRounding},
-      {"train.kernels", kRounding},
-      {"train.ttt_kernel", kRounding},
-      {"train.recompute", kNoEffect},
-      {"train.deterministic", "on a GPU the result differs by rounding, from run to run where it is false"},
-      {"train.cuda_graph", kNoEffect},
+      {"train.micro_batch", kRounding, kFree},
+      {"train.threads", kRounding, kFree},
+      {"train.dtype", kRounding, kFree},
+      {"train.bf16_products", kRounding, kFree},
+      {"train.device", kRounding, kFree},
+      {"train.kernels", kRounding, kFree},
+      {"train.ttt_kernel", kRounding, kFree},
+      {"train.recompute", kNoEffect, kFree},
+      {"train.deterministic", "on a GPU the result differs by rounding, from run to run where it is false", kFree},
+      {"train.cuda_graph", kNoEffect, kFree},
       {"train.reset_at_documents", "documents are told apart, or not, from here on"},
-      {"train.log_every", kLogging},
-      {"train.eval_every", kLogging},
-      {"train.eval_samples", kValidation},
-      {"train.eval_inner_lr_scales", kLogging},
-      {"train.position_loss_every", kLogging},
-      {"train.stats_every", kLogging},
-      {"train.digest_every", kLogging},
-      {"train.tensorboard", kLogging},
-      {"train.sample_tokens", kLogging},
+      {"train.log_every", kLogging, kFree},
+      {"train.eval_every", kLogging, kFree},
+      {"train.eval_samples", kValidation, kFree},
+      {"train.eval_inner_lr_scales", kLogging, kFree},
+      {"train.position_loss_every", kLogging, kFree},
+      {"train.stats_every", kLogging, kFree},
+      {"train.digest_every", kLogging, kFree},
+      {"train.tensorboard", kLogging, kFree},
+      {"train.sample_tokens", kLogging, kFree},
       {"train.max_skipped_steps", kFromHere},
       {"train.max_rollbacks", kFromHere},
       {"train.spike_deviations", kFromHere},
-      {"train.watchdog_seconds", kNoEffect},
-      {"profile.first_step", kNoEffect},
-      {"profile.steps", kNoEffect},
-      {"checkpoint.every", kLogging},
-      {"checkpoint.keep_last", kLogging},
-      {"checkpoint.keep_every", kLogging},
-      {"checkpoint.async", kLogging},
-      {"dist.reduce_dtype", kRounding},
-      {"dist.timeout_seconds", kNoEffect},
-      {"dist.zero", kNoEffect},
-      {"data.train", "the same data in another place"},
-      {"data.valid", kValidation},
-      {"output_dir", "the run has moved"},
+      {"train.watchdog_seconds", kNoEffect, kFree},
+      {"profile.first_step", kNoEffect, kFree},
+      {"profile.steps", kNoEffect, kFree},
+      {"checkpoint.every", kLogging, kFree},
+      {"checkpoint.keep_last", kLogging, kFree},
+      {"checkpoint.keep_every", kLogging, kFree},
+      {"checkpoint.keep_steps", kLogging, kFree},
+      {"checkpoint.async", kLogging, kFree},
+      {"dist.reduce_dtype", kRounding, kFree},
+      {"dist.timeout_seconds", kNoEffect, kFree},
+      {"dist.zero", kNoEffect, kFree},
+      {"data.train", "the same data in another place", kFree},
+      {"data.valid", kValidation, kFree},
+      {"output_dir", "the run has moved", kFree},
       {"init_from", kNoEffect},
-      {"tokenizer", kNoEffect},
+      {"branch_from", kNoEffect, kFree},
+      {"tokenizer", kNoEffect, kFree},
   };
   return rules;
 }
@@ -113,6 +135,22 @@ std::optional<ResumePoint> find_resume_point(const std::filesystem::path& root) 
              "' away to start the run again from the beginning");
 }
 
+ResumePoint find_branch_point(const std::filesystem::path& directory) {
+  if (!std::filesystem::is_directory(directory)) {
+    const std::string near = nearest_path(directory);
+    user_error("branch_from '", directory.string(), "' is no checkpoint folder; name one, such as RUN/checkpoints/",
+               "step_00001000", near.empty() ? "" : cat(" (did you mean '", near, "'?)"));
+  }
+  ResumePoint point;
+  point.directory = directory;
+  point.is_branch = true;
+  point.checkpoint = read_checkpoint(directory, CheckpointParts::kAll);
+  if (point.checkpoint.state.is_null())
+    user_error("branch_from '", directory.string(),
+               "' has a model and no training state to go on from; use it as init_from instead");
+  return point;
+}
+
 void set_aside_damaged(const ResumePoint& point) {
   for (const auto& [folder, what] : point.damaged) {
     const std::filesystem::path place = set_aside(folder);
@@ -125,7 +163,6 @@ std::vector<std::string> check_resumed_config(const RunConfig& old_config, const
   std::vector<std::string> allowed;
   std::string refused;
   for (const FieldDifference& difference : diff(old_config, new_config)) {
-    const auto shown = [](const std::string& value) { return value.empty() ? std::string("nothing") : value; };
     const ResumeRule* rule = rule_of(difference.key);
     if (rule != nullptr && rule->may_change()) {
       allowed.push_back(
@@ -139,6 +176,32 @@ std::vector<std::string> check_resumed_config(const RunConfig& old_config, const
     user_error("the run in '", new_config.output_dir, "' cannot go on with another ", refused,
                "; set the old value to resume it, or choose another output_dir for a new run");
   }
+  return allowed;
+}
+
+std::vector<std::string> check_branch_config(const RunConfig& trunk, const RunConfig& branch, std::int64_t step) {
+  std::vector<std::string> allowed;
+  std::string refused;
+  for (const FieldDifference& difference : diff(trunk, branch)) {
+    const ResumeRule* rule = rule_of(difference.key);
+    if (rule == nullptr || rule->in_branch == InBranch::kSame) {
+      refused += cat(refused.empty() ? "" : ", ", difference.key, " (there ", shown(difference.a), ", here ",
+                     shown(difference.b), ")");
+    } else if (difference.key != "output_dir" && difference.key != "branch_from") {
+      const bool scheduled = rule->in_branch == InBranch::kSchedule;
+      allowed.push_back(cat(difference.key, " was ", shown(difference.a), ", now ", shown(difference.b), ": ",
+                            scheduled ? "no rate before this step is another for it" : rule->meaning));
+    }
+  }
+  if (!refused.empty()) {
+    user_error("branch_from '", branch.branch_from, "' is of a run with another ", refused,
+               "; a branch must have been the same run up to there: set the trunk's value, or leave out branch_from");
+  }
+  if (step >= branch.train.steps) {
+    user_error("branch_from '", branch.branch_from, "' is of step ", step, ", and this run ends after ",
+               branch.train.steps, " (train.steps); branch off from an earlier checkpoint, or train longer");
+  }
+  check_rates(trunk, branch, step);
   return allowed;
 }
 

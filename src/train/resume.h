@@ -18,19 +18,31 @@ struct ResumePoint {
   std::filesystem::path directory;
   Checkpoint checkpoint;
   std::vector<std::pair<std::filesystem::path, std::string>> damaged;
+  bool is_branch = false;  // it is another run's, which branch_from names
 };
 
 // The newest whole checkpoint below `root` (OUTPUT_DIR/checkpoints), or nothing where there is none at all. Changes
 // nothing. Throws UserError when all are damaged, or a newer program wrote the newest.
 std::optional<ResumePoint> find_resume_point(const std::filesystem::path& root);
 
+// The checkpoint that branch_from names. Throws UserError where it is none, or has no training state.
+ResumePoint find_branch_point(const std::filesystem::path& directory);
+
 // Moves the damaged ones out of the way, so that the run can save these steps again, each with a warning.
 void set_aside_damaged(const ResumePoint& point);
+
+// Whether a branch may have another value of a key than its trunk.
+enum class InBranch {
+  kSame,      // no: what the trunk did before the branch's first step would have been otherwise
+  kSchedule,  // where no step before the branch's first one has another learning rate for it
+  kMayDiffer
+};
 
 // What it means that a run goes on with another value of a key: of each key there is one rule. A key that ends with a
 // dot stands for its whole section.
 struct ResumeRule {
   std::string key, meaning;  // meaning: for the log; empty: it would be another run
+  InBranch in_branch = InBranch::kSame;
   bool may_change() const { return !meaning.empty(); }
 };
 const std::vector<ResumeRule>& resume_rules();
@@ -40,5 +52,11 @@ const std::vector<ResumeRule>& resume_rules();
 // evaluation, micro-batch, threads, device, paths (the data are compared by their content). Others change what the run
 // is: throws UserError naming each key with both values, and the remedy.
 std::vector<std::string> check_resumed_config(const RunConfig& old_config, const RunConfig& new_config);
+
+// The same for a run that goes on from step `step` of another one, its trunk, as if it had been trained from the
+// beginning: such as one with fewer train.steps of a WSD schedule, whose decay begins there. Throws UserError naming
+// each key that had to be the same, the first step whose learning rate (or inner learning rate) is another, or that
+// nothing is left to train.
+std::vector<std::string> check_branch_config(const RunConfig& trunk, const RunConfig& branch, std::int64_t step);
 
 }  // namespace ttt

@@ -91,7 +91,7 @@ ExitCode Trainer::run() {
     const bool validates =
         last || is_due(state_.step, config_.train.eval_every) || is_due(state_.step, config_.train.position_loss_every);
     if (validates) stop = !validate_model(wants_stop) || stop;
-    if (last || stop || is_due(state_.step, config_.checkpoint.every)) save();
+    if (last || stop || is_due(state_.step, config_.checkpoint.every) || is_kept(state_.step)) save();
     if (stop && (!last || state_.owes_validation)) {
       finish_saving();
       log_info(cat("stopped by ", signals.stop_requested() ? signals.name() : "a signal to another process",
@@ -103,6 +103,11 @@ ExitCode Trainer::run() {
   log_info(cat("done: ", state_.step, " steps, ", state_.tokens, " tokens; the model is '",
                checkpoint_path(checkpoints_, state_.step).string(), "'"));
   return ExitCode::kOk;
+}
+
+bool Trainer::is_kept(std::int64_t step) const {
+  const std::vector<std::int64_t>& steps = config_.checkpoint.keep_steps;
+  return std::find(steps.begin(), steps.end(), step) != steps.end();
 }
 
 StepResult Trainer::step() {
@@ -348,7 +353,7 @@ void Trainer::save() {
     const fs::path directory = checkpoint_path(root, step);
     write_checkpoint(directory, checkpoint, rank);
     if (rank.rank > 0) return;
-    apply_retention(root, keep.keep_last, keep.keep_every);
+    apply_retention(root, keep.keep_last, keep.keep_every, keep.keep_steps);
     log_info(cat("saved '", directory.string(), "'"));
   };
   async ? saving_.start(std::move(write)) : write();

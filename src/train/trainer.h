@@ -60,8 +60,8 @@ struct StepResult {
 // Of several processes, rank 0 alone writes to output_dir and logs; all of them throw, stop and save together.
 class Trainer {
  public:
-  // Checks config and data, then locks output_dir and resumes the run that is there, or starts one (from init_from, or
-  // fresh). Throws UserError for whatever does not fit; nothing that was there before is changed then.
+  // Checks config and data, then locks output_dir and resumes the run that is there, or starts one (as a branch of
+  // branch_from, from init_from, or fresh). Throws UserError for whatever does not fit; nothing that was there before is changed then.
   explicit Trainer(const RunConfig& config, const TrainerOptions& options = {});
   ~Trainer();
   Trainer(const Trainer&) = delete;
@@ -93,6 +93,8 @@ class Trainer {
   void read_tokenizer();
   std::optional<ResumePoint> agree_on_resume_point() const;  // the same on all ranks
   void resume(const ResumePoint& point);
+  void take_records_of_trunk(const fs::path& checkpoint) const;
+  bool is_kept(std::int64_t step) const;
   void start_from(const fs::path& directory);
   void announce() const;
   void announce_memory() const;

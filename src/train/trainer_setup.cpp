@@ -240,9 +240,11 @@ void Trainer::read_tokenizer() {
 std::optional<ResumePoint> Trainer::agree_on_resume_point() const {
   std::optional<ResumePoint> point;
   if (is_first()) point = find_resume_point(checkpoints_);
+  if (is_first() && !point && !config_.branch_from.empty()) point = find_branch_point(config_.branch_from);
   if (options_.ranks == nullptr) return point;
   const std::string found = options_.ranks->broadcast(point ? point->directory.string() : "");
-  if (!is_first() && !found.empty()) point = {found, read_checkpoint(found, CheckpointParts::kAll), {}};
+  if (!is_first() && !found.empty())
+    point = {found, read_checkpoint(found, CheckpointParts::kAll), {}, fs::path(found).parent_path() != checkpoints_};
   return point;
 }
 
@@ -265,10 +267,12 @@ std::string Trainer::agree_on_bf16_products(const std::optional<ResumePoint>& ne
 }
 
 void Trainer::resume(const ResumePoint& point) {
-  const auto& [directory, checkpoint, damaged] = point;
+  const auto& [directory, checkpoint, damaged, is_branch] = point;
   const std::string source = directory.string();
   const TrainState saved = train_state_from_json(checkpoint.state, source);
-  const auto differences = check_resumed_config(saved_config(directory / "config.yaml"), config_);
+  const RunConfig before = saved_config(directory / "config.yaml");
+  const auto differences =
+      is_branch ? check_branch_config(before, config_, saved.step) : check_resumed_config(before, config_);
   if (saved.data != state_.data) {
     user_error("data.train '", config_.data.train.text(), "' holds other data, or other weights, than the run in '",
                config_.output_dir, "' was trained on; give that data set, or choose another output_dir for a new run");
@@ -280,8 +284,22 @@ void Trainer::resume(const ResumePoint& point) {
   state_ = saved;
   state_.bf16_products = bf16_products;
   has_checkpoint_ = true;
-  log_info(cat("resuming from '", source, "' at step ", state_.step));
+  if (is_branch && is_first()) take_records_of_trunk(directory);
+  log_info(cat(is_branch ? "a branch of '" : "resuming from '", source, "' at step ", state_.step));
   for (const std::string& difference : differences) log_info(cat("changed since: ", difference));
+}
+
+// The trunk's metrics and ledger, which open_writers() cuts off after the branch's first step: then the branch's are
+// those of the whole run.
+void Trainer::take_records_of_trunk(const fs::path& checkpoint) const {
+  const fs::path trunk = checkpoint.parent_path().parent_path(), output(config_.output_dir);
+  for (const char* name : {"metrics.jsonl", "ledger.jsonl"}) {
+    if (fs::is_regular_file(trunk / name)) {
+      write_file_atomically(output / name, read_file(trunk / name));
+    } else {
+      log_warn(cat("'", trunk.string(), "' has no ", name, ": this run's begins with step ", state_.step + 1));
+    }
+  }
 }
 
 void Trainer::start_from(const fs::path& directory) {

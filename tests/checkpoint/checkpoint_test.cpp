@@ -384,6 +384,8 @@ TEST_F(CheckpointFolder, RetentionKeepsTheNewestAndTheMultiples) {
   apply_retention(root_, 0, 0);
   EXPECT_EQ(steps().size(), 7u);
   EXPECT_FALSE(fs::exists(root_ / "step_00000080.tmp"));
+  apply_retention(root_, 2, 30, {20});
+  EXPECT_EQ(steps(), (std::vector<std::int64_t>{20, 30, 60, 70}));
   apply_retention(root_, 2, 30);
   EXPECT_EQ(steps(), (std::vector<std::int64_t>{30, 60, 70}));
   apply_retention(root_, 1, 0);

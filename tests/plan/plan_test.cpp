@@ -219,6 +219,9 @@ TEST_F(PlanTest, DiskFollowsRetention) {
   EXPECT_EQ(kept({600, 5, 0}), 2);
   EXPECT_EQ(kept({100, 2, 300}), 4);  // 300, 600, and the last two, 900 and 1000
   EXPECT_EQ(make_plan(config_).disk.peak, 5 * make_plan(config_).disk.checkpoint);
+  EXPECT_EQ(kept({100, 2, 0, {50, 200, 900}}), 4);  // 50, which nothing else saves, 200, and the last two
+  EXPECT_EQ(kept({100, 2, 300, {300, 350}}), 5);
+  EXPECT_EQ(kept({100, 0, 0, {100, 350}}), 11);
 }
 
 TEST_F(PlanTest, SpeedIsTheMedianOfTheLastHalf) {
