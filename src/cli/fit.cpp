@@ -3,6 +3,7 @@
 
 #include "cli/command.h"
 #include "cli/parse.h"
+#include "fit/design.h"
 #include "fit/figure.h"
 #include "fit/parallel.h"
 #include "fit/report.h"

@@ -11,6 +11,7 @@
 #include "cli/command.h"
 #include "cli/parse.h"
 #include "config/load.h"
+#include "sweep/lr_search.h"
 #include "sweep/record.h"
 #include "sweep/runner.h"
 #include "sweep/slurm.h"
@@ -30,6 +31,10 @@ constexpr const char* kExample = R"(A sweep file (base files are relative to it;
     optim.lr: [1e-3, 3e-3]
   runs:                                         # further ones, by name
     long: {base: ../run/my_run.yaml, train.steps: 9000}
+  isoflop: {budgets: [1e17, 3e17], sizes: [125m, 350m], convention: exact}     # each combination at equal FLOPs
+  ladder: {sizes: {s: {model.num_layers: 2}}, tokens_per_parameter: [5, 20]}   # or at equal tokens a parameter
+  lr_search: {low: 1e-4, high: 1e-2, evaluations: 6}  # golden section for each run, by its validation loss
+  branches: true                                # WSD runs that differ in train.steps alone share one trunk
   slurm: {partition: gpu, time: 24:00:00}       # #SBATCH options
 Exit codes: 0 every run is finished; 1 some failed; 2 wrong usage or input; 75 stopped, run it again.)";
 
@@ -49,7 +54,9 @@ bool parse(const std::vector<std::string>& args, SweepArguments& options) {
   app.add_option("sweep", options.file, "the sweep file (YAML)")->required()->option_text("SWEEP.yaml");
   app.add_option("overrides", options.overrides, "keys set in every run, e.g. train.steps=100; output_dir=DIR")
       ->option_text("[key=value ...]");
-  app.add_flag("--dry-run", options.dry_run, "only print a table of costs: parameters, FLOPs, hours, disk, status");
+  app.add_flag(
+      "--dry-run", options.dry_run,
+      "only print a table of costs (parameters, FLOPs, hours, disk, status), and whether a grid identifies a law");
   auto* speed = app.add_option("--tokens-per-second", options.speed.tokens_per_second, "for --dry-run: speed of a run")
                     ->check(positive_number());
   app.add_option("--tflops", options.speed.tflops, "for --dry-run: sustained TFLOP/s")
@@ -86,6 +93,19 @@ std::vector<const SweepRun*> select(const Sweep& sweep, const SweepArguments& op
                           : cat("; did you mean '", near, "'?"));
 }
 
+// Tasks of an array start in any order and know nothing of one another.
+void refuse_slurm(const Sweep& sweep, const SweepArguments& options) {
+  const char* instead = "; run the sweep inside one job instead, with --jobs";
+  if (!sweep.searches.empty())
+    user_error("'", options.file, "' has lr_search, whose rates follow from runs that have ended, and --slurm starts ",
+               "all runs by themselves", instead);
+  for (const SweepRun& run : sweep.runs) {
+    if (run.branch)
+      user_error("'", options.file, "' has branches, which wait for their trunks, and --slurm starts all runs by ",
+                 "themselves", instead);
+  }
+}
+
 void write_slurm_array(const Sweep& sweep, const std::vector<const SweepRun*>& runs, const SweepArguments& options) {
   std::vector<const SweepRun*> due;
   for (const SweepRun* run : runs)
@@ -102,13 +122,13 @@ void write_slurm_array(const Sweep& sweep, const std::vector<const SweepRun*>& r
   if (std::system(command.c_str()) != 0) fail("'", command, "' did not succeed; nothing was submitted");
 }
 
-void print_results(const std::vector<const SweepRun*>& runs, bool json) {
+void print_results(const Sweep& sweep, const std::vector<const SweepRun*>& runs, bool json) {
   if (!json) {
-    std::cout << results_table(runs);
+    std::cout << results_table(runs) << searches_text(sweep, runs);
     return;
   }
   Json list = Json::array();
-  for (const SweepRun* run : runs) list.push_back(run_line(*run, read_record(*run)));
+  for (const SweepRun* run : runs) list.push_back(run_line(*run, own_record(*run)));
   std::cout << to_line(list);
 }
 
@@ -117,13 +137,15 @@ void print_results(const std::vector<const SweepRun*>& runs, bool json) {
 ExitCode run_sweep_command(const std::vector<std::string>& args) {
   SweepArguments options;
   if (!parse(args, options)) return ExitCode::kOk;
-  const Sweep sweep = read_sweep(options.file, options.overrides);
+  Sweep sweep = read_sweep(options.file, options.overrides);
   const std::vector<const SweepRun*> runs = select(sweep, options);
   if (options.dry_run) {
-    std::cout << (options.json ? to_line(cost_json(runs, options.speed)) : cost_table(runs, options.speed));
+    std::cout << (options.json ? to_line(cost_json(runs, options.speed))
+                               : cost_table(runs, options.speed) + plan_text(sweep, runs));
     return ExitCode::kOk;
   }
   if (options.slurm) {
+    refuse_slurm(sweep, options);
     write_slurm_array(sweep, runs, options);
     return ExitCode::kOk;
   }
@@ -140,8 +162,9 @@ ExitCode run_sweep_command(const std::vector<std::string>& args) {
   runner.jobs = options.jobs;
   runner.retry_failed = options.retry_failed;
   const ExitCode code = run_sweep(sweep, runs, runner);
+  advance(sweep);
   write_runs_file(sweep);
-  print_results(runs, options.json);
+  print_results(sweep, runs, options.json);
   if (!options.json) std::cout << "every run, as JSON: " << (sweep.output_dir / "runs.jsonl").string() << "\n";
   return code;
 }

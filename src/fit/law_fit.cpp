@@ -19,7 +19,6 @@ namespace {
 using Eigen::ArrayXd;
 using Eigen::VectorXd;
 using Matrix3 = Eigen::Matrix<double, Eigen::Dynamic, 3>;
-using Matrix5 = Eigen::Matrix<double, Eigen::Dynamic, kLawParameters>;
 
 // The points as the fits want them: x = log N and y = log D without their means, so that A and alpha, B and beta hardly
 // pull at one another.
@@ -300,19 +299,6 @@ LawFit fit_least_squares(const LogPoints& points, int threads) {
                            [](const LawFit& a, const LawFit& b) { return a.objective < b.objective; });
 }
 
-// d log L / d (log E, log A', log B', alpha, beta), a row for each point.
-Matrix5 jacobian(const std::vector<ScalingPoint>& points, const ScalingLaw& law) {
-  const LogPoints logs(points);
-  Matrix5 rows(logs.x.size(), kLawParameters);
-  for (Eigen::Index i = 0; i < rows.rows(); ++i) {
-    const double n = std::exp(std::log(law.A) - law.alpha * (logs.x[i] + logs.x_mean));
-    const double d = std::exp(std::log(law.B) - law.beta * (logs.y[i] + logs.y_mean));
-    const double sum = law.E + n + d;
-    rows.row(i) << law.E / sum, n / sum, d / sum, -n / sum * logs.x[i], -d / sum * logs.y[i];
-  }
-  return rows;
-}
-
 }  // namespace
 
 struct LawFitter::State {
@@ -365,24 +351,6 @@ double LawFitter::objective(const ScalingLaw& law) const {
     }
   }
   return sum;
-}
-
-double law_condition(const std::vector<ScalingPoint>& points, const ScalingLaw& law) {
-  constexpr double kInfinity = std::numeric_limits<double>::infinity();
-  Matrix5 rows = jacobian(points, law);
-  if (!rows.allFinite() || rows.rows() < kLawParameters) return kInfinity;
-  for (Eigen::Index i = 0; i < kLawParameters; ++i) {
-    const double norm = rows.col(i).norm();
-    if (!(norm > 0)) return kInfinity;
-    rows.col(i) /= norm;
-  }
-  const Eigen::Matrix<double, kLawParameters, kLawParameters> gram = rows.transpose() * rows;
-  const auto squares =
-      Eigen::SelfAdjointEigenSolver<Eigen::Matrix<double, kLawParameters, kLawParameters>>(gram, Eigen::EigenvaluesOnly)
-          .eigenvalues();
-  // Beyond 1e7 a square is rounding.
-  return squares[0] > 1e-14 * squares[kLawParameters - 1] ? std::sqrt(squares[kLawParameters - 1] / squares[0])
-                                                          : kInfinity;
 }
 
 }  // namespace ttt

@@ -47,9 +47,4 @@ class LawFitter {
   std::unique_ptr<State> state_;
 };
 
-// How well the points determine the law near `law`: the largest over the smallest singular value of the Jacobian of
-// log L with respect to (log E, log A, log B, alpha, beta), N and D taken relative to their geometric means, columns of
-// length 1. Infinite where they cannot tell two parameters apart.
-double law_condition(const std::vector<ScalingPoint>& points, const ScalingLaw& law);
-
 }  // namespace ttt

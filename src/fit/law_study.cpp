@@ -7,58 +7,16 @@
 
 #include "base/error.h"
 #include "base/rng.h"
+#include "fit/design.h"
 #include "fit/parallel.h"
 
 namespace ttt {
 namespace {
 
-constexpr double kWorstCondition = 1e5;
-constexpr double kThinnestDesign = 1.0 / 30;
-constexpr double kWidestExponent = 4;  // high / low
-constexpr double kWidestFloor = 0.5;   // of the lowest loss
-constexpr double kSame = 1.05;         // sizes nearer than this are one size
-
 std::string digits(double value, int count = 3) {
   char text[40];
   std::snprintf(text, sizeof text, "%.*g", count, value);
   return text;
-}
-
-int different_values(const std::vector<ScalingPoint>& points, double ScalingPoint::*value) {
-  std::vector<double> sorted;
-  for (const ScalingPoint& point : points) sorted.push_back(point.*value);
-  std::sort(sorted.begin(), sorted.end());
-  int count = 0;
-  double last = 0;
-  for (const double v : sorted) {
-    if (count > 0 && v < last * kSame) continue;
-    ++count;
-    last = v;
-  }
-  return count;
-}
-
-// Of the points in the plane of log N and log D: the spread along their longest direction, across it, and the slope of
-// the former.
-struct Spread {
-  double along = 0, across = 0, slope = 0;
-};
-Spread spread_of(const std::vector<ScalingPoint>& points) {
-  double x = 0, y = 0, xx = 0, xy = 0, yy = 0;
-  const auto count = static_cast<double>(points.size());
-  for (const ScalingPoint& point : points) {
-    x += std::log(point.n) / count;
-    y += std::log(point.d) / count;
-  }
-  for (const ScalingPoint& point : points) {
-    const double dx = std::log(point.n) - x, dy = std::log(point.d) - y;
-    xx += dx * dx / count;
-    xy += dx * dy / count;
-    yy += dy * dy / count;
-  }
-  const double middle = (xx + yy) / 2, half = std::hypot((xx - yy) / 2, xy);
-  return {std::sqrt(middle + half), std::sqrt(std::max(middle - half, 0.0)),
-          std::tan(0.5 * std::atan2(2 * xy, xx - yy))};
 }
 
 std::optional<std::string> wide(const char* name, const Interval& interval, double level, double widest) {
@@ -105,34 +63,6 @@ std::optional<Interval> LawStudy::interval(const std::function<double(const Scal
   std::vector<double> values;
   for (const ScalingLaw& sample : samples) values.push_back(value(sample));
   return percentile_interval(values, percentile_level);
-}
-
-std::vector<std::string> design_mistakes(const std::vector<ScalingPoint>& points) {
-  std::vector<std::string> reasons;
-  if (points.size() <= kLawParameters) {
-    reasons.push_back(cat(points.size(), points.size() == 1 ? " point leaves" : " points leave",
-                          " nothing over to judge five parameters by; at least six are needed"));
-    return reasons;
-  }
-  const int sizes = different_values(points, &ScalingPoint::n), lengths = different_values(points, &ScalingPoint::d);
-  if (sizes < 3)
-    reasons.push_back(cat("there ", sizes == 1 ? "is one size N" : "are two sizes N", "; three are needed"));
-  if (lengths < 3)
-    reasons.push_back(
-        cat("there ", lengths == 1 ? "is one number" : "are two numbers", " of tokens D; three are needed"));
-  const Spread spread = spread_of(points);
-  if (spread.across <= kThinnestDesign * spread.along) {
-    const DataRange n = range_of(points, &ScalingPoint::n);
-    const double ratio = points.front().d / points.front().n;
-    reasons.push_back(std::abs(spread.slope - 1) < 0.05 ? cat("all runs have about ", digits(ratio),
-                                                              " tokens a parameter, so that N and D cannot be "
-                                                              "told apart; vary D at fixed N")
-                      : std::abs(spread.slope + 1) < 0.05
-                          ? std::string("all runs have the same N D, so that N and D cannot be told apart; add budgets")
-                          : cat("D follows N in all runs (as N^", digits(spread.slope), ", N from ", digits(n.low),
-                                " to ", digits(n.high), "), so that they cannot be told apart; vary D at fixed N"));
-  }
-  return reasons;
 }
 
 LawStudy study_law(const std::string& name, const std::vector<ScalingPoint>& points, const FitSettings& settings) {

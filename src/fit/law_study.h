@@ -47,9 +47,6 @@ struct LawStudy {
 // beta whose ends differ by more than a factor of four; one of E that is wider than half the lowest loss.
 LawStudy study_law(const std::string& name, const std::vector<ScalingPoint>& points, const FitSettings& settings);
 
-// What cannot be fitted from these (N, D), whatever the losses are; empty: nothing speaks against it.
-std::vector<std::string> design_mistakes(const std::vector<ScalingPoint>& points);
-
 // No law is asked about what is more than ten times beyond the points it was fitted to. Throws UserError with one
 // sentence for FLOPs outside [lowest C / 10, 10 x highest C], and where N or D of the optimum are so far outside.
 constexpr double kFarthest = 10;

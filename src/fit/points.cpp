@@ -16,7 +16,7 @@ bool is_runs_file(const DataTable& table) {
 
 // The columns of a table by what they hold.
 struct Found {
-  std::optional<std::size_t> n, d, c, loss, by, status, name, backbone;
+  std::optional<std::size_t> n, d, c, loss, by, status, name, backbone, search, best;
 };
 
 std::optional<std::size_t> column_or(const DataTable& table, const std::string& asked, const std::string& otherwise) {
@@ -46,6 +46,8 @@ Found find_columns(const DataTable& table, const PointColumns& columns, bool run
   if (runs) {
     found.status = table.find("status");
     found.name = table.find("name");
+    found.search = table.find("search.name");
+    found.best = table.find("search_best");
   }
   if (found.n.has_value() + found.d.has_value() + found.c.has_value() < 2 || !found.loss) {
     std::string names;
@@ -65,6 +67,11 @@ void read_table(const DataTable& table, const PointColumns& columns, PointSet& s
   for (std::size_t row = 0; row < table.rows(); ++row) {
     if (found.status && table.cell(row, *found.status) != "finished") {
       ++left_out[table.cell(row, *found.status)];
+      continue;
+    }
+    if (found.search && !table.cell(row, *found.search).empty() &&
+        (!found.best || table.cell(row, *found.best) != "true")) {
+      ++left_out["of searches for the learning rate that are not their best"];
       continue;
     }
     if (runs && table.cell(row, *found.loss).empty()) {

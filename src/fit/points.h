@@ -33,8 +33,8 @@ struct PointSet {
   std::vector<std::string> notes;  // sentences on what was left out and what stands for what
 };
 
-// Reads the tables one after the other. Runs of a sweep that are not finished or have no loss are left out, with a
-// note. Throws UserError for columns that are not there, cells that are no numbers above zero, and for no points at
+// Reads the tables one after the other. Runs of a sweep that are not finished, have no loss, or are of a search for the
+// learning rate and not its best one are left out, with a note. Throws UserError for columns that are not there, cells that are no numbers above zero, and for no points at
 // all.
 PointSet read_points(const std::vector<fs::path>& files, const PointColumns& columns);
 

@@ -9,6 +9,8 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/metrics_kind.h"
+#include "sweep/grid.h"
+#include "sweep/lr_search.h"
 
 namespace ttt {
 namespace {
@@ -120,11 +122,43 @@ RunResults read_results(const SweepRun& run) {
   return results;
 }
 
+bool has_ended(const SweepRun& run, const RunRecord& record) {
+  return (record.status == RunStatus::kFinished || record.status == RunStatus::kFailed) &&
+         record.config_hash == config_hash(run.config);
+}
+
+void advance(Sweep& sweep) {
+  advance_searches(sweep);
+  mark_edges(sweep);
+}
+
+void add_place(Json& line, const SweepRun& run) {
+  for (const char* key : {"budget", "budget_convention", "edge", "branch", "search", "search_best"}) line[key] = Json();
+  if (run.cell) {
+    if (run.cell->budget > 0) {
+      line["budget"] = run.cell->budget;
+      line["budget_convention"] = run.cell->convention;
+    }
+    if (const std::string edge = edge_text(*run.cell); !edge.empty()) line["edge"] = edge;
+  }
+  if (run.branch) line["branch"] = {{"trunk", run.branch->trunk_name}, {"step", run.branch->step}};
+  if (!run.search) return;
+  line["search"] = {{"name", run.search->name}, {"evaluation", run.search->evaluation}};
+  if (run.search->best) line["search_best"] = *run.search->best;
+}
+
+RunRecord own_record(const SweepRun& run) {
+  const RunRecord record = read_record(run);
+  const bool other = run.search && (!run.search->known || record.config_hash != config_hash(run.config));
+  return other ? RunRecord() : record;
+}
+
 Json run_line(const SweepRun& run, const RunRecord& record) {
   const RunConfig& config = run.config;
   const ModelConfig& model = config.model;
   const Plan plan = make_plan(config);
-  const RunResults results = read_results(run);
+  const bool other_rate = run.search && record.status == RunStatus::kPending;
+  const RunResults results = other_rate ? RunResults() : read_results(run);
   const Flops total = plan.training.times(static_cast<double>(plan.tokens));
   Json line = {{"index", run.index},
                {"name", run.name},
@@ -147,7 +181,7 @@ Json run_line(const SweepRun& run, const RunRecord& record) {
                {"flops_six_nd", total.six_nd},
                {"flops_chinchilla", total.chinchilla},
                {"flops_exact", total.exact},
-               {"lr", config.optim.lr},
+               {"lr", run.search && !run.search->known ? Json() : Json(config.optim.lr)},
                {"seed", config.train.seed},
                {"steps_done", results.step},
                {"tokens_done", results.tokens},
@@ -164,6 +198,7 @@ Json run_line(const SweepRun& run, const RunRecord& record) {
   line["tokens_per_second"] = results.speed ? Json(results.speed->tokens_per_second) : Json();
   line["peak_memory_bytes"] = record.peak_memory_bytes > 0 ? Json(record.peak_memory_bytes) : Json();
   line["starts"] = record.starts;
+  add_place(line, run);
   return line;
 }
 
@@ -171,7 +206,7 @@ void write_runs_file(const Sweep& sweep) {
   make_writable_directory(sweep.output_dir);
   const auto lock = wait_for_lock(sweep.output_dir / ".runs.lock");
   std::string lines;
-  for (const SweepRun& run : sweep.runs) lines += to_line(run_line(run, read_record(run)));
+  for (const SweepRun& run : sweep.runs) lines += to_line(run_line(run, own_record(run)));
   write_file_atomically(sweep.output_dir / "runs.jsonl", lines);
 }
 

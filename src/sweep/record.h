@@ -34,6 +34,11 @@ struct RunRecord {
 RunRecord read_record(const SweepRun& run);
 void write_record(const SweepRun& run, const RunRecord& record);
 
+// Whether it is finished, or failed, with the config that the run has now.
+bool has_ended(const SweepRun& run, const RunRecord& record);
+// The record; a pending one where it is of another learning rate than the run's search wants by now.
+RunRecord own_record(const SweepRun& run);
+
 // What a run's metrics.jsonl says.
 struct RunResults {
   std::int64_t step = 0, tokens = 0;
@@ -47,8 +52,14 @@ struct RunResults {
 RunResults read_results(const SweepRun& run);
 
 // The run's line of runs.jsonl: name, status, hash, revision, model, size, tokens, FLOPs under three conventions,
-// results. What is not known is null.
+// results; of a grid its budget and edge, of a branch its trunk, of a search for the learning rate its name, evaluation
+// and whether it is the best. What is not known is null.
 Json run_line(const SweepRun& run, const RunRecord& record);
+// Only the keys of the grid, the trunk and the search.
+void add_place(Json& line, const SweepRun& run);
+
+// What the runs that have ended say about others: the next rates of searches, the ends of grids.
+void advance(Sweep& sweep);
 
 // Rewrites OUTPUT_DIR/runs.jsonl from every run's record, atomically; safe against other processes that do the same.
 void write_runs_file(const Sweep& sweep);

@@ -9,8 +9,11 @@
 #include <csignal>
 #include <cstdio>
 #include <deque>
+#include <map>
 #include <optional>
+#include <set>
 #include <thread>
+#include <utility>
 
 #include "base/build_info.h"
 #include "base/files.h"
@@ -20,6 +23,7 @@
 #include "base/signals.h"
 #include "base/timer.h"
 #include "config/load.h"
+#include "sweep/branches.h"
 
 namespace ttt {
 namespace {
@@ -46,13 +50,26 @@ bool is_locked(const SweepRun& run) {
   }
 }
 
+// The folder of another learning rate's training, out of the way.
+void set_aside_folder(const SweepRun& run) {
+  fs::path place = run.folder().string() + ".replaced";
+  for (int i = 2; fs::exists(place); ++i) place = cat(run.folder().string(), ".replaced.", i);
+  fs::rename(run.folder(), place);
+  log_info(cat(run.name, ": its search wants another learning rate by now; what was trained is kept as '",
+               place.string(), "'"));
+}
+
 class Runner {
  public:
   Runner(const Sweep& sweep, const std::vector<const SweepRun*>& runs, const RunnerOptions& options)
       : sweep_(sweep), options_(options), total_(runs.size()) {
-    for (const SweepRun* run : runs) {
+    for (const SweepRun* run : runs) chosen_.insert(run->index);
+    advance(sweep_);
+    for (const std::size_t index : chosen_) {
+      const SweepRun* run = &sweep_.runs[index];
       const RunRecord record = read_record(*run);
       if (is_due(*run, record, options.retry_failed)) {
+        check_search_is_chosen(*run);
         queue_.push_back(run);
         continue;
       }
@@ -74,6 +91,7 @@ class Runner {
       }
       if (!told) fill_slots();
       reap();
+      if (children_.empty() && !told) leave_what_waits();
       show_status();
       if (!children_.empty() || !queue_.empty()) std::this_thread::sleep_for(kPoll);
     }
@@ -85,22 +103,95 @@ class Runner {
  private:
   void fill_slots() {
     while (!queue_.empty() && static_cast<int>(children_.size()) < options_.jobs) {
-      const auto free =
-          std::find_if_not(queue_.begin(), queue_.end(), [](const SweepRun* run) { return is_locked(*run); });
-      if (free == queue_.end()) return;  // all wait for trainings that are ending elsewhere
+      const auto free = std::find_if(queue_.begin(), queue_.end(), [&](const SweepRun* run) {
+        return readiness(*run) != Readiness::kWaits && !is_locked(*run);
+      });
+      if (free == queue_.end()) return;  // all wait for other runs, or for trainings that are ending elsewhere
       const SweepRun* run = *free;
       queue_.erase(free);
-      start(*run);
+      readiness(*run) == Readiness::kReady ? start(*run) : fail_with_trunk(*run);
+    }
+  }
+
+  enum class Readiness { kReady, kWaits, kTrunkFailed };
+  Readiness readiness(const SweepRun& run) const {
+    if (run.search) return run.search->known ? Readiness::kReady : Readiness::kWaits;
+    if (!run.branch || has_own_checkpoint(run) || is_complete(run.branch->checkpoint)) return Readiness::kReady;
+    const SweepRun& trunk = sweep_.runs[run.branch->trunk];
+    const RunRecord record = read_record(trunk);
+    if (is_at_work(trunk) || (chosen_.count(trunk.index) != 0 && !has_ended(trunk, record))) return Readiness::kWaits;
+    if (record.status == RunStatus::kFailed && has_ended(trunk, record)) return Readiness::kTrunkFailed;
+    return Readiness::kReady;  // from its beginning
+  }
+
+  bool is_at_work(const SweepRun& run) const {
+    return std::find(queue_.begin(), queue_.end(), &run) != queue_.end() ||
+           std::any_of(children_.begin(), children_.end(), [&](const Child& child) { return child.run == &run; });
+  }
+
+  void fail_with_trunk(const SweepRun& run) {
+    const SweepRun& trunk = sweep_.runs[run.branch->trunk];
+    RunRecord record = read_record(run);
+    record.status = RunStatus::kFailed;
+    record.config_hash = config_hash(run.config);
+    record.git_revision = build_info().revision();
+    record.error =
+        cat("its trunk '", trunk.name, "' failed before step ", run.branch->step, ": ", read_record(trunk).error);
+    failed_ = true;
+    make_writable_directory(run.folder());
+    write_record(run, record);
+    write_runs_file(sweep_);
+    log_error(cat(run.name, ": failed: ", record.error));
+  }
+
+  // Nothing runs, and what is left waits for runs that were interrupted by themselves.
+  void leave_what_waits() {
+    const auto waits = [&](const SweepRun* run) { return readiness(*run) == Readiness::kWaits; };
+    if (queue_.empty() || !std::all_of(queue_.begin(), queue_.end(), waits)) return;
+    for (const SweepRun* run : queue_) log_warn(cat(run->name, ": not started: a run that it waits for has not ended"));
+    queue_.clear();
+    interrupted_ = true;
+  }
+
+  // A search's run needs what comes before it.
+  void check_search_is_chosen(const SweepRun& run) const {
+    if (!run.search || run.search->known) return;
+    for (const std::size_t index : sweep_.searches[run.search->search].runs) {
+      const SweepRun& before = sweep_.runs[index];
+      if (index >= run.index) return;
+      if (chosen_.count(index) == 0 && !has_ended(before, read_record(before)))
+        user_error("'", run.name, "' gets its learning rate from '", before.name,
+                   "', which has not ended and is not among the runs that were asked for; ask for both");
+    }
+  }
+
+  // After a run has ended: what its search wants anew, since a failed run was tried again.
+  void advance_and_requeue() {
+    advance(sweep_);
+    for (const std::size_t index : chosen_) {
+      const SweepRun& run = sweep_.runs[index];
+      if (!run.search || !run.search->known || is_at_work(run)) continue;
+      const RunRecord record = read_record(run);
+      const auto started = started_as_.find(index);
+      if (started != started_as_.end() && started->second == config_hash(run.config)) continue;
+      if (!is_due(run, record, /*retry_failed=*/false)) continue;
+      queue_.push_back(&run);
+      skipped_ = skipped_ > 0 ? skipped_ - 1 : 0;
     }
   }
 
   void start(const SweepRun& run) {
     Child child{&run, read_record(run), -1, {}};
+    if (run.search && child.record.starts > 0 && child.record.config_hash != config_hash(run.config)) {
+      set_aside_folder(run);
+      child.record = {};
+    }
     const bool resumes = child.record.starts > 0;
     make_writable_directory(run.folder());
     const fs::path config = run.folder() / "sweep.yaml";
-    write_file_atomically(
-        config, cat("# '", run.name, "' of ", sweep_.file.filename().string(), ", resolved.\n", to_yaml(run.config)));
+    write_file_atomically(config, cat("# '", run.name, "' of ", sweep_.file.filename().string(), ", resolved.\n",
+                                      to_yaml(with_branch(run))));
+    started_as_[run.index] = config_hash(run.config);
     child.record.status = RunStatus::kRunning;
     child.record.config_hash = config_hash(run.config);
     child.record.git_revision = build_info().revision();
@@ -118,6 +209,20 @@ class Runner {
     children_.push_back(std::move(child));
   }
 
+  // With branch_from, where there is something to branch off from.
+  RunConfig with_branch(const SweepRun& run) const {
+    RunConfig config = run.config;
+    if (!run.branch) return config;
+    const fs::path checkpoint = run.branch->checkpoint;
+    if (is_complete(checkpoint)) {
+      config.branch_from = checkpoint.string();
+    } else if (!has_own_checkpoint(run)) {
+      log_info(cat(run.name, ": trained from its beginning, since its trunk '", run.branch->trunk_name,
+                   "' has no checkpoint of step ", run.branch->step));
+    }
+    return config;
+  }
+
   void reap() {
     for (std::size_t i = 0; i < children_.size();) {
       int status = 0;
@@ -129,6 +234,9 @@ class Runner {
       finish(children_[i], status, usage);
       children_.erase(children_.begin() + static_cast<std::ptrdiff_t>(i));
     }
+    if (!std::exchange(finished_, false)) return;
+    advance_and_requeue();
+    write_runs_file(sweep_);
   }
 
   void finish(Child& child, int status, const struct rusage& usage) {
@@ -151,8 +259,8 @@ class Runner {
       failed_ = true;
     }
     write_record(run, record);
-    write_runs_file(sweep_);
     report(child);
+    finished_ = true;
   }
 
   // On a terminal: one line about what runs.
@@ -170,7 +278,8 @@ class Runner {
   void report(const Child& child) const {
     const SweepRun& run = *child.run;
     if (child.record.status == RunStatus::kFailed) {
-      log_error(cat(run.name, ": failed: ", child.record.error, " (", (run.folder() / "sweep.log").string(), ")"));
+      log_error(cat(run.name, ": failed: ", child.record.error, " (", (run.folder() / "sweep.log").string(), ")",
+                    run.search ? "; to its search that is an infinite loss" : ""));
       return;
     }
     const RunResults results = read_results(run);
@@ -178,20 +287,26 @@ class Runner {
     if (results.valid_loss) std::snprintf(loss, sizeof loss, ", validation loss %.4f", *results.valid_loss);
     log_info(cat(run.name, ": ", to_string(child.record.status), " after ", static_cast<long>(child.timer.seconds()),
                  " s at step ", results.step, loss));
+    if (run.search && child.record.status == RunStatus::kFinished && !results.valid_loss)
+      log_warn(cat(run.name, ": it has no finite validation loss; to its search that is an infinite one"));
   }
 
-  const Sweep& sweep_;
+  Sweep sweep_;
   const RunnerOptions& options_;
+  std::set<std::size_t> chosen_;                   // indices of the runs that were asked for
+  std::map<std::size_t, std::string> started_as_;  // here, with this config_hash()
   std::size_t total_, skipped_ = 0, started_ = 0;
   std::deque<const SweepRun*> queue_;
   std::vector<Child> children_;
   bool failed_ = false, interrupted_ = false;
+  bool finished_ = false;  // a run, since the last look
   Timer since_status_;
 };
 
 }  // namespace
 
 bool is_due(const SweepRun& run, const RunRecord& record, bool retry_failed) {
+  if (run.search && !run.search->known) return true;
   if (record.config_hash != config_hash(run.config)) return true;
   if (record.status == RunStatus::kFailed) return retry_failed;
   return record.status != RunStatus::kFinished;

@@ -1,89 +1,44 @@
 #include "sweep/spec.h"
 
-#include <yaml-cpp/yaml.h>
-
 #include <algorithm>
+#include <functional>
 #include <map>
 #include <set>
+#include <sstream>
 
 #include "base/error.h"
 #include "base/files.h"
 #include "base/hash.h"
 #include "config/expand_path.h"
-#include "config/fields.h"
 #include "config/load.h"
-#include "config/yaml_file.h"
+#include "sweep/axes.h"
+#include "sweep/branches.h"
+#include "sweep/grid.h"
+#include "sweep/lr_search.h"
+#include "sweep/record.h"
 
 namespace ttt {
 namespace {
 
-// What one place of the file adds to a run.
-struct Bundle {
-  std::vector<std::string> base;
-  std::vector<Override> values;
-};
-
-struct AxisValue {
-  std::string name;  // for {axis} and, unless it repeats the axis' key, for the run's name
-  std::string in_run_name;
-  Bundle bundle;
-};
-
-struct Axis {
-  std::string name;
-  std::vector<AxisValue> values;
-};
-
-using Names = std::map<std::string, std::string>;  // axis -> name of the value taken
-
-// "{mixer}_{size}.yaml" -> "ttt_linear_125m.yaml".
-std::string fill_in(const std::string& text, const Names& names, const std::string& place) {
-  std::string out;
-  for (std::size_t at = 0; at < text.size();) {
-    const auto open = text.find('{', at), close = text.find('}', open == text.npos ? at : open);
-    // Flow maps ("[{path: a}]") are values, "${VAR}" is the environment's: neither is a place to fill in.
-    const bool is_word = open != text.npos && close != text.npos && open < close &&
-                         text.find_first_of(" :,{[", open + 1) > close && (open == 0 || text[open - 1] != '$');
-    if (!is_word) {
-      const auto end = open == text.npos ? text.size() : open + 1;
-      out += text.substr(at, end - at);
-      at = end;
-      continue;
-    }
-    const std::string word = text.substr(open + 1, close - open - 1);
-    const auto found = names.find(word);
-    if (found == names.end()) {
-      std::vector<std::string> axes;
-      for (const auto& [axis, value] : names) axes.push_back(axis);
-      const std::string near = nearest(word, axes);
-      user_error(place, ": '{", word, "}' names no axis of this run",
-                 near.empty() ? "" : cat("; did you mean '{", near, "}'?"));
-    }
-    out += text.substr(at, open - at) + found->second;
-    at = close + 1;
-  }
-  return out;
-}
-
 constexpr std::size_t kLongestName = 255;  // in bytes, of a folder
 
-std::string safe_name(std::string text) {
-  for (char& c : text)
-    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '.' && c != '-' && c != '_') c = '-';
-  return text;
+const std::vector<std::string> kTopLevel = {"base",   "output_dir", "set",      "axes", "isoflop",
+                                            "ladder", "lr_search",  "branches", "runs", "slurm"};
+
+std::string joined(const std::string& a, const std::string& b) {
+  return a.empty() || b.empty() ? a + b : a + "_" + b;
 }
 
-bool is_config_key(const std::string& name) {
-  RunConfig config;
-  const std::vector<Field> fields = fields_of(config);
-  return name.find('.') != name.npos ||
-         std::any_of(fields.begin(), fields.end(), [&](const Field& field) { return field.key == name; });
+// "1e+15" -> "1e15".
+std::string number_in_name(std::string text) {
+  text.erase(std::remove(text.begin(), text.end(), '+'), text.end());
+  return safe_name(text);
 }
 
 class SweepReader {
  public:
   SweepReader(const fs::path& file, const std::vector<std::string>& overrides)
-      : file_(file), folder_(file.parent_path()) {
+      : yaml_(file), file_(file), folder_(file.parent_path()) {
     for (const std::string& text : overrides) {
       const auto equals = text.find('=');
       if (equals == text.npos || equals == 0)
@@ -98,195 +53,84 @@ class SweepReader {
   }
 
   Sweep read() {
-    const YAML::Node root = parse();
+    const YAML::Node root = yaml_.parse();
     for (const auto& item : root) read_top_level(item.first, item.second);
     if (output_dir_.empty()) user_error(file_.string(), ": output_dir is missing; give the folder for the runs");
-    if (grids_.empty() && runs_.empty())
+    if (axes_.empty() && grids_.empty() && runs_.empty())
       user_error(file_.string(), ": a sweep needs 'axes' or 'runs'; `ttt sweep --help` shows one");
+    if (search_ && branches_)
+      user_error(*branches_, ": branches and lr_search exclude each other: a trunk has one learning rate; search with ",
+                 "runs of one length first");
     sweep_.file = file_;
     sweep_.output_dir = output_dir_;
-    for (const std::vector<Axis>& axes : grids_) add_grid(axes, {}, "", {});
-    for (const auto& [name, bundle] : runs_) add_run(name, {}, {&bundle}, /*own_base=*/!bundle.base.empty());
+    if (axes_.empty() && !grids_.empty()) axes_.emplace_back();
+    for (const std::vector<Axis>& axes : axes_) add_combinations(axes, {}, "", {});
+    for (const auto& [name, bundle] : runs_) add_run({name, {}, {&bundle}, /*own_base=*/!bundle.base.empty()});
+    if (branches_) plan_branches(sweep_, *branches_);
+    advance(sweep_);
     return std::move(sweep_);
   }
 
  private:
-  YAML::Node parse() const {
-    if (!fs::is_regular_file(file_)) {
-      const std::string near = nearest_path(file_);
-      user_error("there is no sweep file '", file_.string(),
-                 near.empty() ? "'; check the path" : cat("'; did you mean '", near, "'?"));
-    }
-    const YAML::Node root = read_yaml(file_);
-    if (!root.IsMap()) user_error(file_.string(), ":1: a sweep is a map with the keys base, output_dir, axes, runs");
-    return root;
-  }
-
-  std::string place(const YAML::Node& node) const { return cat(file_.string(), ":", node.Mark().line + 1); }
-
   void read_top_level(const YAML::Node& key_node, const YAML::Node& value) {
-    const std::string key = word(key_node);
-    if (!seen_.insert(key).second) user_error(place(key_node), ": '", key, "' is given twice; join the two");
+    const std::string key = yaml_.word(key_node);
+    if (!seen_.insert(key).second) user_error(yaml_.place(key_node), ": '", key, "' is given twice; join the two");
     if (key == "base") {
-      common_.base = read_base(value);
+      common_.base = read_base(yaml_, value);
     } else if (key == "output_dir") {
-      if (output_dir_.empty()) output_dir_ = path(value, key);
+      if (output_dir_.empty()) output_dir_ = yaml_.path(value, key);
     } else if (key == "set") {
-      read_values(map(key_node, value), "", common_.values);
+      read_values(yaml_, yaml_.map(key_node, value), common_.values);
     } else if (key == "axes") {
       if (!value.IsSequence()) read_axes(key_node, value);
       for (std::size_t i = 0; value.IsSequence() && i < value.size(); ++i) read_axes(key_node, value[i]);
+    } else if (key == "isoflop" || key == "ladder") {
+      grids_.push_back(read_grid(yaml_, key_node, value));
+      if (grids_.back().isoflop && grids_.back().sizes.values.size() < 3)
+        sweep_.notes.push_back(cat(grids_.back().place, ": isoflop has ", grids_.back().sizes.values.size(),
+                                   " sizes; a parabola wants three or more"));
+    } else if (key == "lr_search") {
+      search_ = read_lr_search(yaml_, key_node, value);
+      sweep_.search_low = search_->low;
+      sweep_.search_high = search_->high;
+    } else if (key == "branches") {
+      if (yaml_.boolean(value, key)) branches_ = yaml_.place(key_node);
     } else if (key == "runs") {
-      for (const auto& item : map(key_node, value))
-        runs_.emplace_back(run_name(item.first), read_bundle(item.first, item.second));
+      for (const auto& item : yaml_.map(key_node, value))
+        runs_.emplace_back(yaml_.name_of_run(item.first), read_bundle(yaml_, item.first, item.second));
     } else if (key == "slurm") {
-      for (const auto& item : map(key_node, value)) sweep_.slurm.emplace_back(word(item.first), word(item.second));
+      for (const auto& item : yaml_.map(key_node, value))
+        sweep_.slurm.emplace_back(yaml_.word(item.first), yaml_.word(item.second));
     } else {
-      const std::string near = nearest(key, {"base", "output_dir", "set", "axes", "runs", "slurm"});
-      user_error(place(key_node), ": unknown key '", key, "' of a sweep",
-                 near.empty() ? std::string("; it has base, output_dir, set, axes, runs and slurm")
+      const std::string near = nearest(key, kTopLevel);
+      user_error(yaml_.place(key_node), ": unknown key '", key, "' of a sweep",
+                 near.empty() ? std::string("; it has base, output_dir, set, axes, isoflop, ladder, lr_search, "
+                                            "branches, runs and slurm")
                               : cat("; did you mean '", near, "'?"));
     }
   }
 
-  std::string word(const YAML::Node& node) const {
-    if (!node.IsScalar() || node.Scalar().empty()) user_error(place(node), ": a single word is expected here");
-    return node.Scalar();
-  }
-
-  std::string run_name(const YAML::Node& node) const {
-    const std::string name = word(node);
-    if (name != safe_name(name) || name.front() == '.')
-      user_error(place(node), ": '", name, "' is no name for a run; use letters, digits, '.', '-' and '_'");
-    return name;
-  }
-
-  const YAML::Node& map(const YAML::Node& key, const YAML::Node& node) const {
-    if (!node.IsMap()) user_error(place(key), ": '", key.Scalar(), "' takes keys below it");
-    return node;
-  }
-
-  std::vector<std::string> read_base(const YAML::Node& node) const {
-    std::vector<std::string> files;
-    if (node.IsSequence()) {
-      for (const auto& file : node) files.push_back(path(file, "base"));
-    } else {
-      files.push_back(path(node, "base"));
-    }
-    return files;
-  }
-
-  std::string path(const YAML::Node& node, const std::string& key) const {
-    try {
-      return expand_path(key, word(node));
-    } catch (const UserError& error) {
-      const std::string message = error.what();
-      user_error(message.starts_with(file_.string()) ? "" : place(node) + ": ", message);
-    }
-  }
-
-  // Keys may be dotted, or sections with keys below them.
-  void read_values(const YAML::Node& node, const std::string& prefix, std::vector<Override>& values) const {
-    for (const auto& item : node) {
-      const std::string key = prefix + word(item.first);
-      if (item.second.IsMap()) {
-        read_values(item.second, key + ".", values);
-        continue;
-      }
-      if (key == "output_dir")
-        user_error(place(item.first), ": a run's output_dir is the sweep's output_dir and the run's name");
-      values.push_back({key, value_text(item.second), place(item.first)});
-    }
-  }
-
-  static std::string value_text(const YAML::Node& node) {
-    if (node.IsNull()) return "";
-    if (node.IsScalar()) return node.Scalar();
-    YAML::Emitter out;
-    out.SetSeqFormat(YAML::Flow);
-    out.SetMapFormat(YAML::Flow);
-    out << node;
-    return out.c_str();
-  }
-
-  Bundle read_bundle(const YAML::Node& key, const YAML::Node& node) const {
-    Bundle bundle;
-    if (node.IsNull()) return bundle;
-    for (const auto& item : map(key, node)) {
-      if (word(item.first) == "base") bundle.base = read_base(item.second);
-    }
-    std::vector<Override> values;
-    read_values(node, "", values);
-    for (Override& value : values)
-      if (value.key != "base") bundle.values.push_back(std::move(value));
-    return bundle;
-  }
-
   void read_axes(const YAML::Node& key, const YAML::Node& node) {
     std::vector<Axis> axes;
-    for (const auto& item : map(key, node)) axes.push_back(read_axis(item.first, item.second));
-    if (!axes.empty()) grids_.push_back(std::move(axes));
+    for (const auto& item : yaml_.map(key, node)) axes.push_back(read_axis(yaml_, item.first, item.second));
+    if (!axes.empty()) axes_.push_back(std::move(axes));
   }
 
-  Axis read_axis(const YAML::Node& key, const YAML::Node& node) const {
-    Axis axis{word(key), {}};
-    if (node.IsSequence()) {
-      for (const auto& item : node) {
-        const std::string text = value_text(item);
-        AxisValue value{text, safe_name(text), {}};
-        if (is_config_key(axis.name)) {
-          const auto dot = axis.name.rfind('.');
-          value.in_run_name = safe_name((dot == axis.name.npos ? axis.name : axis.name.substr(dot + 1)) + text);
-          value.bundle.values.push_back({axis.name, text, place(item)});
-        }
-        axis.values.push_back(std::move(value));
-      }
-    } else {
-      for (const auto& item : map(key, node)) {
-        const std::string name = run_name(item.first);
-        axis.values.push_back({name, name, read_bundle(item.first, item.second)});
-      }
-    }
-    if (axis.values.empty()) user_error(place(key), ": the axis '", axis.name, "' has no values");
-    if (node.IsSequence()) check_different(axis, node);
-    return axis;
-  }
+  // What a run is made of.
+  struct Parts {
+    std::string name;
+    Names names;
+    std::vector<const Bundle*> bundles;
+    bool own_base = false;
+  };
 
-  // Values that a key takes for one, 1e-3 and 0.001, would train the same run twice.
-  void check_different(const Axis& axis, const YAML::Node& node) const {
-    std::map<std::string, std::string> as_written;
-    for (std::size_t i = 0; i < axis.values.size(); ++i) {
-      const std::string& text = axis.values[i].name;
-      const auto [first, fresh] = as_written.emplace(as_stored(axis.name, text), text);
-      if (!fresh) {
-        user_error(place(node[i]), ": the axis '", axis.name, "' has '", text, "'",
-                   text == first->second ? " twice" : cat(" and '", first->second, "', which are the same"),
-                   "; remove one");
-      }
-    }
-  }
-
-  // A key's value as a config holds it; as written where it is none, which is an error of the run.
-  static std::string as_stored(const std::string& key, const std::string& text) {
-    RunConfig config;
-    for (const Field& field : fields_of(config)) {
-      if (field.key != key) continue;
-      try {
-        field.set(text);
-        return field.get();
-      } catch (const UserError&) {
-        return text;
-      }
-    }
-    return text;
-  }
-
-  // Every combination, the last axis fastest.
-  void add_grid(const std::vector<Axis>& axes, std::vector<const Bundle*> bundles, const std::string& name,
-                const Names& names) {
+  // Every combination of the axes, the last axis fastest: a run, or with isoflop and ladder their cells.
+  void add_combinations(const std::vector<Axis>& axes, std::vector<const Bundle*> bundles, const std::string& name,
+                        const Names& names) {
     const std::size_t depth = bundles.size();
     if (depth == axes.size()) {
-      add_run(name, names, bundles, /*own_base=*/false);
+      if (grids_.empty()) add_run({name, names, bundles});
+      for (const GridSpec& grid : grids_) add_grid(grid, {name, names, bundles});
       return;
     }
     bundles.push_back(nullptr);
@@ -294,12 +138,122 @@ class SweepReader {
       bundles.back() = &value.bundle;
       Names with = names;
       with[axes[depth].name] = value.name;
-      add_grid(axes, bundles, name.empty() ? value.in_run_name : name + "_" + value.in_run_name, with);
+      add_combinations(axes, bundles, joined(name, value.in_run_name), with);
     }
   }
 
-  void add_run(const std::string& name, const Names& names, const std::vector<const Bundle*>& bundles, bool own_base) {
-    const auto same = [&](const SweepRun& run) { return run.name == name; };
+  void add_grid(const GridSpec& grid, const Parts& parts) {
+    if (parts.names.count(grid.sizes.name) != 0)
+      user_error(grid.place, ": ", grid.key(), " has sizes, and 'size' is an axis, too; rename that axis");
+    if (grid.isoflop) {
+      for (const auto& [text, budget] : grid.values)
+        for (const AxisValue& size : grid.sizes.values) {
+          const std::string group = joined(parts.name, "iso" + number_in_name(text));
+          add_cell(grid, parts, group, joined(group, size.in_run_name), size, {"budget", text}, budget);
+        }
+    } else {
+      for (const AxisValue& size : grid.sizes.values)
+        for (const auto& [text, ratio] : grid.values)
+          add_cell(grid, parts, "", joined(joined(parts.name, size.in_run_name), "tpp" + number_in_name(text)), size,
+                   {"tokens_per_parameter", text}, ratio);
+    }
+  }
+
+  void add_cell(const GridSpec& grid, Parts parts, const std::string& group, const std::string& name,
+                const AxisValue& size, const std::pair<std::string, std::string>& other, double value) {
+    parts.name = name;
+    parts.names[grid.sizes.name] = size.name;
+    parts.names[other.first] = other.second;
+    parts.bundles.push_back(&size.bundle);
+    refuse(parts, "train.steps", cat(grid.key(), " sets it from ", grid.isoflop ? "the budgets" : "the tokens"));
+    // What its model and batch are does not depend on its steps.
+    constexpr std::int64_t kAnyNumber = 1'000'000;
+    const double exact = grid_steps(grid, load(parts, {step_override(kAnyNumber, grid.place)}), value);
+    if (!(exact >= 0.5)) {
+      sweep_.notes.push_back(cat("'", name, "' is left out: ", other.second,
+                                 grid.isoflop ? " FLOPs" : " tokens a parameter",
+                                 " would be less than half a step (train.batch_tokens is too large for it)"));
+      return;
+    }
+    if (exact > 1e15) user_error(grid.place, ": '", name, "' would have more steps than can be counted; take less");
+    const Override steps = step_override(static_cast<std::int64_t>(exact + 0.5), grid.place);
+    add_run(parts, {steps}, [&](const RunConfig& config) { return grid_cell(grid, config, group, size.name, value); });
+  }
+
+  static Override step_override(std::int64_t steps, const std::string& place) {
+    return {"train.steps", std::to_string(steps), place};
+  }
+
+  // `key` may not be given by anything but the base files.
+  void refuse(const Parts& parts, const std::string& key, const std::string& why) const {
+    const auto check = [&](const std::vector<Override>& values) {
+      for (const Override& value : values)
+        if (value.key == key) user_error(value.place, ": '", key, "' is given, and ", why, "; remove one of the two");
+    };
+    check(common_.values);
+    for (const Bundle* bundle : parts.bundles) check(bundle->values);
+    check(overrides_);
+  }
+
+  RunConfig load(const Parts& parts, const std::vector<Override>& more) const {
+    std::vector<fs::path> files;
+    std::vector<Override> values;
+    const auto add = [&](const Bundle& bundle, bool with_base) {
+      for (const std::string& file : bundle.base)
+        if (with_base) files.push_back((folder_ / fill_in(file, parts.names, file_.string())).lexically_normal());
+      for (const Override& value : bundle.values)
+        values.push_back({value.key, fill_in(value.value, parts.names, value.place), value.place});
+    };
+    add(common_, !parts.own_base);
+    for (const Bundle* bundle : parts.bundles) add(*bundle, true);
+    values.insert(values.end(), overrides_.begin(), overrides_.end());
+    values.insert(values.end(), more.begin(), more.end());
+    values.push_back({"output_dir", (fs::path(output_dir_) / parts.name).string(), file_.string()});
+    try {
+      return load_run_config(files, values);
+    } catch (const UserError& error) {
+      user_error(file_.string(), ": run '", parts.name, "': ", error.what());
+    }
+  }
+
+  void add_run(const Parts& parts, const std::vector<Override>& more = {},
+               const std::function<GridCell(const RunConfig&)>& cell = nullptr) {
+    if (search_) {
+      add_search(parts, more, cell);
+      return;
+    }
+    SweepRun run;
+    run.config = load(parts, more);
+    if (cell) run.cell = cell(run.config);
+    append(std::move(run), parts.name);
+  }
+
+  void add_search(const Parts& parts, std::vector<Override> more,
+                  const std::function<GridCell(const RunConfig&)>& cell) {
+    refuse(parts, "optim.lr", "lr_search sets it");
+    LrSearch search;
+    search.name = parts.name;
+    std::ostringstream low;
+    low << search_->low;
+    more.push_back({"optim.lr", low.str(), search_->place});  // the lowest rate has to fit the schedule, too
+    for (int evaluation = 1; evaluation <= search_->evaluations; ++evaluation) {
+      Parts own = parts;
+      own.name = cat(parts.name, "_search", evaluation);
+      SweepRun run;
+      run.config = load(own, more);
+      if (run.config.data.valid.empty())
+        user_error(search_->place, ": lr_search judges runs by their validation loss, and '", parts.name,
+                   "' has no data.valid; give it");
+      if (cell) run.cell = cell(run.config);
+      run.search = SearchPlace{sweep_.searches.size(), parts.name, evaluation, false, {}};
+      search.runs.push_back(sweep_.runs.size());
+      append(std::move(run), own.name);
+    }
+    sweep_.searches.push_back(std::move(search));
+  }
+
+  void append(SweepRun run, const std::string& name) {
+    const auto same = [&](const SweepRun& other) { return other.name == name; };
     if (std::any_of(sweep_.runs.begin(), sweep_.runs.end(), same))
       user_error(file_.string(), ": two runs have the name '", name, "'; rename one");
     if (name.size() > kLongestName) {
@@ -307,35 +261,21 @@ class SweepReader {
                  " bytes, and a folder's has at most ", kLongestName,
                  "; give the axis' values names, as in 'AXIS: {NAME: {KEY: VALUE}}'");
     }
-    std::vector<fs::path> files;
-    std::vector<Override> values;
-    const auto add = [&](const Bundle& bundle, bool with_base) {
-      for (const std::string& file : bundle.base)
-        if (with_base) files.push_back((folder_ / fill_in(file, names, file_.string())).lexically_normal());
-      for (const Override& value : bundle.values)
-        values.push_back({value.key, fill_in(value.value, names, value.place), value.place});
-    };
-    add(common_, !own_base);
-    for (const Bundle* bundle : bundles) add(*bundle, true);
-    values.insert(values.end(), overrides_.begin(), overrides_.end());
-    values.push_back({"output_dir", (fs::path(output_dir_) / name).string(), file_.string()});
-    SweepRun run;
     run.index = sweep_.runs.size();
     run.name = name;
-    try {
-      run.config = load_run_config(files, values);
-    } catch (const UserError& error) {
-      user_error(file_.string(), ": run '", name, "': ", error.what());
-    }
     sweep_.runs.push_back(std::move(run));
   }
 
+  YamlSource yaml_;
   fs::path file_, folder_;
   std::string output_dir_;
   std::vector<Override> overrides_;
   std::set<std::string> seen_;
   Bundle common_;
-  std::vector<std::vector<Axis>> grids_;
+  std::vector<std::vector<Axis>> axes_;
+  std::vector<GridSpec> grids_;
+  std::optional<LrSearchSpec> search_;
+  std::optional<std::string> branches_;  // where it is asked for
   std::vector<std::pair<std::string, Bundle>> runs_;
   Sweep sweep_;
 };
@@ -349,6 +289,8 @@ Sweep read_sweep(const fs::path& file, const std::vector<std::string>& overrides
 std::string config_hash(const RunConfig& config) {
   RunConfig copy = config;
   copy.output_dir.clear();
+  copy.branch_from.clear();
+  copy.checkpoint.keep_steps.clear();
   copy.train.threads = 0;
   return hex64(xxh3(to_yaml(copy)));
 }

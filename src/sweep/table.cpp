@@ -6,7 +6,10 @@
 #include <set>
 
 #include "base/error.h"
+#include "fit/design.h"
 #include "plan/units.h"
+#include "sweep/branches.h"
+#include "sweep/grid.h"
 
 namespace ttt {
 namespace {
@@ -52,6 +55,45 @@ std::string scientific(double value) {
 double operations_per_token(const RunConfig& config) {
   return training_flops(config.model, config.train.context).exact +
          recompute_flops(config.model, config.train.context, config.train.recompute);
+}
+
+// The steps that a branch takes from its trunk; 0: it is trained from its beginning.
+std::int64_t steps_of_trunk(const SweepRun& run, const std::vector<const SweepRun*>& runs) {
+  if (!run.branch) return 0;
+  const auto is_trunk = [&](const SweepRun* other) { return other->index == run.branch->trunk; };
+  const bool there = std::any_of(runs.begin(), runs.end(), is_trunk) || is_complete(run.branch->checkpoint);
+  return there ? run.branch->step : 0;
+}
+
+// As `ttt fit` tells architectures apart (fit/points.h).
+std::string architecture(const SweepRun& run) {
+  const ModelConfig& model = run.config.model;
+  return cat(to_string(model.mixer), model.has_ttt() ? cat("/", to_string(model.backbone)) : std::string());
+}
+
+// The designs of architectures that have a grid, or three sizes: name -> verdict, in the order of the runs.
+std::vector<std::pair<std::string, DesignVerdict>> designs(const std::vector<const SweepRun*>& runs) {
+  std::vector<ScalingPoint> points;
+  std::set<std::string> with_grid;
+  std::map<std::string, std::set<double>> sizes;
+  for (const SweepRun* run : runs) {
+    if (run->search && run->search->evaluation > 1) continue;  // one of them is the point
+    const Plan plan = make_plan(run->config);
+    ScalingPoint point;
+    point.n = static_cast<double>(plan.parameters.total);
+    point.d = static_cast<double>(plan.tokens);
+    point.c = plan.training.exact * point.d;
+    point.group = architecture(*run);
+    if (run->cell) with_grid.insert(point.group);
+    sizes[point.group].insert(point.n);
+    points.push_back(std::move(point));
+  }
+  std::vector<std::pair<std::string, DesignVerdict>> verdicts;
+  for (const PointGroup& group : group_points(points)) {
+    if (with_grid.count(group.name) == 0 && sizes[group.name].size() < 3) continue;
+    verdicts.emplace_back(group.name, judge_design(group.points));
+  }
+  return verdicts;
 }
 
 // The targets that a run validates on, in words. Of two runs with the same data.valid they are the same where as many
@@ -122,22 +164,24 @@ std::string cost_table(const std::vector<const SweepRun*>& runs, const SpeedOpti
   std::set<std::string> sources;
   double hours = 0, tokens = 0, flops = 0;
   std::int64_t disk = 0;
-  bool all_known = true;
+  bool all_known = true, has_branches = false;
   for (std::size_t i = 0; i < runs.size(); ++i) {
     const Plan plan = make_plan(runs[i]->config, speeds[i]);
-    const double run_tokens = static_cast<double>(plan.tokens), run_flops = plan.training.exact * run_tokens;
+    const double part = 1 - static_cast<double>(steps_of_trunk(*runs[i], runs)) / static_cast<double>(plan.steps);
+    has_branches = has_branches || part < 1;
+    const double run_tokens = part * static_cast<double>(plan.tokens), run_flops = plan.training.exact * run_tokens;
     tokens += run_tokens;
     flops += run_flops;
     disk += plan.disk.peak;
     if (speeds[i]) {
-      hours += *plan.hours();
+      hours += part * *plan.hours();
       sources.insert(speeds[i]->source.starts_with("measured") ? "measured in the run itself" : speeds[i]->source);
     } else {
       all_known = false;
     }
-    table.add({runs[i]->name, to_string(read_record(*runs[i]).status),
+    table.add({runs[i]->name, to_string(own_record(*runs[i]).status),
                short_number(static_cast<double>(plan.parameters.total)), short_number(run_tokens),
-               scientific(run_flops), speeds[i] ? short_hours(*plan.hours()) : "?",
+               scientific(run_flops), speeds[i] ? short_hours(part * *plan.hours()) : "?",
                speeds[i] ? short_number(speeds[i]->tokens_per_second) : "?", short_bytes(plan.disk.peak)});
   }
   table.add({cat(runs.size(), " runs"), "", "", short_number(tokens), scientific(flops),
@@ -145,6 +189,7 @@ std::string cost_table(const std::vector<const SweepRun*>& runs, const SpeedOpti
   std::string text =
       table.text() +
       "FLOPs: exact products of training, 3 x forward. Disk: at most, with a checkpoint being written.\n";
+  if (has_branches) text += "Of branches: what is trained beyond their trunks.\n";
   text += targets_note(runs, /*measured=*/false);
   for (const std::string& source : sources) text += "speed: " + source + "\n";
   if (!all_known) text += "speed: unknown; give --tokens-per-second (measured) or --tflops (an estimate)\n";
@@ -153,19 +198,37 @@ std::string cost_table(const std::vector<const SweepRun*>& runs, const SpeedOpti
 
 Json cost_json(const std::vector<const SweepRun*>& runs, const SpeedOptions& options) {
   const auto speeds = speeds_of(runs, options);
+  const auto verdicts = designs(runs);
   Json list = Json::array();
   for (std::size_t i = 0; i < runs.size(); ++i) {
-    list.push_back({{"name", runs[i]->name},
-                    {"index", runs[i]->index},
-                    {"status", to_string(read_record(*runs[i]).status)},
-                    {"plan", to_json(make_plan(runs[i]->config, speeds[i]))}});
+    Json line = {{"name", runs[i]->name},
+                 {"index", runs[i]->index},
+                 {"status", to_string(own_record(*runs[i]).status)},
+                 {"plan", to_json(make_plan(runs[i]->config, speeds[i]))}};
+    add_place(line, *runs[i]);
+    line["law"] = Json();
+    for (const auto& [name, verdict] : verdicts)
+      if (name == architecture(*runs[i])) line["law"] = cat(name, " ", to_sentence(verdict));
+    list.push_back(std::move(line));
   }
   return list;
 }
 
+std::string plan_text(const Sweep& sweep, const std::vector<const SweepRun*>& runs) {
+  std::string text;
+  for (const std::string& note : sweep.notes) text += note + "\n";
+  for (const SweepRun* run : runs) {
+    if (!run->cell || (run->search && run->search->evaluation > 1)) continue;
+    const std::string edge = edge_text(*run->cell);
+    if (!edge.empty()) text += cat("edge: ", run->search ? run->search->name : run->name, ": ", edge, "\n");
+  }
+  for (const auto& [name, verdict] : designs(runs)) text += cat(name, " ", to_sentence(verdict), "\n");
+  return text;
+}
+
 std::string results_table(const std::vector<const SweepRun*>& runs) {
   std::vector<Json> lines;
-  for (const SweepRun* run : runs) lines.push_back(run_line(*run, read_record(*run)));
+  for (const SweepRun* run : runs) lines.push_back(run_line(*run, own_record(*run)));
   // Mixers in the order of the sweep.
   std::map<std::string, std::size_t> order;
   for (const Json& line : lines) order.emplace(line["mixer"].get<std::string>(), order.size());
@@ -176,6 +239,7 @@ std::string results_table(const std::vector<const SweepRun*>& runs) {
     return key(a) < key(b);
   });
   // Columns that only some sweeps have.
+  const bool has_rates = std::any_of(runs.begin(), runs.end(), [](const SweepRun* run) { return run->search; });
   bool has_answers = false;
   std::set<std::string> scales;
   for (const Json& line : lines) {
@@ -185,6 +249,7 @@ std::string results_table(const std::vector<const SweepRun*>& runs) {
   }
   std::vector<std::string> header = {"run",        "status",     "parameters", "tokens",  "FLOPs",
                                      "valid loss", "perplexity", "bits/byte",  "tokens/s"};
+  if (has_rates) header.insert(header.end(), {"lr"});
   if (has_answers) header.insert(header.end(), {"accuracy", "answers"});
   for (const std::string& scale : scales) header.push_back("loss, inner lr x " + scale);
   TextTable table(header);
@@ -200,6 +265,7 @@ std::string results_table(const std::vector<const SweepRun*>& runs) {
                                     fixed(line["perplexity"], 2),
                                     fixed(line["bits_per_byte"], 4),
                                     speed.is_number() ? short_number(speed) : "-"};
+    if (has_rates) row.push_back(line["lr"].is_number() ? scientific(line["lr"]) : "?");
     if (has_answers) row.insert(row.end(), {fixed(line["accuracy"], 4), fixed(line["answer_accuracy"], 4)});
     for (const std::string& scale : scales) {
       const Json own = line["inner_lr_scales"].is_object() ? line["inner_lr_scales"].value(scale, Json()) : Json();

@@ -111,6 +111,24 @@ TEST_F(FitTable, RunsOfASweep) {
   EXPECT_EQ(web.points[0].loss, 3.25);
 }
 
+// Of a search for the learning rate its best run is the point.
+TEST_F(FitTable, SearchesOfASweep) {
+  const auto line = [](const std::string& name, const std::string& search, const std::string& best) {
+    return cat(R"({"name":")", name, R"(","status":"finished","mixer":"mamba","parameters":100,"tokens":2000,)",
+               R"("flops_exact":1.3e6,"valid_loss":3.5,"search":)", search, R"(,"search_best":)", best, "}\n");
+  };
+  const std::string in_search = R"({"name":"a","evaluation":1})";
+  const fs::path path = write("runs.jsonl", line("plain", "null", "null") + line("a1", in_search, "false") +
+                                                line("a2", in_search, "true") + line("b1", in_search, "null"));
+  const PointSet set = read_points({path}, {});
+  ASSERT_EQ(set.points.size(), 2u);
+  EXPECT_EQ(set.points[0].place, "plain");
+  EXPECT_EQ(set.points[1].place, "a2");
+  EXPECT_EQ(
+      set.notes,
+      (std::vector<std::string>{"2 runs are left out: 2 of searches for the learning rate that are not their best"}));
+}
+
 TEST_F(FitTable, HighestLossesAreDropped) {
   PointSet set =
       read_points({write("t.csv", "n,d,loss\n1,1,3\n2,2,9\n3,3,4\n4,4,8\n")}, {.n = "n", .d = "d", .loss = "loss"});

@@ -153,7 +153,7 @@ class PlanTest : public testing::Test {
     config_.train.context = 64;
     config_.train.batch_tokens = 1024;
     config_.train.steps = 1000;
-    config_.checkpoint = {100, 2, 0};
+    config_.checkpoint = {100, 2, 0, {}};
   }
   ~PlanTest() override { fs::remove_all(folder_); }
 
@@ -213,11 +213,11 @@ TEST_F(PlanTest, DiskFollowsRetention) {
     config_.checkpoint = checkpoint;
     return make_plan(config_).disk.kept;
   };
-  EXPECT_EQ(kept({100, 2, 0}), 2);
-  EXPECT_EQ(kept({100, 0, 0}), 10);
-  EXPECT_EQ(kept({0, 2, 0}), 1);
-  EXPECT_EQ(kept({600, 5, 0}), 2);
-  EXPECT_EQ(kept({100, 2, 300}), 4);  // 300, 600, and the last two, 900 and 1000
+  EXPECT_EQ(kept({100, 2, 0, {}}), 2);
+  EXPECT_EQ(kept({100, 0, 0, {}}), 10);
+  EXPECT_EQ(kept({0, 2, 0, {}}), 1);
+  EXPECT_EQ(kept({600, 5, 0, {}}), 2);
+  EXPECT_EQ(kept({100, 2, 300, {}}), 4);  // 300, 600, and the last two, 900 and 1000
   EXPECT_EQ(make_plan(config_).disk.peak, 5 * make_plan(config_).disk.checkpoint);
   EXPECT_EQ(kept({100, 2, 0, {50, 200, 900}}), 4);  // 50, which nothing else saves, 200, and the last two
   EXPECT_EQ(kept({100, 2, 300, {300, 350}}), 5);
