@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "base/files.h"
+#include "base/log.h"
 #include "base/process.h"
 #include "base/signals.h"
 #include "cli/command.h"
@@ -144,6 +145,7 @@ ExitCode run_sweep_command(const std::vector<std::string>& args) {
                                : cost_table(runs, options.speed) + plan_text(sweep, runs));
     return ExitCode::kOk;
   }
+  for (const std::string& note : sweep.notes) log_warn(note);
   if (options.slurm) {
     refuse_slurm(sweep, options);
     write_slurm_array(sweep, runs, options);
