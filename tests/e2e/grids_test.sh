@@ -89,4 +89,8 @@ says out.txt '"law":"ttt_linear/mamba does not identify'
 expect 2 "$TTT" sweep grid.yaml train.steps=10
 says errors.txt "command line: 'train.steps' is given, and isoflop sets it from the budgets; remove one of the two"
 [ ! -e grid ] || die "--dry-run made the output folder"
+sed 's/\[3e10/[1e6, 3e10/' grid.yaml >small.yaml
+expect 0 "$TTT" sweep small.yaml --slurm
+says errors.txt "'iso1e6_d16' is left out: 1e6 FLOPs would be less than half a step"
+says out.txt '6 runs: sbatch grid/sweep.sbatch'
 echo ok
