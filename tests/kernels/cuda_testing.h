@@ -73,7 +73,9 @@ using DeviceVector = std::vector<T, DeviceAllocator<T>>;
 template <class T>
 class Buffer {
  public:
-  explicit Buffer(std::size_t size) : memory_(size) { std::memset(data(), 0xff, size * sizeof(T)); }
+  explicit Buffer(std::size_t size) : memory_(size) {
+    if (size > 0) std::memset(data(), 0xff, size * sizeof(T));
+  }
   T* data() { return memory_.data(); }
   std::size_t size() const { return memory_.size(); }
   T& operator[](std::size_t i) { return data()[i]; }
