@@ -48,12 +48,13 @@ class MixerDeclaration {
   // --- parameters ---
   // Of one layer; names as the mixer's module registers them, file names below the mixer's part of a block.
   virtual Parameters parameters(const ModelConfig& m) const = 0;
-  virtual const char* file_prefix() const = 0;            // "self_attn."
-  virtual const char* mixer_norm_file_name() const = 0;   // "input_layernorm.weight"
-  virtual const char* mlp_norm_file_name() const = 0;     // "post_attention_layernorm.weight"
-  virtual bool is_in_jax() const { return false; }        // whether the official JAX code has it
-  virtual bool has_mlp_alone() const { return true; }     // in a model of this mixer alone
-  virtual double norm_eps_alone() const { return 1e-6; }  // of its RMSNorms, there
+  virtual const char* file_prefix() const = 0;                             // "self_attn."
+  virtual const char* mixer_norm_file_name() const = 0;                    // "input_layernorm.weight"
+  virtual const char* mlp_norm_file_name() const = 0;                      // "post_attention_layernorm.weight"
+  virtual bool is_in_jax() const { return false; }                         // whether the official JAX code has it
+  virtual std::string not_in_jax(const ModelConfig&) const { return ""; }  // settings that it has not got
+  virtual bool has_mlp_alone() const { return true; }                      // in a model of this mixer alone
+  virtual double norm_eps_alone() const { return 1e-6; }                   // of its RMSNorms, there
   // --- the section model: of a config ---
   virtual std::vector<const char*> keys() const = 0;     // those it has a use for, "model.num_heads"
   virtual void check(const ModelConfig&) const {}        // throws UserError
@@ -69,7 +70,10 @@ class MixerDeclaration {
   virtual double op_flops(const ModelConfig& m, double keys) const = 0;
   virtual double recomputed_flops(const ModelConfig&) const { return 0; }  // of them, once more in the backward pass
   virtual double softmax_flops(const ModelConfig&, double /*keys*/) const { return 0; }  // counted by Chinchilla alone
-  virtual double inner_loop_flops(std::int64_t /*head_size*/, std::int64_t /*mini_batch*/) const { return 0; }
+  virtual double inner_loop_flops(std::int64_t /*head_size*/, std::int64_t /*mini_batch*/,
+                                  std::int64_t /*steps*/) const {
+    return 0;
+  }
   virtual Kept kept(const ModelConfig& m) const = 0;
   // fp32 numbers of a sequence's decoding state after `position` tokens, and those of them that are the recurrence's.
   virtual std::int64_t state_numbers(const ModelConfig& m, std::int64_t position) const = 0;

@@ -69,6 +69,23 @@ double ModelConfig::resolved_ttt_base_lr_init() const {
   return resolved_ttt_base_lr();
 }
 
+std::string ttt_switches(const ModelConfig& m) {
+  std::string text;
+  const auto add = [&](bool differs, const char* key, const auto& value) {
+    if (differs) text += cat(text.empty() ? "" : ", ", "model.", key, " ", value);
+  };
+  add(m.ttt_feature_map == TttFeatureMap::kElu, "ttt_feature_map", "elu");
+  add(m.ttt_normalizer, "ttt_normalizer", "true");
+  add(!m.ttt_learned_w0, "ttt_learned_w0", "false");
+  add(!m.ttt_norm, "ttt_norm", "false");
+  add(!m.ttt_residual, "ttt_residual", "false");
+  add(!m.ttt_bias, "ttt_bias", "false");
+  add(!m.ttt_learned_lr, "ttt_learned_lr", "false");
+  add(m.ttt_target == TttTarget::kInput, "ttt_target", "input");
+  add(m.ttt_inner_steps != 1, "ttt_inner_steps", m.ttt_inner_steps);
+  return text;
+}
+
 bool uses_key(const ModelConfig& config, const std::string& key) {
   if (key == "model.intermediate_size") return config.has_mlp();
   const auto names = [&](const MixerDeclaration& mixer) {
@@ -93,6 +110,10 @@ void validate(const ModelConfig& config) {
   if (config.head_dim > 0 && !uses_key(config, "model.head_dim")) {
     user_error("model.head_dim is ", config.head_dim, ", and the heads of model.mixer ", to_string(config.mixer),
                " are of model.hidden_size / model.num_heads; leave it out");
+  }
+  if (const std::string switches = ttt_switches(config); !switches.empty() && !config.has_ttt()) {
+    user_error("the config says ", switches, ", and model.mixer ", to_string(config.mixer),
+               " has no TTT layer; leave it out");
   }
   for (const MixerKind kind : config.mixer.kinds()) declaration_of(kind).check(config);
 }

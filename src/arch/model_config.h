@@ -10,6 +10,8 @@ namespace ttt {
 
 enum class MixerKind { kAttention, kTttLinear, kTttMlp, kMamba, kGatedDeltaNet };
 enum class Backbone { kTransformer, kMamba };
+enum class TttFeatureMap { kNone, kElu };  // of queries and keys: themselves, elu(x) + 1
+enum class TttTarget { kValue, kInput };   // what the inner net is to give: theta_V x, x itself
 
 const char* to_string(MixerKind mixer);    // "attention", "ttt_linear", "ttt_mlp", "mamba"
 const char* to_string(Backbone backbone);  // "transformer", "mamba"
@@ -48,6 +50,16 @@ struct ModelConfig {
   // eta_base at the first step of the inner warm-up; -1: the paper's, no warm-up (TTT-Linear) or 0.01 (TTT-MLP).
   double ttt_base_lr_init = -1;
   std::int64_t ttt_base_lr_warmup_steps = -1;  // -1: the outer warm-up's
+  // What the paper's table 1 switches of TTT layers beside backbone and mini_batch_size; see ttt_switches() below.
+  TttFeatureMap ttt_feature_map = TttFeatureMap::kNone;
+  bool ttt_normalizer = false;  // outputs over the sum of the query's products with the keys so far
+  bool ttt_learned_w0 = true;   // else fast weights start at 0
+  bool ttt_norm = true;         // LN in f
+  bool ttt_residual = true;     // f(x) = x + ..., with which the target is V - K
+  bool ttt_bias = true;         // f's layers are x W + b
+  bool ttt_learned_lr = true;   // eta = base_lr sigmoid(theta x) / K times 1 / place; else base_lr for every token
+  TttTarget ttt_target = TttTarget::kValue;
+  std::int64_t ttt_inner_steps = 1;   // gradient steps of a mini-batch (kernels/ttt_update.h)
   std::int64_t head_dim = 0;          // Gated DeltaNet: size of a head's queries and keys; 0: hidden_size / num_heads
   double expand_v = 2;                // Gated DeltaNet: size of a head's values, in head_dims
   std::int64_t attention_window = 0;  // attention sees this many tokens, its own included; 0: all before it
@@ -64,6 +76,9 @@ struct ModelConfig {
 
   bool operator==(const ModelConfig&) const = default;
 };
+
+// The switches of TTT layers that stand otherwise than in the published layers, "model.ttt_norm false, ..."; "" for none.
+std::string ttt_switches(const ModelConfig& config);
 
 // Whether a model of this config has any use for the key "model.KEY": one of its mixers names it, or it is no mixer's.
 bool uses_key(const ModelConfig& config, const std::string& key);

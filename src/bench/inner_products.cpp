@@ -1,5 +1,7 @@
 #include "bench/inner_products.h"
 
+#include "base/error.h"
+
 namespace ttt {
 namespace {
 
@@ -11,6 +13,7 @@ double per_token(const std::vector<InnerProduct>& products, std::int64_t mini_ba
 
 // Columns of each layer's inputs and outputs: K, 4 K, ..., K.
 std::vector<std::int64_t> widths(const TttNet& net, std::int64_t K) {
+  TTT_CHECK(net.update.steps == 1, "the products of one gradient step are listed, not of ", net.update.steps);
   std::vector<std::int64_t> all(net.layers.size() + 1, 4 * K);
   all.front() = all.back() = K;
   return all;

@@ -261,6 +261,23 @@ void declare(Declarations& d, ModelConfig& m) {
            "TTT: where its warm-up starts; -1: no warm-up (ttt_linear), 0.01 (ttt_mlp)");
   d.integer("model.ttt_base_lr_warmup_steps", m.ttt_base_lr_warmup_steps, {-1}, "steps",
             "TTT: its warm-up; -1: optim.warmup_steps");
+  d.choice<TttFeatureMap>("model.ttt_feature_map", m.ttt_feature_map,
+                          {{"none", TttFeatureMap::kNone}, {"elu", TttFeatureMap::kElu}},
+                          "TTT: of queries and keys, after RoPE; elu: elu(x) + 1");
+  d.boolean("model.ttt_normalizer", m.ttt_normalizer,
+            "TTT with a linear f: outputs are divided by the sum of the query's products with the keys so far");
+  d.boolean("model.ttt_learned_w0", m.ttt_learned_w0, "TTT: where fast weights start is learned; false: at 0");
+  d.boolean("model.ttt_norm", m.ttt_norm, "TTT: LayerNorm in f");
+  d.boolean("model.ttt_residual", m.ttt_residual,
+            "TTT: f(x) = x + ..., with which the inner target is V - K; false: V");
+  d.boolean("model.ttt_bias", m.ttt_bias, "TTT: layers of f have a bias, which the inner loop learns too");
+  d.boolean("model.ttt_learned_lr", m.ttt_learned_lr,
+            "TTT: the inner learning rate is ttt_base_lr sigmoid(theta x) / head size, times 1 / place in the "
+            "mini-batch plus a learned number; false: ttt_base_lr for every token");
+  d.choice<TttTarget>("model.ttt_target", m.ttt_target, {{"value", TttTarget::kValue}, {"input", TttTarget::kInput}},
+                      "TTT: what f is to give of a key; value: theta_V x; input: the head's part of x itself");
+  d.integer("model.ttt_inner_steps", m.ttt_inner_steps, {1, 64}, "steps",
+            "TTT: gradient steps of a mini-batch; a token's gradient is taken at what the tokens up to it have left");
   d.integer("model.attention_window", m.attention_window, {0, 1 << 30}, "tokens",
             "attention: tokens that a token sees, itself included; 0: all before it");
   d.boolean(

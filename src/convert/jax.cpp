@@ -36,6 +36,10 @@ std::vector<JaxName> jax_names(const ModelConfig& config) {
     user_error("the official JAX code has no model with model.mixer ", to_string(config.mixer), "; convert models of ",
                known, " from it");
   }
+  if (const std::string settings = mixer->not_in_jax(config); !settings.empty()) {
+    user_error("the official JAX code has no ", to_string(config.mixer), " with ", settings,
+               "; leave that out of the config to convert a model of its own");
+  }
   std::vector<JaxName> names;
   for (const Parameter& parameter : model_parameters(config)) {
     TTT_CHECK(!parameter.jax_name.empty(), parameter.name, " has no name in the official JAX code");

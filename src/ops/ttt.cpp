@@ -81,7 +81,8 @@ class TttFunction : public torch::autograd::Function<TttFunction> {
 std::string words_of(const TttNet& net) {
   return cat("an inner net of ", net.layers.size(), net.layers.size() == 1 ? " layer" : " layers",
              net.learner.layer_norm ? "" : ", without its LayerNorm",
-             net.learner.residual ? "" : ", without its residual");
+             net.learner.residual ? "" : ", without its residual", net.update.biases ? "" : ", without biases",
+             net.update.steps == 1 ? "" : cat(", in ", net.update.steps, " gradient steps"));
 }
 
 }  // namespace
@@ -97,7 +98,8 @@ const TttNet& ttt_mlp_net() {
 }
 
 std::string TttNet::variant() const {
-  return layers.size() <= 2 && learner == kernels::TttLearner{} ? "" : words_of(*this);
+  const bool published = layers.size() <= 2 && learner == kernels::TttLearner{} && update == kernels::TttUpdate{};
+  return published ? "" : words_of(*this);
 }
 
 TttShape shape_of(const TttNet& net, const TttInputs& inputs, std::int64_t mini_batch_size) {
@@ -128,6 +130,7 @@ void check_ttt_arguments(const TttNet& net, const TttInputs& inputs, const TttWe
   check_tensor(kTttOp, "bias", inputs.bias_HK, {heads, head_dim}, wide_type(type), q);
 
   if (net.layers.empty()) fail("TTT op: the inner net has no layer");
+  if (net.update.steps < 1) fail("TTT op: ", net.update.steps, " gradient steps; there must be at least 1");
   if (weights.size() != 2 * net.layers.size())
     fail("TTT op: ", words_of(net), " has ", 2 * net.layers.size(), " weights and biases, not ", weights.size());
   std::int64_t in = head_dim;

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "kernels/ttt_params.h"
+#include "kernels/ttt_update.h"
 #include "ops/kernel_table.h"
 
 namespace ttt {
@@ -25,6 +26,7 @@ struct TttNet {
   };
   std::vector<Layer> layers;
   kernels::TttLearner learner = {};
+  kernels::TttUpdate update = {};
 
   // How it differs from the nets of the paper, as the rest of a sentence ("an inner net of 3 layers"); "" for
   // TTT-Linear and TTT-MLP. Rows that hold the paper's nets alone decline these calls with it.
@@ -44,7 +46,7 @@ struct TttInputs {
   at::Tensor
       sigma_BHT;       // base_lr * mult * sigmoid(w . x + bias) / K: the inner learning rate of each token (key column)
   at::Tensor scale_C;  // s_i = max(0, 1/(i+1) + delta_i): the factor of each position of a mini-batch (query row)
-  at::Tensor gain_HK, bias_HK;  // the inner LayerNorm's scale and shift, eps 1e-6
+  at::Tensor gain_HK, bias_HK;  // the inner LayerNorm's scale and shift, eps 1e-6; unread without a LayerNorm
   // Of a model in bf16: rows whose matrix products round their operands to bf16 may be chosen (fp32 tensors). Sums,
   // statistics and fast weights stay fp32. Decoding takes no notice.
   bool bf16_products = false;
@@ -59,8 +61,9 @@ using TttWeights = std::vector<at::Tensor>;
 struct TttState {
   TttWeights weights;         // with a leading B
   std::int64_t num_open = 0;  // tokens in the open mini-batch, in [0, C)
-  std::vector<at::Tensor> x;  // by layer: its inputs X_l [B,H,C,in]; the first are the keys
-  std::vector<at::Tensor> g;  // by layer: the gradients G_l [B,H,C,out]
+  // By gradient step and layer, as InnerRows (ttt_inner.h) have them:
+  std::vector<at::Tensor> x;  // the layer's inputs X_l [B,H,C,in]; the first are the keys
+  std::vector<at::Tensor> g;  // the gradients G_l [B,H,C,out]
   at::Tensor sigma_BHC;
 
   std::int64_t batch() const { return sigma_BHC.size(0); }
@@ -68,8 +71,10 @@ struct TttState {
   std::vector<at::Tensor*> tensors();  // all of them
 };
 
-// A fresh state: the initial weights repeated over the batch, an empty mini-batch of size C.
-TttState ttt_initial_state(const TttWeights& initial, std::int64_t batch, std::int64_t mini_batch_size);
+// A fresh state: the initial weights repeated over the batch, an empty mini-batch of size C with rows for every
+// gradient step.
+TttState ttt_initial_state(const TttWeights& initial, std::int64_t batch, std::int64_t mini_batch_size,
+                           std::int64_t steps = 1);
 
 // Inner-loop statistics of one layer, one value a mini-batch (full ones and a short last one), averaged over batch and
 // heads: the inner loss (mean over K, no 1/2) of the mini-batch's last token at W0, before the step (W_{t-C}) and after

@@ -1,5 +1,5 @@
 // The `composed` row: the dual form in batched ATen calls over all heads, forward and hand-written backward, for any
-// inner net, on any device. Equations: kernels/reference/ttt_reference.h; the forward maths: ttt_inner.h.
+// inner net, on any device (nets of several gradient steps a mini-batch: ttt_composed_steps.cpp). Equations: kernels/reference/ttt_reference.h; the forward maths: ttt_inner.h.
 //
 // A call is cut into segments of S mini-batches. Within one, only what depends on the fast weights goes mini-batch by
 // mini-batch; the queries' pass and most of the backward pass are done for all of them at once. A short last mini-batch
@@ -108,7 +108,7 @@ struct SegmentPass {
       start.push_back(weights);
       keys.push_back(inner_gradient(call.net, of_step(call.k, i), of_step(call.target, i), weights, call.norm));
       if (i + 1 < count || want_end)
-        weights = inner_update(weights, keys[i].x, keys[i].g, last_scale * of_step(call.sigma, i));
+        weights = inner_update(call.net, weights, keys[i].x, keys[i].g, last_scale * of_step(call.sigma, i));
     }
     if (want_end) end = std::move(weights);
   }
@@ -141,6 +141,7 @@ struct SegmentPass {
 
 Tensor composed_forward(const TttNet& net, const TttInputs& inputs, const TttWeights& initial,
                         std::int64_t mini_batch_size, TttSaved* saved) {
+  if (net.update.steps > 1) return sequence_forward(net, inputs, initial);
   const Call call(net, inputs, mini_batch_size);
   TttWeights weights = call.start(initial);
   std::vector<Tensors> starts(weights.size());
@@ -193,8 +194,9 @@ QueriesBackward backward_queries(const SegmentPass& segment, const Tensor& d_o, 
   }
   sums.dsigma = at::zeros_like(sigma);
   for (std::size_t l = last + 1; l-- > 0;) {
-    // dN = -M (.) (U G^T);  dA = E (.) dN;  dE = (A + 1) (.) dN
-    const Tensor dn = -at::matmul(u, transposed(g[l])).tril(), de = (queries.a[l] + 1) * dn, da = rates * dn;
+    // dN = -M (.) (U G^T);  dA = E (.) dN;  dE = (A + 1) (.) dN, or A (.) dN where there are no biases
+    const Tensor a = call.net.update.biases ? queries.a[l] + 1 : queries.a[l];
+    const Tensor dn = -at::matmul(u, transposed(g[l])).tril(), de = a * dn, da = rates * dn;
     sums.dsigma += at::matmul(transposed(de), call.scale_C);
     sums.scale += at::matmul(de, sigma.unsqueeze(-1)).squeeze(-1).sum(1);
     // dXq = U W^T + dA X;  dX = dA^T Xq + ...;  dG = -N^T U - ...
@@ -239,14 +241,17 @@ void backward_keys(const SegmentPass& segment, std::int64_t i, const QueriesBack
   const Tensor e = (last_scale * sigma).unsqueeze(-1);
   Tensors dx(last + 1), dg(last + 1), db(last), dz(last + 1);
 
-  // The update: dG -= e (.) (X dW' + 1 dc');  dX -= e (.) R,  R = G dW'^T;  de = -(sum X (.) R + G dc'^T)
+  // The update: dG -= e (.) (X dW' + 1 dc');  dX -= e (.) R,  R = G dW'^T;  de = -(sum X (.) R + G dc'^T). Where there
+  // are no biases, dc' adds nothing.
+  const bool biases = call.net.update.biases;
   Tensor de;
   for (std::size_t l = 0; l <= last; ++l) {
     const Tensor &dw = weight_of(sums.state, l), &dc = bias_of(sums.state, l);
     const Tensor r = at::matmul(keys.g[l], transposed(dw));
-    dg[l] = queries.dg[l].select(1, i) - e * (at::matmul(keys.x[l], dw) + dc);
+    const Tensor x_dw = at::matmul(keys.x[l], dw), x_r = (keys.x[l] * r).sum(-1);
+    dg[l] = queries.dg[l].select(1, i) - e * (biases ? x_dw + dc : x_dw);
     dx[l] = queries.dx[l].select(1, i) - e * r;
-    const Tensor part = (keys.x[l] * r).sum(-1) + (keys.g[l] * dc).sum(-1);
+    const Tensor part = biases ? x_r + (keys.g[l] * dc).sum(-1) : x_r;
     de = de.defined() ? de - part : -part;
   }
   dsigma = sums.dsigma.select(1, i) + last_scale * de;
@@ -279,6 +284,7 @@ void backward_keys(const SegmentPass& segment, std::int64_t i, const QueriesBack
 
 TttGradients composed_backward(const TttNet& net, const Tensor& grad_o_BHTK, const TttInputs& inputs,
                                const TttWeights& initial, std::int64_t mini_batch_size, const TttSaved& saved) {
+  if (net.update.steps > 1) return sequence_backward(net, grad_o_BHTK, inputs, initial);
   const Call call(net, inputs, mini_batch_size);
   const Tensor d_o = in_mini_batches(grad_o_BHTK, call.C);
   Sums sums;

@@ -16,6 +16,11 @@ TttKernel cuda_ttt_mlp_kernel();
 // The dual form as batched ATen calls, any inner net, any device, fp32 and fp64 (ttt_composed.cpp).
 TttKernel composed_ttt_kernel();
 
+// The same for several gradient steps a mini-batch (ttt_composed_steps.cpp); autograd can differentiate the first.
+at::Tensor sequence_forward(const TttNet& net, const TttInputs& inputs, const TttWeights& initial);
+TttGradients sequence_backward(const TttNet& net, const at::Tensor& grad_o_BHTK, const TttInputs& inputs,
+                               const TttWeights& initial);
+
 // kernels/reference behind tensors: plain loops, any inner net, CPU, fp32 and fp64 (ttt_reference.cpp).
 TttKernel reference_ttt_kernel();
 

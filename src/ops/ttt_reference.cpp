@@ -49,7 +49,7 @@ at::Tensor reference_forward(const TttNet& net, const TttInputs& inputs, const T
   AT_DISPATCH_FLOATING_TYPES(o_BHTK.scalar_type(), "ttt_reference_forward", [&] {
     kernels::ttt_forward_reference<scalar_t>(sizes_of(inputs, mini_batch_size), net.learner,
                                              pointers<const scalar_t>(args.inputs, args.weights),
-                                             o_BHTK.data_ptr<scalar_t>());
+                                             o_BHTK.data_ptr<scalar_t>(), net.update);
   });
   return o_BHTK;
 }
@@ -66,7 +66,7 @@ TttGradients reference_backward(const TttNet& net, const at::Tensor& grad_o_BHTK
   AT_DISPATCH_FLOATING_TYPES(grad_o.scalar_type(), "ttt_reference_backward", [&] {
     kernels::ttt_backward_reference<scalar_t>(
         sizes_of(inputs, mini_batch_size), net.learner, pointers<const scalar_t>(args.inputs, args.weights),
-        grad_o.data_ptr<scalar_t>(), pointers<scalar_t>(grad.inputs, grad.initial));
+        grad_o.data_ptr<scalar_t>(), pointers<scalar_t>(grad.inputs, grad.initial), net.update);
   });
   return grad;
 }

@@ -32,8 +32,10 @@ TttStats ttt_statistics(const TttNet& net, const TttInputs& inputs, const TttWei
     };
     loss_w0.push_back(loss(start));
     loss_before.push_back(loss(weights));
-    const InnerKeys keys = inner_gradient(net, k, target, weights, norm);
-    weights = inner_update(weights, keys.x, keys.g, inputs.scale_C[rows - 1] * inputs.sigma_BHT.narrow(2, t, rows));
+    const at::Tensor sigma = inputs.sigma_BHT.narrow(2, t, rows);
+    const InnerRows read =
+        inner_steps(net, k, target, weights, norm, inner_rates(inputs.scale_C.narrow(0, 0, rows), sigma));
+    weights = inner_update(net, weights, read.x, read.g, inputs.scale_C[rows - 1] * sigma);
     loss_after.push_back(loss(weights));
     at::Tensor change;
     for (std::size_t l = 0; l < net.layers.size(); ++l) {

@@ -62,8 +62,8 @@ double chinchilla(const ModelConfig& m, std::int64_t context) {
 
 }  // namespace
 
-double inner_loop_flops(MixerKind kind, std::int64_t head_dim, std::int64_t mini_batch) {
-  return declaration_of(kind).inner_loop_flops(head_dim, mini_batch);
+double inner_loop_flops(MixerKind kind, std::int64_t head_dim, std::int64_t mini_batch, std::int64_t steps) {
+  return declaration_of(kind).inner_loop_flops(head_dim, mini_batch, steps);
 }
 
 Flops forward_flops(const ModelConfig& m, std::int64_t context) {

@@ -37,6 +37,6 @@ double recompute_flops(const ModelConfig& config, std::int64_t context, bool blo
 
 // TTT's inner loop in the dual form, forward, per token and head of size K with mini-batches of C:
 // TTT-Linear 6 K^2 + 4 C K, TTT-MLP 56 K^2 + 20 C K.
-double inner_loop_flops(MixerKind kind, std::int64_t head_dim, std::int64_t mini_batch);
+double inner_loop_flops(MixerKind kind, std::int64_t head_dim, std::int64_t mini_batch, std::int64_t steps = 1);
 
 }  // namespace ttt

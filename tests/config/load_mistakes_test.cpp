@@ -108,6 +108,24 @@ TEST_F(LoadTest, CrossFieldRulesNameKeysAndRemedy) {
             "differently; give model.ttt_base_lr and model.ttt_base_lr_init, which hold for both");
   EXPECT_EQ(error("model: {mixer: mamba, attention_window: 64}\n"),
             "run.yaml: model.attention_window is 64 but model.mixer mamba has no attention layer; leave it out");
+  EXPECT_EQ(
+      error("model: {mixer: attention, ttt_norm: false, ttt_inner_steps: 2}\n"),
+      "run.yaml: the config says model.ttt_norm false, model.ttt_inner_steps 2, and model.mixer attention has no TTT "
+      "layer; leave it out");
+  EXPECT_EQ(
+      error("model: {mixer: ttt_mlp, ttt_learned_w0: false}\n"),
+      "run.yaml: model.ttt_learned_w0 is false, and no gradient reaches the layers of an inner MLP that starts at "
+      "zero; leave the key out, or take model.mixer ttt_linear");
+  for (const char* keys : {"ttt_normalizer: true", "ttt_normalizer: true, ttt_feature_map: elu, ttt_norm: false",
+                           "ttt_normalizer: true, ttt_norm: false, ttt_residual: false"}) {
+    EXPECT_EQ(error(cat("model: {mixer: ttt_linear, ", keys, "}\n")),
+              "run.yaml: model.ttt_normalizer divides what a linear f gives by a sum over positive keys; give "
+              "model.ttt_feature_map: elu, model.ttt_norm: false and model.ttt_residual: false with it");
+  }
+  EXPECT_EQ(error_of("model: {ttt_inner_steps: 0}\n"),
+            "run.yaml:1: 'model.ttt_inner_steps' must be an integer from 1 to 64, not '0'");
+  EXPECT_EQ(error_of("model: {ttt_feature_map: relu}\n"),
+            "run.yaml:1: 'model.ttt_feature_map' must be one of none | elu, not 'relu'; did you mean 'elu'?");
   EXPECT_EQ(error("optim: {schedule: wsd, warmup_steps: 60, cooldown_steps: 50}\ntrain: {steps: 100}\n"),
             "run.yaml: optim.warmup_steps 60 and optim.cooldown_steps 50 are more than the 100 steps of the schedule; "
             "shorten one of them");

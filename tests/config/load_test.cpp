@@ -14,7 +14,8 @@ TEST_F(LoadTest, EveryKeyThatScriptsRelyOn) {
   const RunConfig config = load_run_config(write("run.yaml", R"(
 model: {mixer: ttt_mlp, backbone: transformer, vocab_size: 211, hidden_size: 64, num_layers: 3, num_heads: 2, intermediate_size: 128,
         mini_batch_size: 8, ttt_base_lr: 0.2, ttt_base_lr_init: 0.02, ttt_base_lr_warmup_steps: 7, pre_conv: true, rope_theta: 5e5,
-        tie_embeddings: false}
+        tie_embeddings: false, ttt_feature_map: elu, ttt_norm: false, ttt_residual: false, ttt_bias: false, ttt_learned_lr: false,
+        ttt_target: input, ttt_inner_steps: 3}
 data: {train: a, valid: b, order: sequential}
 train: {context: 48, batch_tokens: 192, micro_batch: 2, steps: 20, seed: 5, dtype: fp32, device: cpu}
 optim: {lr: 1e-2, end_lr: 1e-4, warmup_steps: 3, decay_steps: 15, beta1: 0.8, beta2: 0.9, weight_decay: 0.2, clip_grad_norm: 0.5}
@@ -35,6 +36,9 @@ parity: ttt-lm-jax
   EXPECT_EQ(config.model.ttt_base_lr, 0.2);
   EXPECT_EQ(config.model.ttt_base_lr_init, 0.02);
   EXPECT_EQ(config.model.ttt_base_lr_warmup_steps, 7);
+  EXPECT_EQ(ttt_switches(config.model),
+            "model.ttt_feature_map elu, model.ttt_norm false, model.ttt_residual false, model.ttt_bias false, "
+            "model.ttt_learned_lr false, model.ttt_target input, model.ttt_inner_steps 3");
   EXPECT_TRUE(config.model.pre_conv);
   EXPECT_EQ(config.model.rope_theta, 5e5);
   EXPECT_FALSE(config.model.tie_embeddings);

@@ -1,4 +1,4 @@
-// The laws that hold for every mixer, hybrid, backbone and pre_conv, in fp64: forward(T) = forward(k) then single steps
+// The laws that hold for every mixer, variant of TTT layers, hybrid, backbone and pre_conv, in fp64: forward(T) = forward(k) then single steps
 // = chunks of any sizes; a token changes nothing before it; a sequence does not depend on the rest of its batch.
 #include <gtest/gtest.h>
 #include <torch/types.h>
@@ -11,6 +11,7 @@
 
 #include "model/language_model.h"
 #include "model/segments.h"
+#include "model/ttt_variants.h"
 
 namespace ttt {
 namespace {
@@ -24,6 +25,7 @@ struct Case {
   Backbone backbone;
   bool pre_conv;
   std::int64_t window = 0;
+  void (*turn)(ModelConfig&) = nullptr;  // switches of TTT layers
 
   friend void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 };
@@ -51,6 +53,14 @@ std::vector<Case> all_cases() {
     add("deltanet_attention", MixerPattern({deltanet, attention}), Backbone::kTransformer, pre_conv);
     add("mamba_linear_linear_mlp", MixerPattern({mamba, linear, linear, mlp}), Backbone::kMamba, pre_conv);
   }
+  for (const testing::TttVariant& variant : testing::ttt_variants()) {
+    for (const MixerKind mixer : {linear, mlp}) {
+      if (mixer == mlp && variant.linear_alone) continue;
+      add(std::string(to_string(mixer)) + "_" + variant.name, mixer,
+          mixer == linear ? Backbone::kTransformer : Backbone::kMamba, /*pre_conv=*/false);
+      list.back().turn = variant.turn;
+    }
+  }
   return list;
 }
 
@@ -76,6 +86,7 @@ class Law : public ::testing::TestWithParam<Case> {
     config.ttt_base_lr_init = config.ttt_base_lr;
     config.intermediate_size = 24;
     config.mini_batch_size = kMiniBatch;
+    if (GetParam().turn != nullptr) GetParam().turn(config);
     model_ = std::make_unique<LanguageModel>(config, 3);
     model_->to(torch::kDouble);
     const torch::NoGradGuard no_grad;

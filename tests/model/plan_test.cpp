@@ -8,6 +8,7 @@
 #include "base/files.h"
 #include "config/load.h"
 #include "model/language_model.h"
+#include "model/ttt_variants.h"
 #include "plan/parameters.h"
 
 namespace ttt {
@@ -79,6 +80,25 @@ TEST(Plan, DecodingStateEqualsTheModels) {
         EXPECT_LE(state.bytes(), 2 * decoding_state_bytes(config, 11)) << to_string(mixer);
       } else {
         EXPECT_EQ(state.bytes(), decoding_state_bytes(config, 11)) << to_string(mixer) << " " << to_string(backbone);
+      }
+    }
+  }
+}
+
+// What a switch of TTT layers takes away is not counted, and what it adds is.
+TEST(Plan, VariantsOfTttLayers) {
+  const torch::NoGradGuard no_grad;
+  for (const MixerKind mixer : {MixerKind::kTttLinear, MixerKind::kTttMlp}) {
+    for (const Backbone backbone : {Backbone::kTransformer, Backbone::kMamba}) {
+      for (const testing::TttVariant& variant : testing::ttt_variants()) {
+        if (mixer == MixerKind::kTttMlp && variant.linear_alone) continue;
+        ModelConfig config = small(mixer, backbone);
+        variant.turn(config);
+        EXPECT_EQ(count_parameters(config).total, built_parameters(config)) << variant.name;
+        LanguageModel model(config, 1);
+        ModelState state = model.initial_state(1);
+        model.advance(torch::ones({1, 11}, torch::kLong), state);
+        EXPECT_EQ(state.bytes(), decoding_state_bytes(config, 11)) << variant.name;
       }
     }
   }

@@ -60,14 +60,14 @@ struct FlatCall {
 
   std::vector<double> forward(const std::vector<double>& x) const {
     std::vector<double> o(arrays[0].second, NAN);
-    kernels::ttt_forward_reference<double>(sizes, net.learner, pointers<const double>(x.data()), o.data());
+    kernels::ttt_forward_reference<double>(sizes, net.learner, pointers<const double>(x.data()), o.data(), net.update);
     return o;
   }
 
   std::vector<double> backward(const std::vector<double>& x, const std::vector<double>& grad_o) const {
     std::vector<double> grad(x.size(), NAN);
     kernels::ttt_backward_reference<double>(sizes, net.learner, pointers<const double>(x.data()), grad_o.data(),
-                                            pointers<double>(grad.data()));
+                                            pointers<double>(grad.data()), net.update);
     return grad;
   }
 };

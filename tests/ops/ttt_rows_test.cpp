@@ -82,7 +82,8 @@ INSTANTIATE_TEST_SUITE_P(TttKernels, EveryRow, testing::the_papers_nets(), testi
 
 // A net that is not the paper's is for the composed row and the reference; the others say what they do not take.
 TEST(TttTable, OtherNetsAreDeclinedWithAReason) {
-  const TttNet deep = testing::net_of(3), bare = testing::net_of(1, {.layer_norm = false, .residual = false});
+  const TttNet deep = testing::net_of(3), bare = testing::net_of(1, {.layer_norm = false, .residual = false}),
+               slow = testing::net_of(2, {}, {.biases = false, .steps = 2});
   const auto reasons = [](const TttNet& net) {
     const Sizes s{net, 1, 1, 16, 64, 16, at::kFloat};
     const KernelCall call = call_of(shape_of(net, testing::random_arguments(s).inputs, 16));
@@ -94,7 +95,12 @@ TEST(TttTable, OtherNetsAreDeclinedWithAReason) {
   EXPECT_EQ(reasons(deep).at("fused_portable"), "it does not take an inner net of 3 layers");
   EXPECT_EQ(reasons(bare).at("fused_portable"),
             "it does not take an inner net of 1 layer, without its LayerNorm, without its residual");
-  for (const char* row : {"composed", "reference"}) EXPECT_EQ(reasons(deep).at(row) + reasons(bare).at(row), "") << row;
+  EXPECT_EQ(reasons(slow).at("fused_portable"),
+            "it does not take an inner net of 2 layers, without biases, in 2 gradient steps");
+  EXPECT_EQ(reasons(slow).at("cuda").find("it does not take") == 0, reasons(ttt_mlp_net()).at("cuda").empty());
+  for (const char* row : {"composed", "reference"}) {
+    for (const TttNet& net : {deep, bare, slow}) EXPECT_EQ(reasons(net).at(row), "") << row;
+  }
   EXPECT_EQ(deep.variant(), "an inner net of 3 layers");
 }
 

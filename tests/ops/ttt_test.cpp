@@ -100,13 +100,13 @@ void check_decoding(const TttNet& net) {
   const Arguments a = testing::random_arguments(s);
   const at::Tensor whole = forward(s, a);
   EXPECT_LE(testing::relative_error(whole, testing::primal_forward(s, a).detach()), 1e-12);
-  TttState single = ttt_initial_state(a.weights, s.batch, s.mini_batch);
+  TttState single = ttt_initial_state(a.weights, s.batch, s.mini_batch, s.net.update.steps);
   std::vector<at::Tensor> steps;
   for (std::int64_t t = 0; t < s.time; ++t) steps.push_back(ttt_advance(s.net, tokens(a.inputs, t, 1), single));
   EXPECT_LE(testing::relative_error(at::cat(steps, 2), whole), 1e-12);
   EXPECT_EQ(single.num_open, s.time % s.mini_batch);
   for (std::int64_t split = 1; split <= s.time; ++split) {
-    TttState state = ttt_initial_state(a.weights, s.batch, s.mini_batch);
+    TttState state = ttt_initial_state(a.weights, s.batch, s.mini_batch, s.net.update.steps);
     std::vector<at::Tensor> parts;
     parts.push_back(ttt_advance(s.net, tokens(a.inputs, 0, split), state));
     EXPECT_EQ(state.num_open, split % s.mini_batch);
@@ -125,7 +125,7 @@ TEST_P(Op, DecodingInFp32FollowsFp64) {
   Sizes s64 = s;
   s64.dtype = at::kDouble;
   const Arguments a = testing::random_arguments(s);
-  TttState state = ttt_initial_state(a.weights, s.batch, s.mini_batch);
+  TttState state = ttt_initial_state(a.weights, s.batch, s.mini_batch, s.net.update.steps);
   EXPECT_EQ(state.weights[0].scalar_type(), at::kFloat);
   const at::Tensor o = ttt_advance(s.net, a.inputs, state);
   EXPECT_LE(testing::relative_error(o, forward(s64, testing::random_arguments(s64))), 1e-5);
@@ -162,8 +162,8 @@ void check_statistics(const TttNet& net) {
       y = at::layer_norm(y, {6}, {}, {}, 1e-6) * a.inputs.gain_HK.unsqueeze(1) + a.inputs.bias_HK.unsqueeze(1);
     return (y - (s.net.learner.residual ? v - k : v)).square().mean().item<double>();
   };
-  TttState state = ttt_initial_state(a.weights, s.batch, s.mini_batch);
-  const TttWeights start = ttt_initial_state(a.weights, s.batch, s.mini_batch).weights;
+  TttState state = ttt_initial_state(a.weights, s.batch, s.mini_batch, s.net.update.steps);
+  const TttWeights start = ttt_initial_state(a.weights, s.batch, s.mini_batch, s.net.update.steps).weights;
   for (std::int64_t m = 0; m < 2; ++m) {
     const std::int64_t last = 4 * m + 3;
     EXPECT_NEAR(stats.loss_w0[m].item<double>(), loss_at(last, start), 1e-6);
@@ -180,7 +180,7 @@ void check_statistics(const TttNet& net) {
   Arguments three = a;
   three.inputs = tokens(a.inputs, 8, 3);
   three.inputs.scale_C = a.inputs.scale_C.narrow(0, 0, 3);
-  TttState short_state = ttt_initial_state(a.weights, s.batch, 3);
+  TttState short_state = ttt_initial_state(a.weights, s.batch, 3, s.net.update.steps);
   short_state.weights = state.weights;
   EXPECT_NEAR(stats.loss_before[2].item<double>(), loss_at(10, state.weights), 1e-6);
   ttt_advance(s.net, three.inputs, short_state);
@@ -254,6 +254,10 @@ TEST(Ttt, WrongArgumentsAreNamed) {
   const Arguments a = testing::random_arguments(s);
   TttState state = ttt_initial_state(a.weights, 1, 4);
   EXPECT_TRUE(contains(message_of<Error>([&] { ttt_advance(s.net, a.inputs, state); }), "state"));
+  TttState one_step = ttt_initial_state(a.weights, s.batch, 4);
+  const TttNet two_steps = testing::net_of(2, {}, {.steps = 2});
+  EXPECT_TRUE(contains(message_of<Error>([&] { ttt_advance(two_steps, a.inputs, one_step); }),
+                       "made for 1 gradient steps, the net has 2"));
 }
 
 }  // namespace

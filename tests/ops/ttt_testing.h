@@ -20,8 +20,10 @@ namespace ttt {
 // "Linear", "MlpWithoutResidual": a part of a test's name.
 inline std::string name_of(const TttNet& net) {
   const char* depth[] = {"", "Linear", "Mlp", "ThreeLayers"};
+  const char* steps[] = {"", "", "TwoSteps", "ThreeSteps"};
   return std::string(depth[net.layers.size()]) + (net.learner.layer_norm ? "" : "WithoutNorm") +
-         (net.learner.residual ? "" : "WithoutResidual");
+         (net.learner.residual ? "" : "WithoutResidual") + (net.update.biases ? "" : "WithoutBiases") +
+         steps[net.update.steps];
 }
 inline void PrintTo(const TttNet& net, std::ostream* out) {
   *out << name_of(net);
@@ -31,8 +33,9 @@ inline void PrintTo(const TttNet& net, std::ostream* out) {
 
 namespace ttt::testing {
 
-inline TttNet net_of(std::size_t layers, const kernels::TttLearner& learner = {}) {
-  TttNet net{{}, learner};
+inline TttNet net_of(std::size_t layers, const kernels::TttLearner& learner = {},
+                     const kernels::TttUpdate& update = {}) {
+  TttNet net{{}, learner, update};
   for (std::size_t l = 1; l <= layers; ++l) net.layers.push_back({"w" + std::to_string(l), "b" + std::to_string(l)});
   return net;
 }
@@ -44,8 +47,20 @@ inline auto the_papers_nets() {
 // Nets that only the reference and the composed row take.
 inline std::vector<TttNet> other_nets() {
   const kernels::TttLearner no_norm{.layer_norm = false}, no_residual{.residual = false}, neither{false, false};
-  return {net_of(3),         net_of(1, no_norm), net_of(2, no_norm), net_of(1, no_residual), net_of(2, no_residual),
-          net_of(3, neither)};
+  const kernels::TttUpdate no_biases{.biases = false}, two_steps{.steps = 2}, three_steps{.biases = false, .steps = 3};
+  return {net_of(3),
+          net_of(1, no_norm),
+          net_of(2, no_norm),
+          net_of(1, no_residual),
+          net_of(2, no_residual),
+          net_of(3, neither),
+          net_of(1, {}, no_biases),
+          net_of(2, {}, no_biases),
+          net_of(1, neither, no_biases),
+          net_of(1, {}, two_steps),
+          net_of(1, neither, three_steps),
+          net_of(3, no_residual, two_steps),
+          net_of(2, no_residual, three_steps)};
 }
 inline std::vector<TttNet> all_nets() {
   std::vector<TttNet> nets = other_nets();
@@ -194,10 +209,9 @@ class SingleThread {
 
 // The oracle: the primal form, token by token, with the inner gradients taken by autograd from the inner loss as the
 // paper writes it; nothing of the kernels' algebra is in it. Differentiable. The weights that token i's output is
-// computed with are
-//     W_i = W - s_i sum_{j<=i} sigma_j dL_j/dW,   L_j = 1/2 ||LN(f(k_j; W)) - (v_j - k_j)||^2
-// (or as the net's learner has it),
-// W being the weights at the start of the mini-batch.
+// computed with are W_i^n, after n gradient steps,
+//     W_i^m = W - s_i sum_{p<=m} sum_{j<=i} sigma_j dL_j/dW (W_j^{p-1}),   L_j = 1/2 ||LN(f(k_j; W)) - (v_j - k_j)||^2
+// (or as the net's learner has it), W = W_i^0 being the weights at the start of the mini-batch.
 inline at::Tensor primal_forward(const Sizes& s, const Arguments& a) {
   const TttInputs& in = a.inputs;
   const auto model = [&](const at::Tensor& x_BHK, const std::vector<at::Tensor>& w) {
@@ -216,18 +230,27 @@ inline at::Tensor primal_forward(const Sizes& s, const Arguments& a) {
     if (!t.requires_grad()) t.requires_grad_(true);  // for the inner gradient
   }
   std::vector<at::Tensor> outputs;
-  std::vector<at::Tensor> sum(w.size()), current = w;  // sum_j sigma_j dL_j/dW
+  std::vector<at::Tensor> current;
+  const auto steps = static_cast<std::size_t>(s.net.update.steps);
+  std::vector<std::vector<at::Tensor>> sums;  // by step: sum_j sigma_j dL_j/dW
   for (std::int64_t t = 0; t < s.time; ++t) {
     const std::int64_t i = t % s.mini_batch;
+    if (i == 0) sums.assign(steps, std::vector<at::Tensor>(w.size()));
     const at::Tensor q = in.q_BHTK.select(2, t), k = in.k_BHTK.select(2, t), v = in.v_BHTK.select(2, t);
     const at::Tensor target = s.net.learner.residual ? v - k : v;
-    const at::Tensor loss = 0.5 * (model(k, w) - target).square().sum();
-    const auto gradients =
-        torch::autograd::grad({loss}, {w.begin(), w.end()}, {}, /*retain_graph=*/true, /*create_graph=*/true);
     const at::Tensor sigma = in.sigma_BHT.select(2, t).unsqueeze(-1).unsqueeze(-1);
-    for (std::size_t p = 0; p < w.size(); ++p) {
-      sum[p] = i == 0 ? sigma * gradients[p] : sum[p] + sigma * gradients[p];
-      current[p] = w[p] - in.scale_C[i] * sum[p];
+    current = w;
+    for (std::size_t m = 0; m < steps; ++m) {
+      const at::Tensor loss = 0.5 * (model(k, current) - target).square().sum();
+      const auto gradients = torch::autograd::grad({loss}, {current.begin(), current.end()}, {}, /*retain_graph=*/true,
+                                                   /*create_graph=*/true);
+      for (std::size_t p = 0; p < w.size(); ++p) {
+        const bool is_bias = p % 2 == 1;
+        if (is_bias && !s.net.update.biases) continue;
+        at::Tensor& sum = sums[m][p];
+        sum = sum.defined() ? sum + sigma * gradients[p] : sigma * gradients[p];
+        current[p] = current[p] - in.scale_C[i] * sum;
+      }
     }
     const at::Tensor y = model(q, current);
     outputs.push_back(s.net.learner.residual ? q + y : y);

@@ -47,6 +47,12 @@ TEST(Flops, TheInnerLoopsFigures) {
   EXPECT_NEAR(inner_loop_flops(MixerKind::kTttLinear, 64, 16), 28.7e3, 50);
   EXPECT_NEAR(inner_loop_flops(MixerKind::kTttMlp, 64, 16), 250e3, 500);
   EXPECT_EQ(inner_loop_flops(MixerKind::kAttention, 64, 16), 0);
+  // Two steps of TTT-Linear: X W of each and Xq W, two updates; X X^T and N G of the second step's keys and, twice, of
+  // the queries.
+  EXPECT_EQ(inner_loop_flops(MixerKind::kTttLinear, 64, 16, 2), 5 * 2 * 64 * 64 + 3 * 2 * 2 * 16 * 64);
+  // TTT-MLP: the same of two layers of K x 4K; back through the second one, G W^T twice, G G^T and its product with X.
+  EXPECT_EQ(inner_loop_flops(MixerKind::kTttMlp, 64, 16, 2),
+            2 * (5 * 2 * 64 * 256 + 3 * 2 * 16 * (64 + 256)) + 2 * 2 * 64 * 256 + 2 * 16 * (64 + 256));
 }
 
 // The models that the paper matched to Mamba 1.4B's training FLOPs: they are, in exact products, the Transformer at 8k.

@@ -236,6 +236,30 @@ TEST_F(SweepTest, BooksKeepsHalfAMillionTokensAStep) {
   }
 }
 
+// The rows of the paper's table 1 in its order, each with more of the published layer than the one above.
+TEST_F(SweepTest, TheAblationHasTable1) {
+  const Sweep s = read_sweep(fs::path(TTT_SOURCE_DIR) / "configs" / "sweep" / "ablation.yaml");
+  ASSERT_EQ(s.runs.size(), 8u * 3u);
+  const auto row = [&](std::size_t i) -> const SweepRun& { return s.runs[3 * i]; };
+  const auto switches = [&](std::size_t i) { return ttt_switches(row(i).config.model); };
+  EXPECT_TRUE(row(0).name.starts_with("linear_attention_"));
+  EXPECT_EQ(switches(0), "model.ttt_feature_map elu, model.ttt_normalizer true, " + switches(1));
+  EXPECT_EQ(switches(1),
+            "model.ttt_learned_w0 false, model.ttt_norm false, model.ttt_residual false, model.ttt_bias false, "
+            "model.ttt_learned_lr false");
+  EXPECT_EQ(row(1).config.model, row(2).config.model);
+  EXPECT_EQ("model.ttt_learned_w0 false, " + switches(3), switches(1));
+  EXPECT_EQ(switches(4), "model.ttt_learned_lr false");
+  EXPECT_EQ(switches(5), switches(4));
+  for (const std::size_t i : {0, 1, 2, 3, 4})
+    EXPECT_EQ(row(i).config.model.mini_batch_size, row(i).config.train.context);
+  for (const std::size_t i : {5, 6, 7}) EXPECT_EQ(row(i).config.model.mini_batch_size, 16);
+  for (const std::size_t i : {6, 7}) EXPECT_EQ(switches(i), "");
+  for (std::size_t i = 0; i < 8; ++i)
+    EXPECT_EQ(row(i).config.model.backbone, i == 7 ? Backbone::kMamba : Backbone::kTransformer);
+  EXPECT_EQ(row(7).name.substr(0, 14), "mamba_backbone");
+}
+
 TEST_F(SweepTest, FailuresAreShownAndTriedAgainOnRequestOnly) {
   const Sweep s = sweep("base: base.yaml\naxes: {train.seed: [1, 2, 3]}\n");
   const std::string fails = "case $out in *seed2) echo line; echo 'error: no luck' >&2; exit 1;; esac\n";

@@ -24,20 +24,27 @@ class Ttt : public MixerDeclaration {
     const auto ones = [](const char* name, std::vector<std::int64_t> shape) {
       return other(name, std::move(shape), {Init::Kind::kOnes}, Decay::kVector);
     };
-    Parameters all = {
-        dense("q_proj", D, D).in_jax("wq/kernel"),
-        dense("v_proj", D, D).in_jax("wv/kernel"),
-        dense("o_proj", D, D).in_jax("wo/kernel"),
-        ones("post_norm.weight", {D}).in_jax("post_norm/scale"),
-        zeros("post_norm.bias", {D}).in_jax("post_norm/bias"),
-        ones("ttt_norm_weight", {H, K}).in_jax("ttt_norm/scale"),
-        zeros("ttt_norm_bias", {H, K}).in_jax("ttt_norm/bias"),
-        other("lr_weight", {H, 1, D}, {Init::Kind::kNormal, kProjectionStd}, Decay::kMatrix, Role::kDense)
-            .in_file("learnable_ttt_lr_weight")
-            .in_jax("learnable_ttt_lr/kernel"),
-        zeros("lr_bias", {H, 1}).in_file("learnable_ttt_lr_bias").in_jax("learnable_ttt_lr/bias"),
-        zeros("token_scale_delta", {m.mini_batch_size}).in_file("learnable_token_idx").in_jax("learnable_token_idx")};
-    for (Parameter& weight : fast_weights(H, K)) all.push_back(std::move(weight));
+    Parameters all = {dense("q_proj", D, D).in_jax("wq/kernel")};
+    if (m.ttt_target == TttTarget::kValue) all.push_back(dense("v_proj", D, D).in_jax("wv/kernel"));
+    all.push_back(dense("o_proj", D, D).in_jax("wo/kernel"));
+    all.push_back(ones("post_norm.weight", {D}).in_jax("post_norm/scale"));
+    all.push_back(zeros("post_norm.bias", {D}).in_jax("post_norm/bias"));
+    if (m.ttt_norm) {
+      all.push_back(ones("ttt_norm_weight", {H, K}).in_jax("ttt_norm/scale"));
+      all.push_back(zeros("ttt_norm_bias", {H, K}).in_jax("ttt_norm/bias"));
+    }
+    if (m.ttt_learned_lr) {
+      all.push_back(other("lr_weight", {H, 1, D}, {Init::Kind::kNormal, kProjectionStd}, Decay::kMatrix, Role::kDense)
+                        .in_file("learnable_ttt_lr_weight")
+                        .in_jax("learnable_ttt_lr/kernel"));
+      all.push_back(zeros("lr_bias", {H, 1}).in_file("learnable_ttt_lr_bias").in_jax("learnable_ttt_lr/bias"));
+      all.push_back(
+          zeros("token_scale_delta", {m.mini_batch_size}).in_file("learnable_token_idx").in_jax("learnable_token_idx"));
+    }
+    if (m.ttt_learned_w0) {
+      for (Parameter& weight : fast_weights(H, K))
+        if (m.ttt_bias || !is_bias(weight)) all.push_back(std::move(weight));
+    }
     if (m.backbone == Backbone::kTransformer) {
       all.push_back(dense("k_proj", D, D).in_jax("wk/kernel"));
     } else {
@@ -53,11 +60,15 @@ class Ttt : public MixerDeclaration {
   const char* mixer_norm_file_name() const override { return "seq_norm.weight"; }
   const char* mlp_norm_file_name() const override { return "ffn_norm.weight"; }
   bool is_in_jax() const override { return true; }
+  std::string not_in_jax(const ModelConfig& m) const override { return ttt_switches(m); }
 
   std::vector<const char*> keys() const override {
-    return {"model.backbone",    "model.num_heads",        "model.mini_batch_size",
-            "model.ttt_base_lr", "model.ttt_base_lr_init", "model.ttt_base_lr_warmup_steps",
-            "model.rope_theta"};
+    return {"model.backbone",       "model.num_heads",        "model.mini_batch_size",
+            "model.ttt_base_lr",    "model.ttt_base_lr_init", "model.ttt_base_lr_warmup_steps",
+            "model.rope_theta",     "model.ttt_feature_map",  "model.ttt_normalizer",
+            "model.ttt_learned_w0", "model.ttt_norm",         "model.ttt_residual",
+            "model.ttt_bias",       "model.ttt_learned_lr",   "model.ttt_target",
+            "model.ttt_inner_steps"};
   }
   bool has_inner_loop() const override { return true; }
   void check(const ModelConfig& m) const override {
@@ -74,21 +85,30 @@ class Ttt : public MixerDeclaration {
           "model.ttt_base_lr is 0, with which the inner loop never learns; give a positive one, or leave the key out "
           "for the paper's");
     }
+    if (m.ttt_normalizer && (m.ttt_feature_map == TttFeatureMap::kNone || m.ttt_norm || m.ttt_residual)) {
+      user_error(
+          "model.ttt_normalizer divides what a linear f gives by a sum over positive keys; give model.ttt_feature_map: "
+          "elu, model.ttt_norm: false and model.ttt_residual: false with it");
+    }
   }
 
   double op_flops(const ModelConfig& m, double) const override {
-    return static_cast<double>(m.num_heads) * inner_loop_flops(m.head_size(), m.mini_batch_size);
+    const auto H = static_cast<double>(m.num_heads), K = static_cast<double>(m.head_size());
+    const double loop = inner_loop_flops(m.head_size(), m.mini_batch_size, m.ttt_inner_steps);
+    return H * (m.ttt_normalizer ? loop + 2 * K : loop);
   }
   double recomputed_flops(const ModelConfig& m) const override { return op_flops(m, 0); }
   Kept kept(const ModelConfig& m) const override {
     const auto D = static_cast<double>(m.hidden_size);
-    return {(m.backbone == Backbone::kMamba ? 4 : 2) * D, kept_by_inner_loop(m) + 5 * D};
+    return {(m.backbone == Backbone::kMamba ? 4 : 2) * D, kept_for_backward(m) + 5 * D};
   }
-  // W and b, and the open mini-batch's rows and sigma; the convolutions' window.
+  // W and b (zeros where f has none), and the open mini-batch's rows of each step and sigma; the convolutions' window;
+  // the normaliser's sum of keys.
   std::int64_t state_numbers(const ModelConfig& m, std::int64_t) const override {
     const auto H = m.num_heads, C = m.mini_batch_size;
     const std::int64_t window = m.backbone == Backbone::kMamba ? (kConvTaps - 1) * m.hidden_size : 0;
-    return recurrent_numbers(m) + H * (C * open_row_numbers(m.head_size()) + C) + window;
+    const std::int64_t key_sum = m.ttt_normalizer ? m.hidden_size : 0;
+    return recurrent_numbers(m) + H * C * (m.ttt_inner_steps * open_row_numbers(m.head_size()) + 1) + window + key_sum;
   }
   std::int64_t recurrent_numbers(const ModelConfig& m) const override {
     std::int64_t numbers = 0;
@@ -105,6 +125,7 @@ class Ttt : public MixerDeclaration {
     if (m.ttt_base_lr_warmup_steps >= 0) json["ttt_base_lr_warmup_steps"] = m.ttt_base_lr_warmup_steps;
     json["conv_kernel"] = kConvTaps;
     json["scan_checkpoint_group_size"] = 0;
+    if (!is_said_by_form(m)) write_switches(m, json);
   }
   void read_keys(const HuggingFaceReader& in, ModelConfig& m) const override {
     const bool gate = in.boolean("use_gate", false), share_qk = in.boolean("share_qk", false);
@@ -119,8 +140,9 @@ class Ttt : public MixerDeclaration {
     m.ttt_base_lr_init = in.number("ttt_base_lr_init", -1);
     if (in.has("ttt_base_lr_warmup_steps")) m.ttt_base_lr_warmup_steps = in.integer("ttt_base_lr_warmup_steps");
     if (in.has("conv_kernel")) in.only("conv_kernel", in.integer("conv_kernel") == kConvTaps, "4");
+    read_switches(in, m);
   }
-  bool is_said_by_form(const ModelConfig&) const override { return true; }
+  bool is_said_by_form(const ModelConfig& m) const override { return ttt_switches(m).empty(); }
   bool says_pre_conv() const override { return true; }
 
  protected:
@@ -128,6 +150,52 @@ class Ttt : public MixerDeclaration {
   virtual Parameters fast_weights(std::int64_t heads, std::int64_t head_size) const = 0;
   virtual std::int64_t open_row_numbers(std::int64_t head_size) const = 0;  // that decoding keeps of an open token
   virtual double kept_by_inner_loop(const ModelConfig& m) const = 0;        // fp32, for the backward pass, a token
+  // The same of the row that takes this layer's f: fused ones take the published, the composed one
+  // (ops/ttt_composed.cpp) keeps W of every sixteenth mini-batch, or nothing of several steps.
+  double kept_for_backward(const ModelConfig& m) const {
+    if (m.ttt_norm && m.ttt_residual && m.ttt_bias && m.ttt_inner_steps == 1) return kept_by_inner_loop(m);
+    if (m.ttt_inner_steps > 1) return 0;
+    return static_cast<double>(recurrent_numbers(m)) / (16 * static_cast<double>(m.mini_batch_size));
+  }
+
+  static bool is_bias(const Parameter& weight) { return weight.name.starts_with('b'); }
+
+  // The switches of ttt_switches() in config.json, under the names of their keys.
+  static void write_switches(const ModelConfig& m, Json& json) {
+    json["ttt_feature_map"] = m.ttt_feature_map == TttFeatureMap::kElu ? "elu" : "none";
+    json["ttt_normalizer"] = m.ttt_normalizer;
+    json["ttt_learned_w0"] = m.ttt_learned_w0;
+    json["ttt_norm"] = m.ttt_norm;
+    json["ttt_residual"] = m.ttt_residual;
+    json["ttt_bias"] = m.ttt_bias;
+    json["ttt_learned_lr"] = m.ttt_learned_lr;
+    json["ttt_target"] = m.ttt_target == TttTarget::kInput ? "input" : "value";
+    json["ttt_inner_steps"] = m.ttt_inner_steps;
+  }
+  static void read_switches(const HuggingFaceReader& in, ModelConfig& m) {
+    const std::string map = in.text("ttt_feature_map", "none"), target = in.text("ttt_target", "value");
+    in.only("ttt_feature_map", map == "none" || map == "elu", "none or elu");
+    in.only("ttt_target", target == "value" || target == "input", "value or input");
+    m.ttt_feature_map = map == "elu" ? TttFeatureMap::kElu : TttFeatureMap::kNone;
+    m.ttt_normalizer = in.boolean("ttt_normalizer", false);
+    m.ttt_learned_w0 = in.boolean("ttt_learned_w0", true);
+    m.ttt_norm = in.boolean("ttt_norm", true);
+    m.ttt_residual = in.boolean("ttt_residual", true);
+    m.ttt_bias = in.boolean("ttt_bias", true);
+    m.ttt_learned_lr = in.boolean("ttt_learned_lr", true);
+    m.ttt_target = target == "input" ? TttTarget::kInput : TttTarget::kValue;
+    if (in.has("ttt_inner_steps")) m.ttt_inner_steps = in.integer("ttt_inner_steps");
+  }
+
+  // Of a layer of width in x out, forward, a token: the keys' and the queries' reads, the update. In the dual form step m
+  // reads the rows of the m - 1 before it, and the queries read all.
+  static double layer_flops(double in, double out, double C, double steps) {
+    return (4 * steps + 2) * in * out + 2 * C * (in + out) * steps * (steps + 1) / 2;
+  }
+  // Of a layer above the first: its gradient to the layer below.
+  static double gradient_flops(double in, double out, double C, double steps) {
+    return 2 * steps * in * out + 2 * C * (in + out) * steps * (steps - 1) / 2;
+  }
 
   static Parameter matrix(const char* name, std::vector<std::int64_t> shape) {
     return other(name, std::move(shape), {Init::Kind::kNormal, kProjectionStd}, Decay::kMatrix, Role::kFastWeight);
@@ -141,10 +209,10 @@ class TttLinear : public Ttt {
  public:
   TttLinear() : Ttt(MixerKind::kTttLinear, "ttt_linear", "linear") {}
   double paper_base_lr() const override { return 1.0; }
-  // The dual form, forward.
-  double inner_loop_flops(std::int64_t head_size, std::int64_t mini_batch) const override {
+  // In one step 6 K^2 + 4 C K.
+  double inner_loop_flops(std::int64_t head_size, std::int64_t mini_batch, std::int64_t steps) const override {
     const auto K = static_cast<double>(head_size), C = static_cast<double>(mini_batch);
-    return 6 * K * K + 4 * C * K;
+    return layer_flops(K, K, C, static_cast<double>(steps));
   }
 
  private:
@@ -165,9 +233,20 @@ class TttMlp : public Ttt {
   TttMlp() : Ttt(MixerKind::kTttMlp, "ttt_mlp", "mlp") {}
   double paper_base_lr() const override { return 0.1; }
   std::optional<double> paper_base_lr_init() const override { return 0.01; }
-  double inner_loop_flops(std::int64_t head_size, std::int64_t mini_batch) const override {
-    const auto K = static_cast<double>(head_size), C = static_cast<double>(mini_batch);
-    return 56 * K * K + 20 * C * K;
+  void check(const ModelConfig& m) const override {
+    Ttt::check(m);
+    if (!m.ttt_learned_w0) {
+      user_error(
+          "model.ttt_learned_w0 is false, and no gradient reaches the layers of an inner MLP that starts at zero; "
+          "leave "
+          "the key out, or take model.mixer ttt_linear");
+    }
+  }
+  // In one step 56 K^2 + 20 C K.
+  double inner_loop_flops(std::int64_t head_size, std::int64_t mini_batch, std::int64_t steps) const override {
+    const auto K = static_cast<double>(head_size), C = static_cast<double>(mini_batch), M = 4 * K;
+    const auto n = static_cast<double>(steps);
+    return layer_flops(K, M, C, n) + layer_flops(M, K, C, n) + gradient_flops(M, K, C, n);
   }
 
  private:

@@ -73,24 +73,25 @@ InnerGradientBackward<T> inner_gradient_backward(const TttLearner& learner, cons
   return {dz, dd};
 }
 
-// N = M (.) E (.) (A + 1)
+// M (.) E (.) (A + one); one: 1 where biases learn, else 0
 template <class T>
-Matrix<T> dual_mask(const Matrix<T>& a, const std::vector<T>& s, const std::vector<T>& sigma) {
+Matrix<T> dual_mask(const Matrix<T>& a, T one, const std::vector<T>& s, const std::vector<T>& sigma) {
   Matrix<T> n(a.rows, a.cols);
   for (std::int64_t i = 0; i < a.rows; ++i)
-    for (std::int64_t j = 0; j <= i; ++j) n(i, j) = s[i] * sigma[j] * (a(i, j) + T(1));
+    for (std::int64_t j = 0; j <= i; ++j) n(i, j) = s[i] * sigma[j] * (a(i, j) + one);
   return n;
 }
 
-// dN = -M (.) (U G^T);  dA = E (.) dN;  dE = (A + 1) (.) dN;  dsigma_j += sum_i dE_ij s_i;  ds_i += sum_j dE_ij sigma_j
+// dN = -M (.) (U G^T);  dA = E (.) dN;  dE = (A + one) (.) dN;  dsigma_j += sum_i dE_ij s_i
+// ds_i += sum_j dE_ij sigma_j
 template <class T>
-Matrix<T> dual_mask_backward(const Matrix<T>& u, const Matrix<T>& g, const Matrix<T>& a, const std::vector<T>& s,
+Matrix<T> dual_mask_backward(const Matrix<T>& u, const Matrix<T>& g, const Matrix<T>& a, T one, const std::vector<T>& s,
                              const std::vector<T>& sigma, std::vector<T>& dsigma, std::vector<T>& ds) {
   Matrix<T> da(a.rows, a.cols);
   for (std::int64_t i = 0; i < a.rows; ++i)
     for (std::int64_t j = 0; j <= i; ++j) {
       const T dn = -dot_rows(u, i, g, j);
-      const T de = (a(i, j) + T(1)) * dn;
+      const T de = (a(i, j) + one) * dn;
       da(i, j) = s[i] * sigma[j] * dn;
       dsigma[j] += de * s[i];
       ds[i] += de * sigma[j];
