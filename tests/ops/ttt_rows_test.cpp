@@ -129,6 +129,20 @@ TEST_P(EveryRow, Bf16ProductsFollowTheReference) {
   }
 }
 
+// One mini-batch as long as a context, and a short second one (the first rows of the paper's table 1).
+TEST_P(EveryRow, TakesLongMiniBatches) {
+  const Sizes s64{GetParam(), 1, 1, 530, 64, 512};
+  Sizes s = s64;
+  s.dtype = at::kFloat;
+  const auto small_steps = [](const Sizes& sizes) { return testing::random_arguments(sizes, 1, 0.2); };
+  const at::Tensor grad_o = random_grad(s64);
+  const Result expected = run(reference(s64.net), s64, small_steps(s64), grad_o);
+  for_each_row(s, [&](const TttKernel& row, bool bf16_products) {
+    if (row.name == "reference") return;
+    expect_close(run(row, s, small_steps(s), grad_o.to(at::kFloat)), expected, bf16_products ? 0.1 : 2e-4, "long");
+  });
+}
+
 // Only a call that allows it is given to a row with bf16 products.
 TEST(TttTable, Bf16ProductsAreAskedFor) {
   TttShape shape{1, 2, 40, 64, 16, at::kFloat, at::kCPU};
