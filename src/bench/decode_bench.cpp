@@ -16,6 +16,7 @@
 #include "bench/setup.h"
 #include "bench/yardstick.h"
 #include "model/language_model.h"
+#include "ops/cuda_target.h"
 
 namespace ttt {
 namespace {

@@ -34,14 +34,6 @@ void reset_peak_memory(at::Device device) {
   if (device.is_cuda()) c10::cuda::CUDACachingAllocator::resetPeakStats(device.index());
 }
 
-std::string gpu_name(at::Device device) {
-  if (!device.is_cuda()) return "";
-  cudaDeviceProp properties;
-  const cudaError_t error = cudaGetDeviceProperties(&properties, device.index());
-  if (error != cudaSuccess) fail("GPU ", device.index(), ": its properties: ", cudaGetErrorString(error));
-  return properties.name;
-}
-
 #else
 
 std::int64_t peak_memory(at::Device device) {
@@ -49,10 +41,6 @@ std::int64_t peak_memory(at::Device device) {
 }
 
 void reset_peak_memory(at::Device) {}
-
-std::string gpu_name(at::Device device) {
-  return device.is_cuda() ? "an unnamed GPU (this ttt was built without nvcc)" : "";
-}
 
 #endif
 

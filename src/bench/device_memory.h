@@ -18,9 +18,6 @@ void synchronize(at::Device device);
 std::int64_t peak_memory(at::Device device);
 void reset_peak_memory(at::Device device);
 
-// "NVIDIA H100 80GB HBM3"; "" on a CPU.
-std::string gpu_name(at::Device device);
-
 // Floating-point operations a second of a GPU's dense bf16 products as its maker states them, by its name; 0: unknown.
 double dense_bf16_peak(const std::string& gpu);
 

@@ -143,8 +143,10 @@ OpCase gated_delta_case(const OpSizes& s) {
   };
   const std::shared_ptr<const DeltaProblem> problem = problem_of(s.context);
   const KernelCall call = gated_delta_call(s.head_dim, V, at::kFloat, s.device);
-  for (const GatedDeltaKernel& row : gated_delta_kernels()) {
-    if (const std::string reason = why_not(row.needs, call); !reason.empty()) {
+  const GatedDeltaKernels& kernels = gated_delta_kernels();
+  for (std::size_t i = 0; i < kernels.size(); ++i) {
+    const GatedDeltaKernel& row = kernels[i];
+    if (const std::string reason = kernels.why_not(i, call); !reason.empty()) {
       op.left_out.push_back(row.name + ": " + reason);
     } else if (row.name == "reference") {
       const std::int64_t tokens = std::min(s.context, kDeltaReferenceTokens);

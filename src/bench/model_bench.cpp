@@ -16,6 +16,7 @@
 #include "bench/device_memory.h"
 #include "bench/setup.h"
 #include "model/language_model.h"
+#include "ops/cuda_target.h"
 #include "ops/kernel_table.h"
 #include "ops/products.h"
 #include "optim/adamw.h"

@@ -14,6 +14,7 @@
 #include "bench/yardstick.h"
 #include "config/load.h"
 #include "model/device.h"
+#include "ops/cuda_target.h"
 
 namespace ttt {
 namespace {

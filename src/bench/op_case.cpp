@@ -67,6 +67,7 @@ Contender autograd_contender(std::string name, double units, const Tensors& leav
   Contender contender;
   contender.name = std::move(name);
   contender.units = units;
+  contender.arguments = leaves;
   contender.forward = [leaves, function] {
     const torch::NoGradGuard no_grad;
     return Tensors{function(leaves)};
@@ -97,7 +98,7 @@ std::vector<std::size_t> rows_that_take(OpCase& op, const KernelTable& table, co
       table.call_in_model(sizes.device, sizes.dtype == at::kBFloat16, sizes.head_dim, sizes.mini_batch);
   std::vector<std::size_t> rows;
   for (std::size_t i = 0; i < table.size(); ++i) {
-    const std::string reason = why_not(table.row(i).needs, call);
+    const std::string reason = table.why_not(i, call);
     if (reason.empty()) {
       rows.push_back(i);
     } else {

@@ -52,6 +52,7 @@ struct Contender {
   std::shared_ptr<const Tensors> exact;       // what its first call should give, computed in fp64
   std::string note;                           // what is special about it, or ""
   std::optional<Work> work = {};              // where it is not the op's: another op of the same unit
+  Tensors arguments = {};                     // what it reads, where these are the tensors of autograd_contender()
 };
 
 struct OpCase {

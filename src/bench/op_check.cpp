@@ -4,20 +4,29 @@
 #include <exception>
 
 #include "base/error.h"
-#include "bench/device_memory.h"
+#include "ops/cuda_target.h"
 
 namespace ttt {
-namespace {
+
+std::string shape_text(const OpSizes& s) {
+  return cat(s.batch, " x ", s.heads, " heads of ", s.head_dim, ", ", s.context, " tokens");
+}
+
+const char* dtype_text(const OpSizes& s) {
+  return s.dtype == at::kBFloat16 ? "bf16" : "fp32";
+}
 
 // Of the largest value of a tensor. In fp32 the CPU's rows are within 3e-6 and CUDA's, which multiply 16 bits of each
 // operand, within 3e-5 (by emulated lanes). bf16 rounds operands and results by 2^-9, some of them twice: CUDA's rows
 // are within 1.2e-2, the CPU's within 3e-2.
-double tolerance_of(at::ScalarType dtype) {
+double check_tolerance(at::ScalarType dtype) {
   return dtype == at::kBFloat16 ? 5e-2 : 1e-4;
 }
 
+namespace {
+
 OpCheck check_row(const OpSizes& sizes, const Contender& contender) {
-  OpCheck check{sizes, contender.name, {}, tolerance_of(sizes.dtype), ""};
+  OpCheck check{sizes, contender.name, {}, check_tolerance(sizes.dtype), ""};
   try {
     check.errors = measure_errors(contender);
   } catch (const std::exception& error) {
@@ -74,7 +83,7 @@ Json to_json(const OpChecks& all) {
                    {"heads", s.heads},
                    {"head_dim", s.head_dim},
                    {"context", s.context},
-                   {"dtype", s.dtype == at::kBFloat16 ? "bf16" : "fp32"},
+                   {"dtype", dtype_text(s)},
                    {"error_output", check.errors.output},
                    {"error_gradients", check.errors.gradients},
                    {"tolerance", check.tolerance},

@@ -9,6 +9,9 @@
 
 namespace ttt {
 
+std::string shape_text(const OpSizes& sizes);  // "2 x 3 heads of 64, 37 tokens"
+const char* dtype_text(const OpSizes& sizes);  // "fp32" or "bf16"
+
 struct OpCheck {
   OpSizes sizes;
   std::string row;
@@ -18,6 +21,9 @@ struct OpCheck {
 
   bool passed() const { return failure.empty() && errors.output <= tolerance && errors.gradients <= tolerance; }
 };
+
+// The largest error that passes, of activations of that type.
+double check_tolerance(at::ScalarType dtype);
 
 struct OpChecks {
   std::string name, gpu;  // gpu: "" on a CPU

@@ -12,7 +12,7 @@ struct BenchSetup {
   bool bf16;  // whether the model computes in it
 };
 
-// Chooses the device and sets CPU threads and the TTT kernel as the config says. Throws UserError where it asks for a
+// Chooses the device, sets CPU threads and kernels as the config says, and does the self-check. Throws UserError where it asks for a
 // GPU that is not there.
 BenchSetup set_up(const TrainConfig& train);
 

@@ -191,8 +191,8 @@ OpCase ttt_case(const TttNet& net, const OpSizes& s) {
     // In a model in bf16 most rows take fp32 all the same.
     KernelCall rounded = call;
     rounded.dtype = at::kBFloat16;
-    if (call.bf16_products && takes(row.needs, rounded)) call = rounded;
-    if (const std::string reason = why_not(row.needs, call); !reason.empty()) {
+    if (call.bf16_products && kernels.takes(i, rounded)) call = rounded;
+    if (const std::string reason = kernels.why_not(i, call); !reason.empty()) {
       op.left_out.push_back(row.name + ": " + reason);
     } else if (row.name == "reference") {
       OpSizes short_sizes = s;

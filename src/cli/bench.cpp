@@ -12,6 +12,7 @@
 #include "cli/parse.h"
 #include "config/load.h"
 #include "model/device.h"
+#include "model/self_check.h"
 #include "ops/kernel_table.h"
 #include "plan/units.h"
 
@@ -28,6 +29,10 @@ bool sets(const std::vector<std::string>& overrides, const std::string& key) {
 // --device, as in train.device.
 void add_device_option(CLI::App& app, std::string& device) {
   app.add_option("--device", device, "auto: a GPU where there is one")->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+}
+
+void add_self_check_option(CLI::App& app, bool& unchecked) {
+  app.add_flag("--no-self-check", unchecked, "use a GPU's kernels without the self-check (train.self_check: false)");
 }
 
 void add_seconds_option(CLI::App& app, double& seconds) {
@@ -95,7 +100,7 @@ ExitCode bench_model_command(const std::vector<std::string>& args) {
   std::vector<std::string> overrides;
   std::int64_t context = 0, batch_tokens = 0, steps = 5, threads = -1;
   double seconds = kBenchSeconds;
-  bool json = false;
+  bool json = false, unchecked = false;
   CLI::App app(
       "Training steps (forward, backward, clip, AdamW) of a config's model on random tokens, beside the dense "
       "products\n"
@@ -112,6 +117,7 @@ ExitCode bench_model_command(const std::vector<std::string>& args) {
       ->check(positive_number())
       ->capture_default_str();
   add_device_option(app, device);
+  add_self_check_option(app, unchecked);
   app.add_option("--threads", threads, "train.threads: CPU threads; 0: all cores")->check(non_negative_number());
   add_seconds_option(app, seconds);
   app.add_flag("--json", json, "print one JSON object");
@@ -121,6 +127,7 @@ ExitCode bench_model_command(const std::vector<std::string>& args) {
   if (!dtype.empty()) overrides.push_back(cat("train.dtype=", dtype));
   if (!device.empty()) overrides.push_back(cat("train.device=", device));
   if (threads >= 0) overrides.push_back(cat("train.threads=", threads));
+  if (unchecked) overrides.push_back("train.self_check=false");
   if (batch_tokens > 0) {
     overrides.push_back(cat("train.batch_tokens=", batch_tokens));
   } else if (!sets(overrides, "train.batch_tokens")) {
@@ -157,7 +164,7 @@ ExitCode bench_decode_command(const std::vector<std::string>& args) {
   std::vector<std::string> overrides;
   DecodeBenchOptions options;
   std::int64_t threads = -1;
-  bool json = false;
+  bool json = false, unchecked = false;
   CLI::App app(
       "Time per token of a config's model (random weights), after a short and after a long prompt, and how fast that\n"
       "reads the weights, beside a plain copy in the same run.",
@@ -174,12 +181,14 @@ ExitCode bench_decode_command(const std::vector<std::string>& args) {
   app.add_option("--dtype", dtype, "fp32 or bf16")->check(CLI::IsMember({"fp32", "bf16"}))->capture_default_str();
   add_seconds_option(app, options.seconds);
   add_device_option(app, device);
+  add_self_check_option(app, unchecked);
   app.add_option("--threads", threads, "train.threads: CPU threads; 0: all cores")->check(non_negative_number());
   app.add_flag("--json", json, "print one JSON object");
   if (!parse_arguments(app, args)) return ExitCode::kOk;
   overrides.push_back(cat("train.dtype=", dtype));
   if (!device.empty()) overrides.push_back(cat("train.device=", device));
   if (threads >= 0) overrides.push_back(cat("train.threads=", threads));
+  if (unchecked) overrides.push_back("train.self_check=false");
   const DecodeBench bench = bench_decode(load_partial_config(file, overrides), options);
   return report(bench, json);
 }
@@ -194,15 +203,6 @@ std::string three_digits(double value) {
 // "1.23 (1.20-1.41)"
 std::string with_range(const Spread& us) {
   return cat(three_digits(us.median), " (", three_digits(us.min), "-", three_digits(us.max), ")");
-}
-
-// "2 x 3 heads of 64, 37 tokens"
-std::string shape_text(const OpSizes& s) {
-  return cat(s.batch, " x ", s.heads, " heads of ", s.head_dim, ", ", s.context, " tokens");
-}
-
-const char* dtype_text(const OpSizes& s) {
-  return s.dtype == at::kBFloat16 ? "bf16" : "fp32";
 }
 
 void print(const OpBench& bench) {
@@ -303,7 +303,7 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
   OpSizes sizes;
   OpBenchOptions options;
   std::string dtype = "fp32", device = "auto";
-  bool json = false, plan = false, check = false;
+  bool json = false, plan = false, check = false, unchecked = false;
   for (const BenchOp& op : op_table()) names += cat("\n  ", op.name, ": ", op.summary);
   CLI::App app(cat("Every kernel row of an op side by side with the op written as plain ATen calls (naive), with what "
                    "bounds it,\n"
@@ -324,6 +324,7 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
       ->check(CLI::IsMember({"fp32", "bf16"}))
       ->capture_default_str();
   add_device_option(app, device);
+  add_self_check_option(app, unchecked);
   app.add_option("--row", options.row, "time this row (and naive) alone; with --check: check it alone")
       ->type_name("NAME");
   app.add_option("--threads", options.threads, "CPU threads; 0: all cores; above 1, one thread is timed as well")
@@ -336,7 +337,8 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
   app.add_flag("--attention", sizes.attention, "ttt_linear, ttt_mlp: LibTorch's attention of the same sizes beside it");
   app.add_flag(
       "--check", check,
-      "time nothing: hold every row against fp64 at a few small and odd shapes; exit code 1 when one is wrong");
+      "time nothing: hold every row against fp64 at a few small and odd shapes; exit code 1 when one is wrong; also "
+      "those that a self-check has found wanting");
   app.add_flag("--plan", plan, "time nothing: print what the op's CUDA kernels need of a GPU (no GPU is needed)");
   app.add_flag("--json", json, "print one JSON object; of all ops one a line");
   if (!parse_arguments(app, args)) return ExitCode::kOk;
@@ -361,6 +363,7 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
     report(checks, json);
     return checks.passed() ? ExitCode::kOk : ExitCode::kFailed;
   }
+  self_check(sizes.device, !unchecked);
   if (dtype == "bf16") sizes.dtype = at::kBFloat16;
   const OpBench bench = bench_op(name, sizes, options);
   return report(bench, json);

@@ -14,6 +14,7 @@ struct Command {
   // args: what follows the command's name. Throws UserError / Error.
   ExitCode (*run)(const std::vector<std::string>& args);
   bool knows_ranks = false;  // what to do when a launcher starts several of it
+  bool hidden = false;       // of use to this program alone; help does not list it
 };
 
 // Every command, in the order in which `ttt --help` lists them (cli/commands.cpp).
@@ -39,6 +40,7 @@ ExitCode run_inspect(const std::vector<std::string>& args);
 ExitCode run_diff(const std::vector<std::string>& args);
 ExitCode run_verify_resume(const std::vector<std::string>& args);
 ExitCode run_doctor(const std::vector<std::string>& args);
+ExitCode run_self_check(const std::vector<std::string>& args);
 ExitCode run_baseline(const std::vector<std::string>& args);
 
 }  // namespace ttt

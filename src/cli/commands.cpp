@@ -3,10 +3,12 @@
 #include <iostream>
 
 #include "base/log.h"
+#include "base/process.h"
 #include "cli/command.h"
 #include "cli/version.h"
 #include "config/load.h"
 #include "dist/world.h"
+#include "model/self_check.h"
 
 namespace ttt {
 namespace {
@@ -14,8 +16,10 @@ namespace {
 void print_help() {  // fits a terminal of 80 x 24
   std::cout << "ttt: pretraining language models with Test-Time-Training layers\n"
                "usage: ttt COMMAND [arguments]          `ttt COMMAND --help` explains a command\n\n";
-  for (const Command& command : commands())
+  for (const Command& command : commands()) {
+    if (command.hidden) continue;
     std::cout << "  " << std::left << std::setw(15) << command.name << command.summary << "\n";
+  }
   std::cout << "\n"
                "options: --help; --version, what it was built from (with --json for scripts)\n"
                "exit codes: 0 done; 1 failed; 2 wrong usage, config or input; 75 stopped, saved\n";
@@ -56,6 +60,7 @@ const std::vector<Command>& commands() {
       {"verify-resume", "does a config's training, killed and resumed, end the same", run_verify_resume},
       {"doctor", "what this machine has, and how fast it is", run_doctor, true},
       {"baseline", "bits per byte of n-gram models on a data set", run_baseline},
+      {"self-check", "fused rows against fp64, for the process that asks", run_self_check, true, true},
   };
   return table;
 }
@@ -65,6 +70,7 @@ ExitCode run_command_line(const std::vector<std::string>& arguments) {
     print_help();
     return ExitCode::kUsage;
   }
+  set_self_check_program(own_program());
   const std::string& name = arguments.front();
   if (name == "--help" || name == "-h" || name == "help") {
     print_help();
@@ -82,7 +88,7 @@ ExitCode run_command_line(const std::vector<std::string>& arguments) {
       if (!command.knows_ranks) warn_of_other_processes(command);
       return command.run({arguments.begin() + 1, arguments.end()});
     }
-    names.emplace_back(command.name);
+    if (!command.hidden) names.emplace_back(command.name);
   }
   const std::string near = nearest(name, names);
   user_error("there is no command '", name, "'; ",

@@ -21,6 +21,7 @@
 #include "cli/parse.h"
 #include "dist/world.h"
 #include "model/device.h"
+#include "model/self_check.h"
 #include "ops/kernel_table.h"
 #include "ops/products.h"
 
@@ -73,7 +74,7 @@ Json kernel_rows(at::Device device) {
       Json entry = {{"row", table->row(i).name}};
       for (const bool bf16 : {false, true}) {
         const KernelCall call = table->call_in_model(device, bf16, kHeadSize, kMiniBatch);
-        std::string state = why_not(table->row(i).needs, call);
+        std::string state = table->why_not(i, call);
         if (state.empty()) state = table->would_choose(call) == i ? "is taken" : "can run";
         if (table->forced() == i) state += cat(" (set by ", table->forced_by(), ")");
         entry[bf16 ? "bf16" : "fp32"] = state;
@@ -83,6 +84,16 @@ Json kernel_rows(at::Device device) {
     ops[table->op()] = std::move(rows);
   }
   return ops;
+}
+
+// Of the rows on that device, which are then distrusted where they failed; null where there is nothing to check.
+Json self_check_report(at::Device device, bool wanted) {
+  if (!wanted || !needs_self_check(device)) return {};
+  const SelfCheckVerdict verdict = obtain_verdict(device);
+  apply_verdict(verdict);
+  Json report = to_json(verdict);
+  report["kept_in"] = verdict.file.empty() ? Json() : Json(verdict.file.string());
+  return report;
 }
 
 Json gpus(const Machine& machine) {
@@ -221,6 +232,25 @@ void print_kernel(const std::string& op, const Json& entry) {
             << (fp32 == bf16 ? fp32 : "fp32: " + fp32 + "; bf16: " + bf16) << "\n";
 }
 
+void print_self_check(const Json& check) {
+  std::size_t agree = 0;
+  for (const Json& entry : check["rows"]) agree += entry["state"] == "agrees" ? 1 : 0;
+  row("self-check") << agree << " of " << check["rows"].size() << " fused rows agree with fp64 on "
+                    << plain(check["device"]);
+  if (check["kept_in"].is_null()) {
+    std::cout << "; not kept\n";
+  } else {
+    std::cout << "; kept in '" << plain(check["kept_in"]) << "'\n";
+  }
+  if (const std::string why = plain(check["incomplete"]); !why.empty())
+    row("") << "not all were checked: " << why << "\n";
+  for (const Json& entry : check["rows"]) {
+    const std::string text = plain(entry["text"]);
+    if (entry["state"] == "fails") row("") << "NOT used: " << plain(entry["row"]) << " " << text << "\n";
+    if (entry["state"] == "unchecked") row("") << "unchecked: " << plain(entry["row"]) << "\n";
+  }
+}
+
 void print(const Json& report) {
   const Json& cpu = report["cpu"];
   std::cout << std::fixed << std::setprecision(0) << plain(cpu["name"]) << "\n";
@@ -246,6 +276,7 @@ void print(const Json& report) {
   for (const KernelTable* table : kernel_tables()) {
     for (const Json& entry : report["kernels"][table->op()]) print_kernel(table->op(), entry);
   }
+  if (report.contains("self_check")) print_self_check(report["self_check"]);
   const Json& gpu = report["gpus"];
   for (const Json& found : gpu["found"]) row("GPU") << plain(found) << "\n";
   row("GPUs") << gpu["usable"] << " that LibTorch can use; built with "
@@ -294,7 +325,7 @@ ExitCode run_doctor(const std::vector<std::string>& args) {
   std::string folder = ".";
   std::int64_t mebibytes = 256;
   int ranks = 2;
-  bool json = false, collectives_alone = false;
+  bool json = false, collectives_alone = false, unchecked = false;
   app.add_option("--folder", folder, "where to measure the disk, such as a run's output_dir")->capture_default_str();
   app.add_option("--disk-mb", mebibytes, "MiB of the file that is written there (and removed); 0: none")
       ->check(CLI::Range(0, 1 << 20))
@@ -302,6 +333,7 @@ ExitCode run_doctor(const std::vector<std::string>& args) {
   app.add_option("--ranks", ranks, "processes that are started here to time collectives between them; 1: none")
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
+  app.add_flag("--no-self-check", unchecked, "do not hold a GPU's kernels against fp64, nor ask what a check found");
   app.add_flag("--json", json, "print one JSON object");
   app.add_flag(kCollectivesAlone, collectives_alone)->group("");  // hidden: what those processes are asked
   if (!parse_arguments(app, args)) return ExitCode::kOk;
@@ -322,19 +354,21 @@ ExitCode run_doctor(const std::vector<std::string>& args) {
     between = collectives_between(ranks, folder);
   }
   prepare_cpu(0);
-  Json report = {
-      {"version", build_info().version},
-      {"revision", build_info().revision()},
-      {"cpu", processor(machine)},
-      {"threads", at::get_num_threads()},
-      {"kernels", kernel_rows(torch::cuda::is_available() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU))},
-      {"gpus", gpus(machine)},
-      {"links", links(machine)},
-      {"gemm_gflops",
-       {{"fp32", speed(Bound::kProducts, at::kFloat)}, {"bf16", speed(Bound::kProducts, at::kBFloat16)}}},
-      {"bf16_products", bf16_products_report()},
-      {"copy_gb_per_second", speed(Bound::kMemory, at::kFloat)},
-      {"disk", disk(folder, mebibytes)}};
+  const at::Device device = torch::cuda::is_available() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU);
+  const Json checked = self_check_report(device, !unchecked);
+  Json report = {{"version", build_info().version},
+                 {"revision", build_info().revision()},
+                 {"cpu", processor(machine)},
+                 {"threads", at::get_num_threads()},
+                 {"kernels", kernel_rows(device)},
+                 {"gpus", gpus(machine)},
+                 {"links", links(machine)},
+                 {"gemm_gflops",
+                  {{"fp32", speed(Bound::kProducts, at::kFloat)}, {"bf16", speed(Bound::kProducts, at::kBFloat16)}}},
+                 {"bf16_products", bf16_products_report()},
+                 {"copy_gb_per_second", speed(Bound::kMemory, at::kFloat)},
+                 {"disk", disk(folder, mebibytes)}};
+  if (!checked.is_null()) report["self_check"] = checked;
   if (!between.is_null()) report["collectives"] = between;
   if (json) {
     std::cout << to_line(report);

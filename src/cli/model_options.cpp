@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "config/load.h"
 #include "model/device.h"
+#include "model/self_check.h"
 #include "ops/kernel_table.h"
 
 namespace ttt {
@@ -36,13 +37,17 @@ void ModelOptions::add_machine_options(CLI::App& app) {
                  "TTT layers: learn from the first so many tokens of a sequence; read the later ones with what these "
                  "have left")
       ->check(CLI::Range(std::int64_t{0}, std::int64_t{1} << 60));
+  app.add_flag("--no-self-check", unchecked,
+               "use a GPU's kernels without the self-check that comes before their first use there");
   app.add_option("--threads", threads, "CPU threads; 0: all cores")->check(CLI::Range(0, 4096))->capture_default_str();
 }
 
 torch::Device ModelOptions::select() const {
   prepare_cpu(threads);
   read_kernel_environment();
-  return select_device(device);
+  const torch::Device selected = select_device(device);
+  self_check(selected, !unchecked);
+  return selected;
 }
 
 LoadedModel ModelOptions::load(torch::Device target) const {

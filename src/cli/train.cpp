@@ -25,9 +25,12 @@ ExitCode run_train(const std::vector<std::string>& args) {
   std::string file;
   std::vector<std::string> overrides;
   TrainerOptions options;
-  bool json = false;
+  bool json = false, unchecked = false;
   add_config_arguments(app, file, overrides, /*partial=*/false);
   app.add_flag("--quiet", options.quiet, "only warnings and errors on stderr");
+  app.add_flag("--no-self-check", unchecked,
+               "use a GPU's kernels without the self-check that comes before their first use there; the same as "
+               "train.self_check=false");
   bool help_config = false;
   app.add_flag("--help-config", help_config, "print every key of a config: type, default, unit, meaning");
   app.add_flag("--json", json, "print one JSON object at the end (with --help-config: the keys as JSON)");
@@ -41,6 +44,7 @@ ExitCode run_train(const std::vector<std::string>& args) {
   }
   if (!parse_arguments(app, args)) return ExitCode::kOk;
   outlive_readers();
+  if (unchecked) overrides.push_back("train.self_check=false");
   const RunConfig config = load_run_config(file, overrides);
   const Timer timer;
   const auto train = [&] {

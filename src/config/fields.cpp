@@ -333,6 +333,9 @@ void declare(Declarations& d, TrainConfig& t) {
       "the others take the best that can; the environment's TTT_KERNELS=ttt=fused_avx2,rms_norm=composed does the "
       "same");
   d.word("train.ttt_kernel", t.ttt_kernel, "the older name of train.kernels: {ttt: ...}; auto: the best");
+  d.boolean("train.self_check", t.self_check,
+            "before the first use of a GPU its fused kernels are held against fp64 in a process of their own (seconds; "
+            "the verdict is kept); what fails there is not used; false: nothing is checked. Nothing on a CPU");
   d.choice<LossAverage>("train.loss_average", t.loss_average,
                         {{"tokens", LossAverage::kTokens}, {"sequences", LossAverage::kSequences}},
                         "over all scored tokens, or over a sequence's and then over sequences");

@@ -41,6 +41,7 @@ struct TrainConfig {
   // Rows of kernel tables by op, ops/kernel_table.h; "ttt": both TTT ops, which ttt_kernel is the older name of.
   std::vector<std::pair<std::string, std::string>> kernels;
   std::string ttt_kernel = "auto";  // row of the TTT kernel table, ops/ttt.h; auto: the best that takes the call
+  bool self_check = true;           // on a GPU: rows that fail it are not used, model/self_check.h
   LossAverage loss_average = LossAverage::kTokens;
   double inner_lr_scale = 1;                 // TTT: the inner learning rates times this; 0: W0 stays
   std::vector<double> eval_inner_lr_scales;  // TTT: at which validation says the loss, too

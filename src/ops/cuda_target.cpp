@@ -4,6 +4,11 @@
 #ifdef TTT_CUDA_KERNELS
 #include <ATen/Context.h>
 #include <c10/cuda/CUDAStream.h>
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "kernels/cuda/gpu/kernel_resources.h"
 #endif
 
 namespace ttt {
@@ -36,6 +41,25 @@ const kernels::cuda::KernelTable* any_cuda_kernels() {
 
 bool has_cuda_kernels() {
   return emulated_gpu != nullptr || at::hasCUDA();
+}
+
+std::string gpu_name(at::Device device) {
+  if (!device.is_cuda()) return "";
+  cudaDeviceProp properties;
+  const cudaError_t error = cudaGetDeviceProperties(&properties, device.index());
+  if (error != cudaSuccess) fail("GPU ", device.index(), ": its properties: ", cudaGetErrorString(error));
+  return properties.name;
+}
+
+bool compiles_cuda_kernels(at::Device device) {
+  if (!device.is_cuda()) return false;
+  int major = 0;
+  const cudaError_t error = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device.index());
+  if (error != cudaSuccess) fail("GPU ", device.index(), ": its compute capability: ", cudaGetErrorString(error));
+  const std::vector<kernels::cuda::KernelResources>& built = kernels::cuda::kernel_resources();
+  return std::none_of(built.begin(), built.end(), [&](const kernels::cuda::KernelResources& line) {
+    return std::atoi(line.architecture.c_str() + 3) / 10 == major;  // of "sm_90a"
+  });
 }
 
 int cuda_shared_limit(at::Device device) {
@@ -71,6 +95,14 @@ const kernels::cuda::KernelTable* any_cuda_kernels() {
 
 bool has_cuda_kernels() {
   return emulated_gpu != nullptr;
+}
+
+std::string gpu_name(at::Device device) {
+  return device.is_cuda() ? "an unnamed GPU (this ttt was built without nvcc)" : "";
+}
+
+bool compiles_cuda_kernels(at::Device) {
+  return false;
 }
 
 int cuda_shared_limit(at::Device) {

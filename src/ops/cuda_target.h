@@ -4,6 +4,8 @@
 #include <ATen/core/Tensor.h>
 #include <c10/core/DeviceGuard.h>
 
+#include <string>
+
 #include "kernels/cuda/kernel_table.h"
 
 namespace ttt {
@@ -18,6 +20,12 @@ inline const kernels::cuda::KernelTable* cuda_kernels(const at::Tensor& x) {
 const kernels::cuda::KernelTable* any_cuda_kernels();
 // Whether some device has kernels: a GPU that there is.
 bool has_cuda_kernels();
+
+// "NVIDIA H100 80GB HBM3"; "" on a CPU.
+std::string gpu_name(at::Device device);
+// Whether the kernels are compiled when they are first started there, by the driver and from PTX, which takes it
+// minutes: on a GPU that is younger than what the program was built for.
+bool compiles_cuda_kernels(at::Device device);
 
 // Bytes of shared memory that a block may have on that device.
 int cuda_shared_limit(at::Device device);

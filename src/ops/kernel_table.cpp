@@ -201,6 +201,28 @@ std::string why_never(const KernelNeeds& needs) {
 void KernelTable::set_rows(std::vector<const KernelRow*> rows) {
   rows_ = std::move(rows);
   taken_ = std::vector<std::atomic<std::int64_t>>(rows_.size());
+  distrusted_ = std::vector<std::atomic<bool>>(rows_.size());
+  distrust_.resize(rows_.size());
+}
+
+bool KernelTable::takes(std::size_t i, const KernelCall& call) const {
+  return !distrusted_[i].load(std::memory_order_relaxed) && ttt::takes(rows_[i]->needs, call);
+}
+
+std::string KernelTable::why_not(std::size_t i, const KernelCall& call) const {
+  const std::string reason = ttt::why_not(rows_[i]->needs, call);
+  return reason.empty() ? distrusted(i) : reason;
+}
+
+void KernelTable::distrust(std::size_t i, const std::string& reason) const {
+  const std::lock_guard<std::mutex> lock(forcing_mutex());
+  distrust_.at(i) = reason;
+  distrusted_[i].store(!reason.empty(), std::memory_order_relaxed);
+}
+
+std::string KernelTable::distrusted(std::size_t i) const {
+  const std::lock_guard<std::mutex> lock(forcing_mutex());
+  return distrust_.at(i);
 }
 
 std::string KernelTable::row_names() const {
@@ -251,23 +273,23 @@ std::size_t KernelTable::count(std::size_t i) const {
 
 void KernelTable::refuse(std::size_t i, const KernelCall& call) const {
   user_error("kernel ", rows_[i]->name, ", set by ", forced_by(), ", cannot take this call of ", op_, ": ",
-             why_not(rows_[i]->needs, call), "; choose another of ", row_names(), " or lift the choice");
+             why_not(i, call), "; choose another of ", row_names(), " or lift the choice");
 }
 
 void KernelTable::no_row_takes(const KernelCall& call) const {
   std::string reasons;
-  for (const KernelRow* row : rows_)
-    reasons += cat(reasons.empty() ? "" : "; ", row->name, ": ", why_not(row->needs, call));
+  for (std::size_t i = 0; i < rows_.size(); ++i)
+    reasons += cat(reasons.empty() ? "" : "; ", rows_[i]->name, ": ", why_not(i, call));
   user_error("no kernel takes this call of ", op_, " (", reasons, ")");
 }
 
 std::size_t KernelTable::choose_index(const KernelCall& call) const {
   if (const std::optional<std::size_t> row = forced()) {
-    if (!takes(rows_[*row]->needs, call)) refuse(*row, call);
+    if (!takes(*row, call)) refuse(*row, call);
     return count(*row);
   }
   for (std::size_t i = 0; i < rows_.size(); ++i) {
-    if (takes(rows_[i]->needs, call)) return count(i);
+    if (takes(i, call)) return count(i);
   }
   no_row_takes(call);
 }
@@ -275,7 +297,7 @@ std::size_t KernelTable::choose_index(const KernelCall& call) const {
 std::optional<std::size_t> KernelTable::would_choose(const KernelCall& call) const {
   const std::optional<std::size_t> only = forced();
   for (std::size_t i = only.value_or(0); i < (only ? *only + 1 : rows_.size()); ++i) {
-    if (takes(rows_[i]->needs, call)) return i;
+    if (takes(i, call)) return i;
   }
   return std::nullopt;
 }
@@ -326,11 +348,15 @@ class KernelForcing {
  private:
   static std::size_t usable_row(const KernelTable& table, const KernelChoice& choice) {
     const std::size_t row = table.find(choice.row, choice.source);
-    const std::string reason = why_never(table.row(row).needs);
+    const auto why_unusable = [&](std::size_t i) {
+      const std::string never = why_never(table.row(i).needs);
+      return never.empty() ? table.distrusted(i) : never;
+    };
+    const std::string reason = why_unusable(row);
     if (reason.empty()) return row;
     std::vector<std::string> others;
     for (std::size_t i = 0; i < table.size(); ++i) {
-      if (why_never(table.row(i).needs).empty()) others.push_back(table.row(i).name);
+      if (why_unusable(i).empty()) others.push_back(table.row(i).name);
     }
     user_error(choice.source, " sets kernel ", choice.row, " for ", table.op(), ", which cannot run here: ", reason,
                "; what can is ", listed(others));

@@ -116,6 +116,17 @@ class KernelTable {
   std::optional<std::size_t> forced() const;
   std::string forced_by() const;
 
+  // Whether row i takes the call, and why it does not, as takes() and why_not() of its needs, a row that is distrusted
+  // included, which takes none.
+  bool takes(std::size_t i, const KernelCall& call) const;
+  std::string why_not(std::size_t i, const KernelCall& call) const;
+
+  // From now on the row takes no call, for that reason, a clause: "in the self-check it crashed". "": it is trusted
+  // again.
+  void distrust(std::size_t i, const std::string& reason) const;
+  // The reason, or "".
+  std::string distrusted(std::size_t i) const;
+
   // The forced row, or the first that takes the call. Logs each row once. Throws UserError where a forced row cannot
   // take it, with the reason, and where none can, with every row's.
   std::size_t choose_index(const KernelCall& call) const;
@@ -152,6 +163,8 @@ class KernelTable {
   mutable Forced layers_[kLayers];       // under a mutex
   mutable std::atomic<int> forced_{-1};  // what layers_ comes to
   mutable std::vector<std::atomic<std::int64_t>> taken_;
+  mutable std::vector<std::atomic<bool>> distrusted_;
+  mutable std::vector<std::string> distrust_;  // the reasons, under the mutex
 };
 
 // Function: what a row computes the op with, a function pointer or a struct of them.
@@ -197,7 +210,7 @@ struct KernelChoice {
 
 // Forces these rows for every later call and lifts what an earlier call of this function forced. A choice for one TTT
 // op comes before one for "ttt". Throws UserError naming what there is for an op or a row that does not exist, and for
-// a row that can take no call on this machine; then nothing changes.
+// a row that can take no call on this machine or is distrusted; then nothing changes.
 void force_kernels(const std::vector<KernelChoice>& choices);
 
 // "rms_norm=composed,ttt=fused_avx2". Throws UserError when it is not a list of such pairs.

@@ -191,9 +191,9 @@ const TttKernel* choose_ttt_decoder(const TttNet& net, const TttShape& shape) {
   const std::optional<std::size_t> forced = kernels.forced();
   KernelCall call = call_of(shape);
   call.pass = KernelPass::kDecoding;
-  for (const TttKernel& kernel : kernels) {
-    if (forced && &kernel != &kernels[*forced]) continue;
-    if (kernel.run.advance != nullptr && takes(kernel.needs, call)) return &kernel;
+  for (std::size_t i = 0; i < kernels.size(); ++i) {
+    if (forced && i != *forced) continue;
+    if (kernels[i].run.advance != nullptr && kernels.takes(i, call)) return &kernels[i];
   }
   return nullptr;
 }

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "config/fields.h"
 #include "model/device.h"
+#include "model/self_check.h"
 
 namespace ttt {
 namespace {
@@ -59,6 +60,18 @@ void check_same_on_all_ranks(Communicator& ranks, const RunConfig& config, const
     }
     user_error("rank ", rank, " runs another program than rank 0; start the same one everywhere");
   }
+}
+
+void self_check_on_all_ranks(Communicator& ranks, at::Device device, bool wanted) {
+  const bool needed = needs_self_check(device);
+  if (!wanted) return self_check(device, wanted);
+  if (!ranks.any(needed)) return;
+  SelfCheckVerdict own;
+  if (needed) own = obtain_verdict(device);
+  const SelfCheckVerdict joined = joined_verdict(own, ranks.all_gather(needed ? to_line(to_json(own)) : ""));
+  apply_verdict(joined);
+  refuse_forced_rows(joined);
+  if (ranks.is_first()) announce_verdict(joined, device);
 }
 
 LocalProcesses local_processes(Communicator& ranks) {

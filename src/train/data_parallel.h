@@ -20,6 +20,10 @@ std::unique_ptr<Communicator> connect_ranks(const RunConfig& config, const World
 // Throws UserError, on every rank, when one has another program, config or data than rank 0, naming both values.
 void check_same_on_all_ranks(Communicator& ranks, const RunConfig& config, const std::string& data_fingerprint);
 
+// The self-check (model/self_check.h) of every rank's device; what fails on one rank is used on none. Rank 0 says what
+// was decided.
+void self_check_on_all_ranks(Communicator& ranks, at::Device device, bool wanted);
+
 // How many ranks, this one included, may run on the very cores that this one may run on, and how many run on its
 // machine.
 LocalProcesses local_processes(Communicator& ranks);

@@ -78,6 +78,7 @@ const std::vector<ResumeRule>& resume_rules() {
       {"train.device", kRounding, kFree},
       {"train.kernels", kRounding, kFree},
       {"train.ttt_kernel", kRounding, kFree},
+      {"train.self_check", "where a row fails it, the result differs by rounding", kFree},
       {"train.recompute", kNoEffect, kFree},
       {"train.deterministic", "on a GPU the result differs by rounding, from run to run where it is false", kFree},
       {"train.cuda_graph", kNoEffect, kFree},

@@ -11,6 +11,7 @@
 #include "infer/load_model.h"
 #include "model/device.h"
 #include "model/layout.h"
+#include "model/self_check.h"
 #include "ops/cuda_target.h"
 #include "plan/plan.h"
 #include "plan/units.h"
@@ -110,6 +111,11 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   }
   std::optional<ResumePoint> newest = agree_on_resume_point();
   if (is_first()) log_to_file((output / "train.log").string());
+  if (ranks != nullptr) {
+    self_check_on_all_ranks(*ranks, device_, config_.train.self_check);
+  } else {
+    self_check(device_, config_.train.self_check);
+  }
   if (ranks != nullptr && config_.dist.zero > 0) exchange_ = ranks->open_exchange();
 
   const auto seed = static_cast<std::uint64_t>(config_.train.seed);
