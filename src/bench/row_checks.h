@@ -20,7 +20,7 @@ struct CheckedRow {
 };
 
 // The rows of all ops that are this project's own and can run there: on a GPU, and under an EmulatedGpu, its CUDA
-// kernels; on a CPU, for tests, those made for CPUs.
+// kernels; on a CPU, for tests, those that are called "fused": of ops that take a moment.
 std::vector<CheckedRow> rows_to_check(at::Device device);
 
 // Faults on purpose, for tests: "OP/ROW:KIND", with commas between them. KIND: wrong (its output is half as large

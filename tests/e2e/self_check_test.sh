@@ -5,7 +5,7 @@
 . "$SOURCE/tests/e2e/ranks.sh"
 
 export TTT_SELF_CHECK_DEVICE=cpu XDG_CACHE_HOME=$PWD/cache
-export TTT_SELF_CHECK_SECONDS=90  # for machines that are busy; a check takes a tenth of a second
+export TTT_SELF_CHECK_SECONDS=90  # for machines that are busy; a check takes a hundredth of a second
 run=("$TTT" train run.yaml train.steps=2 train.eval_every=0 checkpoint.every=0)
 log() { cat "$1/train.log"; }
 verdicts() { find cache -name 'self_check_*.json' 2>/dev/null | wc -l; }
