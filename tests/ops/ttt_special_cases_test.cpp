@@ -144,7 +144,7 @@ TEST(TttSpecialCases, StepsOfOneTokenAreStepsOfTheDeltaRule) {
 TEST(TttSpecialCases, PrimalDualAndTokenByTokenAgree) {
   const testing::SingleThread single_thread;
   for (const TttNet& net : testing::all_nets()) {
-    const Sizes s{net, 1, 2, 37, 6, 16};
+    const Sizes s{net, 1, 2, 20, 6, 16};
     const Arguments a = testing::random_arguments(s, 1, 0.5);
     const at::Tensor primal = testing::primal_forward(s, a).detach();
     for_general_rows(net, [&](const TttKernel& row) {
