@@ -28,7 +28,7 @@ class Update {
       exp_avg_.push_back(at::zeros_like(p.grad()));
       exp_avg_sq_.push_back(at::zeros_like(p.grad()));
     }
-    max_norm_ = global_norm(parameter_gradients());
+    max_norm_ = global_norm(parameter_gradients()).item<double>();
   }
 
   Tensors with(AdamW& optimizer) {

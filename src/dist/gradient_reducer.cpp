@@ -179,23 +179,14 @@ at::Tensor GradientReducer::own_part(const Bucket& bucket) const {
   return bucket.gradients.slice(0, bucket.starts[own], bucket.starts[own + 1]);
 }
 
-double GradientReducer::own_squares() const {
+at::Tensor GradientReducer::own_squares() const {
   const torch::NoGradGuard no_grad;
-  double squares = 0;
+  std::vector<at::Tensor> parts;
   for (const Bucket& bucket : buckets_) {
-    const at::Tensor part = own_part(bucket);
-    if (part.numel() == 0) continue;
-    const double norm = at::linalg_vector_norm(part, 2, std::nullopt, false, at::kDouble).item<double>();
-    squares += norm * norm;
+    if (const at::Tensor part = own_part(bucket); part.numel() > 0) parts.push_back(part);
   }
-  return squares;
-}
-
-void GradientReducer::clip(double norm, double max_norm) {
-  if (max_norm <= 0 || !(norm > max_norm)) return;
-  const torch::NoGradGuard no_grad;
-  const double factor = max_norm / norm;
-  for (Bucket& bucket : buckets_) (options_.own_share_only ? own_part(bucket) : bucket.gradients).mul_(factor);
+  if (parts.empty()) return at::zeros({}, buckets_.front().gradients.options().dtype(at::kDouble));
+  return at::stack(at::_foreach_norm(parts, 2, at::kDouble)).square().sum();
 }
 
 // What a rank owns of the parameter at elements [offset, offset + size) of a bucket.

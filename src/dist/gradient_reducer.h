@@ -41,11 +41,9 @@ class GradientReducer {
   void backward(const at::Tensor& loss, bool last);
   void zero_gradients();
 
-  // The sum of the squares of the own share of all gradients, in fp64: added up over the ranks, the squared norm. The
-  // same bits with and without ZeRO-1.
-  double own_squares() const;
-  // Scales the gradients that are defined by min(1, max_norm / norm); max_norm 0: leaves them.
-  void clip(double norm, double max_norm);
+  // The sum of the squares of the own share of all gradients: fp64, no dimensions, on their device. Added up over the
+  // ranks it is the squared norm. The same bits with and without ZeRO-1.
+  at::Tensor own_squares() const;
 
   // What this rank owns of each parameter, in the constructor's order.
   const std::vector<ElementRange>& own_pieces() const { return pieces_; }

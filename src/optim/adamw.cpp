@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <map>
 #include <numeric>
+#include <utility>
 
 #include "arch/model_parameters.h"
 #include "base/error.h"
@@ -130,24 +131,39 @@ std::vector<at::Tensor> AdamW::gradients() {
   return all;
 }
 
-double AdamW::clip_gradients(double max_norm) {
+at::Tensor AdamW::gradient_norm() {
   const torch::NoGradGuard no_grad;
-  return step_->clip(gradients(), max_norm);
+  return step_->norm(gradients());
+}
+
+void AdamW::decide(const at::Tensor& loss_and_norm, const StepLimits& limits) {
+  const torch::NoGradGuard no_grad;
+  step_->decide(loss_and_norm, limits);
+  decided_ = false;
+}
+
+void AdamW::clip_gradients(double max_norm) {
+  const at::Tensor norm = gradient_norm();
+  decide(at::stack({at::zeros_like(norm), norm}), {.max_norm = max_norm});
 }
 
 void AdamW::step(double lr) {
   std::vector<std::size_t> all(places_.size());
   std::iota(all.begin(), all.end(), 0);
-  begin_step();
-  step_some(lr, all);
+  begin_step(lr);
+  step_some(all);
 }
 
-void AdamW::begin_step() {
+void AdamW::begin_step(double lr) {
   gradients();  // makes the undefined ones zero
   ++updates_;
+  decided_ = true;
+  std::vector<AdamWRates> rates;
+  for (const Group& group : groups_) rates.push_back({lr * group.lr_scale, group.weight_decay});
+  step_->begin(rates, updates_);
 }
 
-void AdamW::step_some(double lr, const std::vector<std::size_t>& parameters) {
+void AdamW::step_some(const std::vector<std::size_t>& parameters) {
   const torch::NoGradGuard no_grad;
   std::vector<AdamWItem> items;
   for (std::size_t g = 0; g < groups_.size(); ++g) {
@@ -156,15 +172,21 @@ void AdamW::step_some(double lr, const std::vector<std::size_t>& parameters) {
       const auto [of, i] = places_[parameter];
       if (of != g) continue;
       items.push_back({group.own[i], group.part(group.parameters[i].grad().contiguous(), i), group.exp_avg[i],
-                       group.exp_avg_sq[i], lr * group.lr_scale, group.weight_decay});
+                       group.exp_avg_sq[i], static_cast<int>(g)});
     }
   }
-  step_->step(items, updates_);
+  step_->step(items);
+}
+
+StepOutcome AdamW::outcome() {
+  const StepOutcome outcome = step_->outcome();
+  if (!outcome.taken && std::exchange(decided_, false)) --updates_;
+  return outcome;
 }
 
 void AdamW::zero_gradients(bool in_place) {
   const at::NoGradGuard no_grad;
-  step_->forget_gradients();
+  step_->forget_decision();
   std::vector<at::Tensor> kept;
   for (Group& group : groups_) {
     for (at::Tensor& parameter : group.parameters) {

@@ -38,16 +38,24 @@ class AdamW {
   AdamW(NamedParameters parameters, const OptimConfig& config, const DecayOf& decay_of,
         const std::vector<ElementRange>& own = {});
 
-  // Scales all gradients by min(1, max_norm / norm); max_norm 0: leaves them. Returns the norm before. An undefined
-  // gradient counts as zero. On a GPU the next step() scales them, and they stay as they are.
-  double clip_gradients(double max_norm);
+  // The 2-norm of all gradients together: fp64, no dimensions, on their device. An undefined gradient counts as zero.
+  at::Tensor gradient_norm();
+  // What the coming step does, by its loss and the norm of all gradients (fp64 [2], on the device): gradients are scaled
+  // by min(1, max_norm / norm); where loss or norm is not finite, or the loss above max_loss, nothing changes.
+  void decide(const at::Tensor& loss_and_norm, const StepLimits& limits);
+  void clip_gradients(double max_norm);  // decide() by the gradients' norm alone
 
   // lr: the schedule's; a group with an lr of its own takes that one's share of it.
   void step(double lr);
   // The same in portions: begin_step(), then step_some() with each parameter, by its place in the constructor's list,
-  // in one of the portions.
-  void begin_step();
-  void step_some(double lr, const std::vector<std::size_t>& parameters);
+  // in one of the portions, which are the same in every step.
+  void begin_step(double lr);
+  void step_some(const std::vector<std::size_t>& parameters);
+  // What became of the step, once all of it is queued: the one thing that the host reads of the device. A step that was
+  // not taken is no update.
+  StepOutcome outcome();
+  // How many tables of tensors went to the device so far.
+  std::int64_t tables_sent() const { return step_->tables_sent(); }
   // A table, a line for each set of parameters that are treated alike: how many, lr, weight decay, some of their kinds.
   std::vector<std::string> describe_groups() const;
   // Drops the gradients, so that the next backward pass writes instead of adding. `in_place`: sets those that there are
@@ -82,6 +90,7 @@ class AdamW {
   std::vector<Place> places_;  // of the parameters, in the constructor's order
   OptimConfig config_;
   std::int64_t updates_ = 0;
+  bool decided_ = false;  // and begun: its outcome may take the update back
   std::unique_ptr<AdamWStep> step_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace ttt {
 namespace {
@@ -10,9 +11,9 @@ constexpr std::int64_t kSteps = 50;
 
 }  // namespace
 
-bool LossTrend::is_spike(double loss, double deviations) const {
-  if (count_ < kSteps) return false;
-  return loss > mean_ + deviations * std::max(std::sqrt(variance_), 0.01 * std::abs(mean_));
+double LossTrend::spike_limit(double deviations) const {
+  if (count_ < kSteps) return std::numeric_limits<double>::infinity();
+  return mean_ + deviations * std::max(std::sqrt(variance_), 0.01 * std::abs(mean_));
 }
 
 void LossTrend::add(double loss) {

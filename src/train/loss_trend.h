@@ -11,9 +11,9 @@ namespace ttt {
 // run judges as the one that was never stopped.
 class LossTrend {
  public:
-  // Whether the loss lies more than `deviations` standard deviations above the mean; never in the first 50 steps. The
-  // deviation is taken as at least a hundredth of the mean: where losses hardly vary, their noise is no spike.
-  bool is_spike(double loss, double deviations) const;
+  // The loss above which a step is a spike: `deviations` standard deviations above the mean; infinite in the first 50
+  // steps. The deviation is taken as at least a hundredth of the mean: where losses hardly vary, their noise is no spike.
+  double spike_limit(double deviations) const;
   void add(double loss);
 
   bool operator==(const LossTrend&) const = default;

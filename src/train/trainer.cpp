@@ -164,35 +164,21 @@ StepResult Trainer::step() {
     }
   }
   watchdog_.enter(result.step, "the sum over gradients, the optimizer");
-  if (reducer_) options_.ranks->wait_for_device("the sum of gradients");
-  result.loss = loss_sum_.item<double>();
-  if (reducer_) {
-    const std::vector<double> sums = options_.ranks->sum({result.loss, reducer_->own_squares()});
-    result.loss = sums[0];
-    result.grad_norm = std::sqrt(sums[1]);
-    reducer_->clip(result.grad_norm, config_.optim.clip_grad_norm);
-  } else {
-    result.grad_norm = optimizer_->clip_gradients(config_.optim.clip_grad_norm);
-  }
-  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
-    throw BadStep(
-        cat("step ", result.step, " has a loss of ", result.loss, " and a gradient norm of ", result.grad_norm), result,
-        /*spike=*/false);
-  }
-  if (config_.train.spike_deviations > 0 && may_roll_back() &&
-      state_.loss_trend.is_spike(result.loss, config_.train.spike_deviations)) {
-    throw BadStep(cat("step ", result.step, " has a loss of ", result.loss, ", far above that of the steps before"),
-                  result, /*spike=*/true);
-  }
+  optimizer_->decide(loss_and_norm(), step_limits());
   {
     RECORD_USER_SCOPE("optimizer");
     if (reducer_ && config_.dist.zero > 0) {
-      optimizer_->begin_step();
-      reducer_->update_parameters([&](const auto& parameters) { optimizer_->step_some(result.lr, parameters); });
+      optimizer_->begin_step(result.lr);
+      reducer_->update_parameters([&](const auto& parameters) { optimizer_->step_some(parameters); });
     } else {
       optimizer_->step(result.lr);
     }
   }
+  if (reducer_) options_.ranks->wait_for_device("the sum of gradients");
+  const StepOutcome outcome = optimizer_->outcome();  // the step's one read of the device
+  result.loss = outcome.loss;
+  result.grad_norm = outcome.grad_norm;
+  if (!outcome.taken) throw_bad_step(result);
 
   state_.step = result.step;
   state_.previous_cursor = state_.cursor;
@@ -202,6 +188,33 @@ StepResult Trainer::step() {
   state_.tokens += config_.train.batch_tokens;
   result.seconds = timer.seconds();
   return result;
+}
+
+// fp64 [2], on the device: the step's loss and the norm of its gradients, of all ranks.
+torch::Tensor Trainer::loss_and_norm() {
+  if (!reducer_) return torch::stack({loss_sum_, optimizer_->gradient_norm()});
+  torch::Tensor sums = torch::stack({loss_sum_, reducer_->own_squares()});
+  options_.ranks->all_reduce(sums);  // every rank gets the same bits, and so decides alike
+  sums[1].sqrt_();
+  return sums;
+}
+
+// A spike is left out as the device finds it: a limit for the loss is known before the step.
+StepLimits Trainer::step_limits() const {
+  StepLimits limits{.max_norm = config_.optim.clip_grad_norm};
+  if (config_.train.spike_deviations > 0 && may_roll_back())
+    limits.max_loss = state_.loss_trend.spike_limit(config_.train.spike_deviations);
+  return limits;
+}
+
+void Trainer::throw_bad_step(const StepResult& result) const {
+  if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
+    throw BadStep(
+        cat("step ", result.step, " has a loss of ", result.loss, " and a gradient norm of ", result.grad_norm), result,
+        /*spike=*/false);
+  }
+  throw BadStep(cat("step ", result.step, " has a loss of ", result.loss, ", far above that of the steps before"),
+                result, /*spike=*/true);
 }
 
 void Trainer::micro_step(const MicroBatch& batch, const ForwardContext& context, bool reduce) {

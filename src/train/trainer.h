@@ -73,7 +73,7 @@ class Trainer {
   // saved then.
   ExitCode run();
 
-  // One optimizer step; throws BadStep before it touches a parameter or the state.
+  // One optimizer step. Throws BadStep where it is not taken: parameters, moments and state are what they were.
   StepResult step();
 
   // Of all ranks alike.
@@ -100,6 +100,9 @@ class Trainer {
   void announce_memory() const;
   // Gradients += those of the micro-batch, loss_sum_ += its loss. `reduce`: the step's last one, of several ranks.
   void micro_step(const MicroBatch& batch, const ForwardContext& context, bool reduce);
+  torch::Tensor loss_and_norm();
+  StepLimits step_limits() const;
+  [[noreturn]] void throw_bad_step(const StepResult& result) const;
   Batch read_batch(const std::vector<std::int64_t>& positions) const;
   // Skips the step or rolls the run back; throws when neither may be done any more.
   void recover(const BadStep& bad);

@@ -57,12 +57,7 @@ TEST(GradientReducer, SumsMicroBatchesAndRanks) {
           EXPECT_TRUE(at::allclose(p.grad(), expected, 1e-5)) << name << " step " << step;
           squares += expected.to(at::kDouble).square().sum().item<double>();
         }
-        EXPECT_NEAR(ranks.sum({reducer.own_squares()}).front() / squares, 1, 1e-6);
-        const at::Tensor before = parameters.named[4].second.grad().clone();
-        reducer.clip(std::sqrt(squares), 2 * std::sqrt(squares));
-        EXPECT_TRUE(at::equal(parameters.named[4].second.grad(), before));
-        reducer.clip(8.0, 4.0);
-        EXPECT_TRUE(at::equal(parameters.named[4].second.grad(), before * 0.5));
+        EXPECT_NEAR(ranks.sum({reducer.own_squares().item<double>()}).front() / squares, 1, 1e-6);
       }
     }));
   }
@@ -108,7 +103,7 @@ TEST(GradientReducer, TheOwnShareHasTheBitsOfTheWholeSum) {
     GradientReducer own(ranks, shared.named, options);
     all.backward(whole.loss(world.rank, 0), true);
     own.backward(shared.loss(world.rank, 0), true);
-    EXPECT_EQ(all.own_squares(), own.own_squares());
+    EXPECT_TRUE(at::equal(all.own_squares(), own.own_squares()));
     for (std::size_t i = 0; i < whole.named.size(); ++i) {
       const ElementRange piece = own.own_pieces()[i];
       EXPECT_TRUE(at::equal(whole.named[i].second.grad().slice(0, piece.first, piece.last),

@@ -1,6 +1,8 @@
 // The optimizer's CUDA kernels, run by emulated lanes, against plain loops in double.
 #include "kernels/cuda/adamw.h"
 
+#include <cmath>
+#include <limits>
 #include <memory>
 
 #include "kernels/cuda_row_testing.h"
@@ -50,7 +52,8 @@ struct Optimizer {
   DeviceVector<TensorChunk> chunks;
   DeviceVector<float> squares;
   DeviceVector<BiasCorrections> corrections = DeviceVector<BiasCorrections>(1);
-  DeviceVector<ClippedNorm> clipped = DeviceVector<ClippedNorm>(1);
+  DeviceVector<double> loss_and_norm = {1.5, 0}, max_loss = {std::numeric_limits<double>::infinity()};
+  DeviceVector<StepDecision> decision = DeviceVector<StepDecision>(1);
   int updates = 0;
 
   Optimizer() {
@@ -71,12 +74,11 @@ struct Optimizer {
   GradientSquares<Element> sum_squares() {
     return {gradients.data(), chunks.data(), static_cast<std::int64_t>(chunks.size()), squares.data()};
   }
-  GradientNorm sum_norm(double max_norm) {
-    return {squares.data(), static_cast<std::int64_t>(squares.size()), static_cast<float>(max_norm), clipped.data()};
-  }
+  GradientNorm sum_norm() { return {squares.data(), static_cast<std::int64_t>(squares.size()), &loss_and_norm[1]}; }
+  DecideStep decide(double max_norm) { return {loss_and_norm.data(), max_loss.data(), max_norm, decision.data()}; }
   AdamWUpdate<Element> update() {
-    return {gradients.data(),   tensors.data(), groups.data(), chunks.data(), static_cast<std::int64_t>(chunks.size()),
-            corrections.data(), clipped.data(), kBeta1,        kBeta2,        kEps};
+    return {gradients.data(),   tensors.data(),  groups.data(), chunks.data(), static_cast<std::int64_t>(chunks.size()),
+            corrections.data(), decision.data(), kBeta1,        kBeta2,        kEps};
   }
   // New gradients for the next step, of which the double's part is done here. Returns their norm.
   double begin_step(double max_norm) {
@@ -125,19 +127,52 @@ TYPED_TEST(CudaAdamWOf, StepsAgreeWithPlainLoops) {
   for (const double max_norm : {1.0, 0.0, 1e9}) {
     const double norm = optimizer.begin_step(max_norm);
     launch(optimizer.sum_squares());
-    launch(optimizer.sum_norm(max_norm));
-    EXPECT_NEAR(optimizer.clipped[0].norm, norm, 1e-6 * norm);
-    EXPECT_NEAR(optimizer.clipped[0].factor, max_norm == 1 ? 1 / norm : 1, 1e-6 / norm);
+    launch(optimizer.sum_norm());
+    launch(optimizer.decide(max_norm));
+    EXPECT_EQ(optimizer.decision[0].loss, 1.5);
+    EXPECT_NEAR(optimizer.decision[0].norm, norm, 1e-6 * norm);
+    EXPECT_NEAR(optimizer.decision[0].factor, max_norm == 1 ? 1 / norm : 1, 1e-6 / norm);
+    EXPECT_EQ(optimizer.decision[0].taken, 1);
     launch(optimizer.update());
     optimizer.expect_right();
   }
 }
 
-TYPED_TEST(CudaAdamWOf, WithoutANormGradientsAreTakenAsTheyAre) {
+// A loss or a norm that is not finite, or a loss above the limit: every bit stays what it was.
+TYPED_TEST(CudaAdamWOf, AStepThatIsNotTakenChangesNothing) {
+  constexpr double kInfinity = std::numeric_limits<double>::infinity();
+  struct Case {
+    double loss, norm, max_loss;
+  };
+  Optimizer<TypeParam> optimizer;
+  const auto values = [&] {
+    std::vector<double> all;
+    for (const auto& one : optimizer.all)
+      for (const auto* tensor : {&one->parameter, &one->exp_avg, &one->exp_avg_sq}) append(all, tensor->values());
+    return all;
+  };
+  optimizer.begin_step(0);
+  const std::vector<double> before = values();
+  for (const Case& c : {Case{NAN, 1, kInfinity}, Case{kInfinity, 1, kInfinity}, Case{1, NAN, kInfinity},
+                        Case{1, kInfinity, kInfinity}, Case{-kInfinity, 1, kInfinity}, Case{3.5, 1, 3.25}}) {
+    optimizer.loss_and_norm[0] = c.loss, optimizer.loss_and_norm[1] = c.norm, optimizer.max_loss[0] = c.max_loss;
+    launch(optimizer.decide(1));
+    EXPECT_EQ(optimizer.decision[0].taken, 0) << c.loss << ", " << c.norm;
+    launch(optimizer.update());
+    EXPECT_EQ(values(), before) << c.loss << ", " << c.norm;
+  }
+  optimizer.loss_and_norm[0] = optimizer.max_loss[0] = 3.25, optimizer.loss_and_norm[1] = 1;
+  launch(optimizer.decide(0));
+  EXPECT_EQ(optimizer.decision[0].taken, 1);
+  launch(optimizer.update());
+  optimizer.expect_right();
+}
+
+TYPED_TEST(CudaAdamWOf, WithoutADecisionGradientsAreTakenAsTheyAre) {
   Optimizer<TypeParam> optimizer;
   optimizer.begin_step(0);
   auto update = optimizer.update();
-  update.norm = nullptr;
+  update.decision = nullptr;
   launch(update);
   optimizer.expect_right();
 }
@@ -148,9 +183,10 @@ TYPED_TEST(CudaAdamWOf, HasNoRaces) {
     optimizer.begin_step(1);
     const auto blocks = static_cast<std::int64_t>(optimizer.chunks.size());
     run<GradientSquaresBlock<TypeParam>>(optimizer.sum_squares(), blocks, order);
-    run<GradientNormBlock>(optimizer.sum_norm(1), 1, order);
+    run<GradientNormBlock>(optimizer.sum_norm(), 1, order);
+    run<DecideStepBlock>(optimizer.decide(1), 1, order);
     run<AdamWUpdateBlock<TypeParam>>(optimizer.update(), blocks, order);
-    std::vector<double> results = {optimizer.clipped[0].norm, optimizer.clipped[0].factor};
+    std::vector<double> results = {optimizer.decision[0].norm, optimizer.decision[0].factor};
     for (const auto& one : optimizer.all) append(results, one->parameter.values());
     return results;
   });
@@ -160,18 +196,16 @@ TYPED_TEST(CudaAdamWOf, HasNoRaces) {
 TEST(CudaAdamW, TheNormOfManySums) {
   DeviceVector<float> squares(3000, 1e-3f);
   squares[1234] = 1e6f;
-  DeviceVector<ClippedNorm> clipped(1);
-  launch(GradientNorm{squares.data(), 3000, 10, clipped.data()});
-  EXPECT_NEAR(clipped[0].norm, std::sqrt(1e6 + 2.999), 1e-4);
-  EXPECT_NEAR(clipped[0].factor, 10 / std::sqrt(1e6 + 2.999), 1e-8);
+  DeviceVector<double> norm(1);
+  launch(GradientNorm{squares.data(), 3000, norm.data()});
+  EXPECT_NEAR(norm[0], std::sqrt(1e6 + 2.999), 1e-4);
 }
 
-TEST(CudaAdamW, ANormThatIsNoNumberShowsAndScalesNothing) {
+TEST(CudaAdamW, ANormThatIsNoNumberShows) {
   const DeviceVector<float> squares = {1, NAN, 1};
-  DeviceVector<ClippedNorm> clipped(1);
-  launch(GradientNorm{squares.data(), 3, 10, clipped.data()});
-  EXPECT_TRUE(std::isnan(clipped[0].norm));
-  EXPECT_EQ(clipped[0].factor, 1);
+  DeviceVector<double> norm(1);
+  launch(GradientNorm{squares.data(), 3, norm.data()});
+  EXPECT_TRUE(std::isnan(norm[0]));
 }
 
 }  // namespace

@@ -4,6 +4,10 @@
 #include <torch/utils.h>
 
 #include <cmath>
+#include <limits>
+#include <map>
+#include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/error.h"
@@ -252,34 +256,123 @@ TEST(Clipping, ScalesByTheGlobalNorm) {
     AdamW optimizer({{"a", a}, {"b", b}}, OptimConfig(), by_name);
     a.mutable_grad() = torch::tensor({{3.0f}, {4.0f}});
     b.mutable_grad() = torch::tensor({12.0f});
-    EXPECT_NEAR(optimizer.clip_gradients(max_norm), 13.0, 1e-5);
+    optimizer.clip_gradients(max_norm);
+    optimizer.step(0.1);
+    EXPECT_NEAR(optimizer.outcome().grad_norm, 13.0, 1e-5);
     const double scale = max_norm > 0 ? std::min(1.0, max_norm / 13.0) : 1.0;
     EXPECT_NEAR(a.grad()[1].item<double>(), 4.0 * scale, 1e-6);
     EXPECT_NEAR(b.grad()[0].item<double>(), 12.0 * scale, 1e-6);
   }
 }
 
-// On a GPU the step scales the gradients: as if they had been scaled before, for tensors of several chunks too.
-TEST(Clipping, IsPartOfTheStepOnAGpu) {
-  for (const double max_norm : {0.0, 1.0, 1e4}) {
+// Every row of the op on the same parameters and gradients, of several chunks too.
+class RowsOfAdamW : public ::testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    if (GetParam() == "cuda") gpu_.emplace(kernels::cuda::emulated::kernels());
+    row_.emplace(adamw_kernels(), adamw_kernels().find(GetParam(), "a test"));
     torch::manual_seed(9);
-    const torch::Tensor weight = torch::randn({70, 1000}), bias = torch::randn({7});
-    const torch::Tensor d_weight = torch::randn({70, 1000}), d_bias = torch::randn({7});
-    const auto step = [&](double limit, const torch::Tensor& first, const torch::Tensor& second) {
-      const NamedParameters parameters = {{"a.weight", leaf(weight)}, {"a.bias", leaf(bias)}};
-      AdamW optimizer(parameters, OptimConfig(), by_name);
-      parameters[0].second.mutable_grad() = first.clone();
-      parameters[1].second.mutable_grad() = second.clone();
-      const double norm = optimizer.clip_gradients(limit);
-      optimizer.step(1e-2);
-      return std::tuple{norm, torch::cat({parameters[0].second.detach().flatten(), parameters[1].second.detach()})};
-    };
-    const auto [expected_norm, expected] = step(max_norm, d_weight, d_bias);
-    const EmulatedGpu gpu(kernels::cuda::emulated::kernels());
-    const auto [norm, actual] = step(max_norm, d_weight, d_bias);
-    EXPECT_NEAR(norm / expected_norm, 1, 1e-6);
-    EXPECT_LT((actual - expected).abs().max().item<double>(), 1e-6);
+    parameters_ = {{"a.weight", leaf(torch::randn({70, 1000}))}, {"a.bias", leaf(torch::randn({7}))}};
+    for (auto& [name, parameter] : parameters_) gradients_.push_back(torch::randn(parameter.sizes()));
   }
+  std::unique_ptr<AdamW> optimizer() const { return std::make_unique<AdamW>(parameters_, OptimConfig(), by_name); }
+  // A step with the gradients times `scale` at a loss.
+  void step(AdamW& optimizer, double loss, const StepLimits& limits, double scale = 1) {
+    for (std::size_t i = 0; i < parameters_.size(); ++i) parameters_[i].second.mutable_grad() = gradients_[i] * scale;
+    optimizer.decide(torch::stack({torch::tensor(loss, torch::kDouble), optimizer.gradient_norm()}), limits);
+    optimizer.step(1e-2);
+  }
+  torch::Tensor values(const AdamW& optimizer) const {
+    std::vector<torch::Tensor> all;
+    for (const auto& [name, parameter] : parameters_) all.push_back(parameter.detach().flatten());
+    for (const auto& [name, moment] : optimizer.state()) all.push_back(moment.flatten());
+    return torch::cat(all);
+  }
+
+  std::optional<EmulatedGpu> gpu_;
+  std::optional<ForcedRow> row_;
+  NamedParameters parameters_;
+  std::vector<torch::Tensor> gradients_;
+};
+INSTANTIATE_TEST_SUITE_P(Rows, RowsOfAdamW, ::testing::Values("cuda", "fused", "fused_queued"),
+                         [](const auto& p) { return p.param; });
+
+TEST_P(RowsOfAdamW, ClipByTheNorm) {
+  for (const double max_norm : {0.0, 1.0, 1e4}) {
+    const NamedParameters plain = {{"a.weight", leaf(parameters_[0].second.detach())},
+                                   {"a.bias", leaf(parameters_[1].second.detach())}};
+    PlainAdamW weight(plain[0].second, OptimConfig(), OptimConfig().weight_decay),
+        bias(plain[1].second, OptimConfig(), 0);
+    const double norm = torch::cat({gradients_[0].flatten(), gradients_[1]}).to(torch::kDouble).norm().item<double>();
+    const double factor = max_norm > 0 && norm > max_norm ? max_norm / norm : 1;
+    weight.step(gradients_[0] * factor, 1e-2, 1);
+    bias.step(gradients_[1] * factor, 1e-2, 1);
+    const auto own = optimizer();
+    step(*own, 2.5, {.max_norm = max_norm});
+    const StepOutcome outcome = own->outcome();
+    EXPECT_TRUE(outcome.taken);
+    EXPECT_EQ(outcome.loss, 2.5);
+    EXPECT_NEAR(outcome.grad_norm / norm, 1, 1e-6);
+    EXPECT_EQ(own->updates(), 1);
+    EXPECT_LT(largest_difference(parameters_[0].second, weight.p), 1e-6);
+    EXPECT_LT(largest_difference(parameters_[1].second, bias.p), 1e-6);
+  }
+}
+
+// What a step of no use leaves is every bit of what was there, and the count of updates.
+TEST_P(RowsOfAdamW, TakeNoStepThatIsNotFiniteOrAboveTheLimit) {
+  const auto own = optimizer();
+  step(*own, 1, {.max_norm = 1});
+  ASSERT_TRUE(own->outcome().taken);
+  const torch::Tensor before = values(*own);
+  const auto refused = [&](double loss, double scale, double max_loss) {
+    step(*own, loss, {.max_norm = 1, .max_loss = max_loss}, scale);
+    EXPECT_EQ(own->updates(), 2);
+    const StepOutcome outcome = own->outcome();
+    EXPECT_FALSE(outcome.taken) << loss << ", " << scale;
+    EXPECT_EQ(own->updates(), 1);
+    own->outcome();
+    EXPECT_EQ(own->updates(), 1) << "taken back once";
+    EXPECT_TRUE(torch::equal(values(*own), before)) << loss << ", " << scale;
+    return outcome;
+  };
+  const double infinity = std::numeric_limits<double>::infinity();
+  EXPECT_TRUE(std::isnan(refused(NAN, 1, infinity).loss));
+  EXPECT_EQ(refused(infinity, 1, infinity).loss, infinity);
+  EXPECT_TRUE(std::isnan(refused(1, NAN, infinity).grad_norm));
+  EXPECT_EQ(refused(1, infinity, infinity).loss, 1);
+  EXPECT_EQ(refused(4.5, 1, 4).loss, 4.5);
+  step(*own, 4, {.max_norm = 1, .max_loss = 4});
+  EXPECT_TRUE(own->outcome().taken);
+  EXPECT_EQ(own->updates(), 2);
+  EXPECT_FALSE(torch::equal(values(*own), before));
+}
+
+// In portions, as ZeRO-1 steps them, a step sends its rates alone.
+TEST(AdamWTables, AreMadeOnceForEachPortion) {
+  const EmulatedGpu gpu(kernels::cuda::emulated::kernels());
+  const NamedParameters parameters = {{"a.weight", leaf(torch::randn({70, 1000}))},
+                                      {"norm.weight", leaf(torch::randn({23}))},
+                                      {"b.weight", leaf(torch::randn({5, 7}))}};
+  AdamW optimizer(parameters, OptimConfig(), by_name);
+  for (const auto& [name, parameter] : parameters) parameter.mutable_grad() = torch::randn(parameter.sizes());
+  std::vector<std::int64_t> sent;
+  for (int update = 1; update <= 4; ++update) {
+    const std::int64_t before = optimizer.tables_sent();
+    optimizer.clip_gradients(1);
+    optimizer.begin_step(1e-2 / update);
+    optimizer.step_some({1, 2});
+    optimizer.step_some({0});
+    EXPECT_TRUE(optimizer.outcome().taken);
+    sent.push_back(optimizer.tables_sent() - before);
+  }
+  // The norm's two, the limit of the loss, the rates, and three of each portion.
+  EXPECT_EQ(sent, (std::vector<std::int64_t>{10, 1, 1, 1}));
+  parameters[2].second.mutable_grad() = torch::randn({5, 7});  // elsewhere: its pointer goes again, twice
+  const std::int64_t before = optimizer.tables_sent();
+  optimizer.clip_gradients(1);
+  optimizer.step(1e-3);
+  EXPECT_GE(optimizer.tables_sent() - before, 3);
 }
 
 TEST(Clipping, NormOfMillionsOfElementsIsAccurate) {
@@ -288,9 +381,9 @@ TEST(Clipping, NormOfMillionsOfElementsIsAccurate) {
                                                 torch::full({}, 2.0f), torch::empty({0})};
   double squares = 0;
   for (const torch::Tensor& g : gradients) squares += g.to(torch::kDouble).square().sum().item<double>();
-  EXPECT_NEAR(global_norm(gradients) / std::sqrt(squares), 1.0, 1e-7);
-  EXPECT_EQ(global_norm({}), 0.0);
-  EXPECT_FALSE(std::isfinite(global_norm({torch::tensor({1.0f, NAN})})));
+  EXPECT_NEAR(global_norm(gradients).item<double>() / std::sqrt(squares), 1.0, 1e-7);
+  EXPECT_EQ(global_norm({}).item<double>(), 0.0);
+  EXPECT_FALSE(std::isfinite(global_norm({torch::tensor({1.0f, NAN})}).item<double>()));
 }
 
 TEST(Schedule, IsOptaxsWarmupCosine) {

@@ -57,21 +57,21 @@ TEST(LossTrend, SpikesStandOut) {
   LossTrend trend;
   const auto usual = [](int step) { return 4 - 0.002 * step + 0.05 * std::sin(1.7 * step); };
   for (int step = 0; step < 200; ++step) {
-    EXPECT_FALSE(trend.is_spike(usual(step), 6)) << step;
+    EXPECT_LE(usual(step), trend.spike_limit(6)) << step;
     if (step < 50) {
-      EXPECT_FALSE(trend.is_spike(1e6, 6)) << "too early to tell, step " << step;
+      EXPECT_LE(1e6, trend.spike_limit(6)) << "too early to tell, step " << step;
     }
     trend.add(usual(step));
   }
-  EXPECT_TRUE(trend.is_spike(5, 6));
-  EXPECT_FALSE(trend.is_spike(3, 6)) << "a loss may fall";
-  EXPECT_FALSE(trend.is_spike(3.7, 6));
+  EXPECT_GT(5, trend.spike_limit(6));
+  EXPECT_LE(3, trend.spike_limit(6)) << "a loss may fall";
+  EXPECT_LE(3.7, trend.spike_limit(6));
   const LossTrend again = loss_trend_from_json(Json::parse(to_json(trend).dump()));
   EXPECT_EQ(again, trend) << "to the last bit";
   LossTrend flat;
   for (int step = 0; step < 100; ++step) flat.add(2);
-  EXPECT_FALSE(flat.is_spike(2.05, 6)) << "noise";
-  EXPECT_TRUE(flat.is_spike(2.2, 6));
+  EXPECT_LE(2.05, flat.spike_limit(6)) << "noise";
+  EXPECT_GT(2.2, flat.spike_limit(6));
 }
 
 TEST(Watchdog, SaysWhereTheRunIsStuck) {

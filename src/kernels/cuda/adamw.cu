@@ -13,6 +13,9 @@ void squares(const GradientSquares<Element>& p, Stream stream) {
 void norm(const GradientNorm& p, Stream stream) {
   launch<GradientNormBlock>("gradient_norm", p, 1, stream);
 }
+void decide(const DecideStep& p, Stream stream) {
+  launch<DecideStepBlock>("decide_step", p, 1, stream);
+}
 template <class Element>
 void update(const AdamWUpdate<Element>& p, Stream stream) {
   launch<AdamWUpdateBlock<Element>>("adamw_update", p, p.chunk_count, stream);
@@ -34,6 +37,8 @@ void add_adamw(KernelTable& table) {
   add<float>(table);
   table.add<GradientNorm>(norm);
   table.add_plan(plan_of<GradientNormBlock>("adamw", "norm"));
+  table.add<DecideStep>(decide);
+  table.add_plan(plan_of<DecideStepBlock>("adamw", "decision"));
 }
 
 }  // namespace ttt::kernels::cuda::TTT_TARGET

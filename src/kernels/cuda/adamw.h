@@ -69,8 +69,26 @@ struct GradientNormBlock {
       if (thread < half) sums[thread] += sums[thread + half];
     }
     if (thread != 0) return;
-    const float norm = square_root(static_cast<float>(sums[0]));
-    *args.result = {norm, args.max_norm > 0 && norm > args.max_norm ? args.max_norm / norm : 1};
+    *args.norm = square_root(static_cast<float>(sums[0]));
+  }
+};
+
+// One block.
+struct DecideStepBlock {
+  static constexpr int kThreads = 32, kSharedBytes = 0;
+
+  const DecideStep& args;
+
+  TTT_DEVICE DecideStepBlock(const DecideStep& arguments, char*) : args(arguments) {}
+
+  TTT_DEVICE void run() {
+    if (thread_in_block() != 0) return;
+    const double loss = args.loss_and_norm[0], norm = args.loss_and_norm[1];
+    const bool finite = loss - loss == 0 && norm - norm == 0;
+    args.result->loss = loss;
+    args.result->norm = norm;
+    args.result->factor = args.max_norm > 0 && norm > args.max_norm ? args.max_norm / norm : 1;
+    args.result->taken = finite && loss <= *args.max_loss ? 1 : 0;
   }
 };
 
@@ -83,6 +101,7 @@ struct AdamWUpdateBlock {
   TTT_DEVICE AdamWUpdateBlock(const AdamWUpdate<Element>& arguments, char*) : args(arguments) {}
 
   TTT_DEVICE void run() {
+    if (args.decision != nullptr && args.decision->taken == 0) return;
     const TensorChunk chunk = args.chunks[block_in_grid()];
     const AdamWTensor tensor = args.tensors[chunk.tensor];
     const AdamWGroup group = args.groups[tensor.group];
@@ -91,7 +110,7 @@ struct AdamWUpdateBlock {
           *exp_avg_sq = tensor.exp_avg_sq + chunk.first;
     std::uint16_t* copy = tensor.copy != nullptr ? tensor.copy + chunk.first : nullptr;
 
-    const float clip = args.norm != nullptr ? args.norm->factor : 1;
+    const float clip = args.decision != nullptr ? static_cast<float>(args.decision->factor) : 1;
     const float beta1 = static_cast<float>(args.beta1), rest1 = static_cast<float>(1 - args.beta1);
     const float beta2 = static_cast<float>(args.beta2), rest2 = static_cast<float>(1 - args.beta2);
     const float eps = static_cast<float>(args.eps), decay = group.lr * group.weight_decay;

@@ -1,5 +1,5 @@
-// What the CUDA kernels of the optimizer are handed: global norm, clipping and AdamW over many tensors, without the
-// host reading anything in between. Equations: optim/adamw.h.
+// What the CUDA kernels of the optimizer are handed: global norm, clipping, whether the step is taken, and AdamW over
+// many tensors, without the host reading anything in between. Equations: optim/adamw.h.
 //
 // The tables (of pointers, chunks, groups) lie in device memory. All that changes from step to step is read from there,
 // so that a captured CUDA graph of the kernels serves every step. Element: the gradients' type, std::uint16_t for bf16,
@@ -47,19 +47,30 @@ struct GradientSquares {
   std::string shape() const { return cat(chunk_count, " chunks ", name_of<Element>()); }
 };
 
-struct ClippedNorm {
-  float norm = 0;    // of all gradients
-  float factor = 1;  // that gradients are scaled by: min(1, max_norm / norm)
-};
-
 // norm = sqrt(sum of squares), summed in fp64.
 struct GradientNorm {
   const float* squares = nullptr;  // [count], of all launches of GradientSquares
   std::int64_t count = 0;
-  float max_norm = 0;  // 0: no clipping
-  ClippedNorm* result = nullptr;
+  double* norm = nullptr;
 
   std::string shape() const { return cat(count, " sums"); }
+};
+
+// What becomes of a step. The host reads it when all is queued.
+struct StepDecision {
+  double loss = 0, norm = 0;  // norm: of all gradients, before clipping
+  double factor = 1;          // that gradients are scaled by: min(1, max_norm / norm)
+  double taken = 1;           // 0: parameters and moments stay as they are
+};
+
+// A step is taken where its loss and norm are finite and the loss is not above max_loss.
+struct DecideStep {
+  const double* loss_and_norm = nullptr;  // [2]
+  const double* max_loss = nullptr;
+  double max_norm = 0;  // 0: no clipping
+  StepDecision* result = nullptr;
+
+  std::string shape() const { return "one step"; }
 };
 
 struct AdamWTensor {
@@ -85,7 +96,7 @@ struct AdamWUpdate {
   const TensorChunk* chunks = nullptr;  // [C]
   std::int64_t chunk_count = 0;         // C
   const BiasCorrections* corrections = nullptr;
-  const ClippedNorm* norm = nullptr;  // null: gradients are taken as they are
+  const StepDecision* decision = nullptr;  // null: the step is taken, with gradients as they are
   double beta1 = 0, beta2 = 0, eps = 0;
 
   std::string shape() const { return cat(chunk_count, " chunks ", name_of<Element>()); }
