@@ -23,12 +23,13 @@ namespace ttt {
 
 // What a checkpoint holds. A model-only checkpoint (from `ttt convert`) has no optimizer and no state.
 struct Checkpoint {
-  NamedTensors model;      // in file layout
-  NamedTensors optimizer;  // empty: model only
-  // For writing, instead of whole tensors: this rank's pieces. Reading gives whole ones, whoever wrote them.
+  NamedTensors model;  // in file layout
+  // For writing: the optimizer's tensors, or this rank's pieces of them. Neither: model only.
+  NamedTensors optimizer;
   std::vector<TensorPiece> optimizer_pieces;
-  Json hf_config;  // config.json
-  Json state;      // null: model only
+  StoredOptimizer stored_optimizer;  // for reading, whoever wrote it
+  Json hf_config;                    // config.json
+  Json state;                        // null: model only
   std::string config_yaml;
   std::string tokenizer;  // bytes of tokenizer.model, or ""
 };
@@ -57,10 +58,13 @@ class DamagedCheckpoint : public UserError {
   using UserError::UserError;
 };
 
-// Reads and verifies (COMPLETE, manifest, sizes, every hash). Throws DamagedCheckpoint naming the file and what is
-// wrong with it, UserError when a newer program wrote it.
+// Opens and verifies (COMPLETE, manifest, sizes, every hash). Tensors are views of the files, read when they are used.
+// Throws DamagedCheckpoint naming the file and what is wrong with it, UserError when a newer program wrote it.
 enum class CheckpointParts { kModel, kAll };
-Checkpoint read_checkpoint(const std::filesystem::path& directory, CheckpointParts parts);
+// kTrusted: another process has checked the tensors' hashes.
+enum class TensorHashes { kChecked, kTrusted };
+Checkpoint read_checkpoint(const std::filesystem::path& directory, CheckpointParts parts,
+                           TensorHashes hashes = TensorHashes::kChecked);
 
 // What a check of a folder found; empty `problems`: whole. Reads every byte.
 struct CheckpointReport {

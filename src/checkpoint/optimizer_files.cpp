@@ -1,7 +1,5 @@
 #include "checkpoint/optimizer_files.h"
 
-#include <ATen/ops/cat.h>
-
 #include <algorithm>
 #include <cstdio>
 
@@ -19,29 +17,9 @@ bool parse_digits(std::string_view text, int& value) {
   return true;
 }
 
-// Pieces of one tensor to the whole: they must follow one another without gap or overlap, and agree on the shape.
-at::Tensor join(std::vector<TensorPiece> pieces) {
-  const TensorPiece& any = pieces.front();
-  std::int64_t numel = 1;
-  for (const std::int64_t length : any.shape) {
-    if (length < 0 || __builtin_mul_overflow(numel, length, &numel))
-      user_error("the pieces of '", any.name, "' have an impossible shape");
-  }
-  std::stable_sort(pieces.begin(), pieces.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  std::int64_t covered = 0;
-  std::vector<at::Tensor> values;
-  for (const TensorPiece& piece : pieces) {
-    if (piece.shape != any.shape || piece.values.scalar_type() != any.values.scalar_type())
-      user_error("the pieces of '", piece.name, "' are not of one tensor");
-    if (piece.first != covered) {
-      user_error("the pieces of '", piece.name, "' ", piece.first < covered ? "overlap at" : "leave a gap before",
-                 " element ", std::min(piece.first, covered));
-    }
-    covered += piece.values.numel();
-    values.push_back(piece.values);
-  }
-  if (covered != numel) user_error("the pieces of '", any.name, "' hold ", covered, " of ", numel, " elements");
-  return at::cat(values).reshape(any.shape);
+OptimizerReadWatch::Watch& read_watch() {
+  static OptimizerReadWatch::Watch watch;
+  return watch;
 }
 
 Json piece_table(const SafetensorsFile& file) {
@@ -99,8 +77,7 @@ std::map<std::string, std::string> metadata_of(const std::vector<TensorPiece>& p
   return {{kPieces, table.dump()}};
 }
 
-NamedTensors assemble_optimizer(const std::map<std::string, SafetensorsFile>& files_by_name) {
-  std::map<std::string, std::vector<TensorPiece>> pieces;
+StoredOptimizer::StoredOptimizer(const std::map<std::string, SafetensorsFile>& files_by_name) {
   std::vector<bool> present;
   for (const auto& [name, file] : files_by_name) {
     const auto place = parse_optimizer_file_name(name);
@@ -111,16 +88,71 @@ NamedTensors assemble_optimizer(const std::map<std::string, SafetensorsFile>& fi
       user_error("its optimizer files are of ", present.size(), " and of ", size, " ranks");
     present[static_cast<std::size_t>(rank)] = true;
     const Json table = piece_table(file);
-    for (const auto& [tensor, values] : file.tensors) pieces[tensor].push_back(piece_of(file, tensor, values, table));
+    for (const auto& [tensor, values] : file.tensors)
+      pieces_[tensor].push_back({piece_of(file, tensor, values, table), file.path, file.map});
   }
   for (std::size_t rank = 0; rank < present.size(); ++rank) {
     if (!present[rank])
       user_error("the file ", optimizer_file_name(static_cast<int>(rank), static_cast<int>(present.size())),
                  " is missing");
   }
-  NamedTensors whole;
-  for (auto& [name, parts] : pieces) whole.emplace_back(name, join(std::move(parts)));
-  return whole;
+  for (auto& [name, pieces] : pieces_) put_in_order(name, pieces);
+}
+
+// Pieces must follow one another without gap or overlap, and agree on the shape.
+void StoredOptimizer::put_in_order(const std::string& name, std::vector<Piece>& pieces) {
+  std::stable_sort(pieces.begin(), pieces.end(),
+                   [](const Piece& a, const Piece& b) { return a.piece.first < b.piece.first; });
+  const TensorPiece& any = pieces.front().piece;
+  std::int64_t numel = 1, covered = 0;
+  for (const std::int64_t length : any.shape) {
+    if (length < 0 || __builtin_mul_overflow(numel, length, &numel))
+      user_error("the pieces of '", name, "' have an impossible shape");
+  }
+  for (const Piece& stored : pieces) {
+    const TensorPiece& piece = stored.piece;
+    if (piece.shape != any.shape || piece.values.scalar_type() != any.values.scalar_type())
+      user_error("the pieces of '", name, "' are not of one tensor");
+    if (piece.first != covered) {
+      user_error("the pieces of '", name, "' ", piece.first < covered ? "overlap at" : "leave a gap before",
+                 " element ", std::min(piece.first, covered));
+    }
+    covered += piece.values.numel();
+  }
+  if (covered != numel) user_error("the pieces of '", name, "' hold ", covered, " of ", numel, " elements");
+}
+
+std::vector<std::string> StoredOptimizer::names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, pieces] : pieces_) names.push_back(name);
+  return names;
+}
+
+const std::vector<std::int64_t>* StoredOptimizer::shape(const std::string& name) const {
+  const auto found = pieces_.find(name);
+  return found == pieces_.end() ? nullptr : &found->second.front().piece.shape;
+}
+
+void StoredOptimizer::read(const std::string& name, ElementRange elements, at::Tensor into) const {
+  TTT_CHECK(into.numel() == elements.last - elements.first && into.is_contiguous(), name, " ", into.sizes());
+  const at::Tensor flat = into.view({-1});
+  for (const auto& [piece, path, map] : pieces_.at(name)) {
+    const std::int64_t first = std::max(elements.first, piece.first),
+                       last = std::min(elements.last, piece.first + piece.values.numel());
+    if (first >= last) continue;
+    if (read_watch()) read_watch()(path, name, {first, last});
+    const at::Tensor values = piece.values.slice(0, first - piece.first, last - piece.first);
+    flat.slice(0, first - elements.first, last - elements.first).copy_(values);
+    if (map != nullptr) forget_pages(*map, values.const_data_ptr(), values.nbytes());
+  }
+}
+
+OptimizerReadWatch::OptimizerReadWatch(Watch watch) {
+  TTT_CHECK(!read_watch(), "reads are watched already");
+  read_watch() = std::move(watch);
+}
+OptimizerReadWatch::~OptimizerReadWatch() {
+  read_watch() = nullptr;
 }
 
 }  // namespace ttt

@@ -1,4 +1,5 @@
-// Reading and verifying checkpoint folders: every byte of every file is checked before anything is used.
+// Reading and verifying checkpoint folders: every byte of every file is checked, by this process or another, before
+// anything is used. Hashing reads a file block by block, so that it takes no memory.
 #include <map>
 
 #include "base/error.h"
@@ -64,10 +65,10 @@ Manifest read_manifest(const fs::path& directory) {
 }
 
 // Which tensors of a damaged file differ, as far as the file can still be parsed.
-std::string name_damaged_tensors(const Manifest& manifest, const std::string& file, std::string_view bytes) {
+std::string name_damaged_tensors(const Manifest& manifest, const fs::path& directory, const std::string& file) {
   std::string names;
   try {
-    const SafetensorsFile parsed = parse_safetensors(bytes, file);
+    const SafetensorsFile parsed = read_safetensors(directory / file);
     for (const auto& [name, tensor] : parsed.tensors) {
       const auto expected = manifest.tensors.find(file + "/" + name);
       if (expected != manifest.tensors.end() && expected->second == tensor_hash(tensor)) continue;
@@ -79,20 +80,21 @@ std::string name_damaged_tensors(const Manifest& manifest, const std::string& fi
   return names.empty() ? " (its header)" : names + ")";
 }
 
-// Size and hash of one file; a Problem when they differ from the manifest's. Returns its map for further reading.
-MappedFile check_file(const fs::path& directory, const Manifest& manifest, const ManifestFile& file) {
+bool has_tensors(const ManifestFile& file) {
+  return file.name.ends_with(".safetensors");
+}
+
+// Size and hash of one file; a Problem when they differ from the manifest's.
+void check_file(const fs::path& directory, const Manifest& manifest, const ManifestFile& file, TensorHashes hashes) {
   const fs::path path = directory / file.name;
   if (!fs::exists(path)) throw Problem{cat("the file ", file.name, " is missing")};
-  MappedFile map(path);
-  if (map.bytes().size() != file.bytes) {
-    throw Problem{cat(file.name, " has ", map.bytes().size(), " bytes instead of ", file.bytes)};
-  }
-  if (hex64(xxh3(map.text())) != file.xxh3) {
-    const bool has_tensors = file.name.ends_with(".safetensors");
-    throw Problem{cat(file.name, has_tensors ? name_damaged_tensors(manifest, file.name, map.text()) : "",
-                      " does not have the checksum that the manifest records")};
-  }
-  return map;
+  if (!fs::is_regular_file(path)) throw Problem{cat(file.name, " is not a file")};
+  if (const std::uintmax_t size = fs::file_size(path); size != file.bytes)
+    throw Problem{cat(file.name, " has ", size, " bytes instead of ", file.bytes)};
+  if (has_tensors(file) && hashes == TensorHashes::kTrusted) return;
+  if (hex64(xxh3_file(path)) == file.xxh3) return;
+  throw Problem{cat(file.name, has_tensors(file) ? name_damaged_tensors(manifest, directory, file.name) : "",
+                    " does not have the checksum that the manifest records")};
 }
 
 NamedTensors to_list(SafetensorsFile file) {
@@ -101,41 +103,41 @@ NamedTensors to_list(SafetensorsFile file) {
   return list;
 }
 
-Json parse_json_file(std::string_view text, const std::string& name) {
-  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+Json read_json_file(const fs::path& directory, const std::string& name) {
+  Json json = Json::parse(read_file(directory / name), nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) throw Problem{name + " is not JSON"};
   return json;
 }
 
 }  // namespace
 
-Checkpoint read_checkpoint(const std::filesystem::path& directory, CheckpointParts parts) {
+Checkpoint read_checkpoint(const std::filesystem::path& directory, CheckpointParts parts, TensorHashes hashes) {
   try {
     const Manifest manifest = read_manifest(directory);
     Checkpoint checkpoint;
     std::map<std::string, SafetensorsFile> optimizer;
     bool has_model = false;
     for (const ManifestFile& file : manifest.files) {
-      const MappedFile map = check_file(directory, manifest, file);
-      const std::string path = (directory / file.name).string();
+      check_file(directory, manifest, file, hashes);
+      const fs::path path = directory / file.name;
       if (file.name == kModelFile) {
-        checkpoint.model = to_list(parse_safetensors(map.text(), path));
+        checkpoint.model = to_list(read_safetensors(path));
         has_model = true;
       } else if (parse_optimizer_file_name(file.name)) {
-        if (parts == CheckpointParts::kAll) optimizer.emplace(file.name, parse_safetensors(map.text(), path));
+        if (parts == CheckpointParts::kAll) optimizer.emplace(file.name, read_safetensors(path));
       } else if (file.name == kModelConfigFile) {
-        checkpoint.hf_config = parse_json_file(map.text(), file.name);
+        checkpoint.hf_config = read_json_file(directory, file.name);
       } else if (file.name == kStateFile && parts == CheckpointParts::kAll) {
-        checkpoint.state = parse_json_file(map.text(), file.name);
+        checkpoint.state = read_json_file(directory, file.name);
       } else if (file.name == kRunConfigFile) {
-        checkpoint.config_yaml = map.text();
+        checkpoint.config_yaml = read_file(path);
       } else if (file.name == kTokenizerFile) {
-        checkpoint.tokenizer = map.text();
+        checkpoint.tokenizer = read_file(path);
       }
     }
     if (!has_model || checkpoint.hf_config.is_null()) throw Problem{"its manifest lists no model"};
     try {
-      checkpoint.optimizer = assemble_optimizer(optimizer);
+      checkpoint.stored_optimizer = StoredOptimizer(optimizer);
     } catch (const UserError& error) {
       throw Problem{error.what()};
     }
@@ -155,7 +157,7 @@ CheckpointReport verify_checkpoint(const std::filesystem::path& directory) {
     for (const ManifestFile& file : manifest.files) {
       report.files.emplace_back(file.name, file.bytes);
       try {
-        check_file(directory, manifest, file);
+        check_file(directory, manifest, file, TensorHashes::kChecked);
       } catch (const Problem& problem) {
         report.problems.push_back(problem.text);
       }

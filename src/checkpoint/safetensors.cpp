@@ -7,6 +7,8 @@
 #include "checkpoint/safetensors.h"
 
 #include <ATen/ATen.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -52,14 +54,17 @@ struct Entry {
 // A file being read: its path stands in every message.
 class Parser {
  public:
-  Parser(std::string_view bytes, const std::string& path) : bytes_(bytes), path_(path) {}
+  // Of bytes in a map, tensors are views.
+  Parser(std::string_view bytes, const std::string& path, std::shared_ptr<const MappedFile> map = nullptr)
+      : bytes_(bytes), path_(path), map_(std::move(map)) {}
 
   SafetensorsFile parse() {
     SafetensorsFile file;
     file.path = path_;
+    file.map = map_;
     std::vector<Entry> entries = parse_header(file.metadata);
     check_tiling(entries);
-    for (const Entry& entry : entries) file.tensors.emplace(entry.name, copy_tensor(entry));
+    for (const Entry& entry : entries) file.tensors.emplace(entry.name, tensor_of(entry));
     return file;
   }
 
@@ -159,11 +164,17 @@ class Parser {
     if (covered != data_.size()) reject(cat(data_.size() - covered, " bytes after its last tensor belong to none"));
   }
 
-  at::Tensor copy_tensor(const Entry& entry) const {
+  at::Tensor tensor_of(const Entry& entry) const {
     const char* source = data_.data() + entry.begin;
     const std::uint64_t size = entry.end - entry.begin;
     if (entry.type == at::kBool && std::any_of(source, source + size, [](char byte) { return (byte & ~1) != 0; })) {
       reject_tensor(entry.name, "is of type BOOL and holds a byte other than 0 and 1");
+    }
+    // A file of another program may have its data at odd addresses.
+    const bool aligned = reinterpret_cast<std::uintptr_t>(source) % c10::elementSize(entry.type) == 0;
+    if (map_ != nullptr && size > 0 && aligned) {
+      const auto forget = [map = map_, source, size](void*) { forget_pages(*map, source, size); };
+      return at::from_blob(const_cast<char*>(source), entry.shape, forget, at::TensorOptions(entry.type));
     }
     at::Tensor tensor = at::empty(entry.shape, at::TensorOptions(entry.type));
     if (size > 0) std::memcpy(tensor.data_ptr(), source, size);
@@ -173,9 +184,20 @@ class Parser {
   std::string_view bytes_;
   std::string_view data_;
   const std::string& path_;
+  std::shared_ptr<const MappedFile> map_;
 };
 
 }  // namespace
+
+void forget_pages(const MappedFile& map, const void* first, std::size_t size) {
+  const auto begin = reinterpret_cast<std::uintptr_t>(first),
+             map_begin = reinterpret_cast<std::uintptr_t>(map.bytes().data());
+  if (size == 0 || begin < map_begin || begin + size > map_begin + map.bytes().size()) return;
+  const auto page = static_cast<std::uintptr_t>(sysconf(_SC_PAGESIZE));
+  const std::uintptr_t from = begin / page * page;
+  // The map is read-only: what is read again is the same.
+  madvise(reinterpret_cast<void*>(from), begin + size - from, MADV_DONTNEED);
+}
 
 const at::Tensor& SafetensorsFile::at(const std::string& name) const {
   const auto it = tensors.find(name);
@@ -184,8 +206,9 @@ const at::Tensor& SafetensorsFile::at(const std::string& name) const {
 }
 
 SafetensorsFile read_safetensors(const std::filesystem::path& path) {
-  const MappedFile file(path);
-  return parse_safetensors(file.text(), path.string());
+  const auto map = std::make_shared<const MappedFile>(path);
+  const std::string name = path.string();
+  return Parser(map->text(), name, map).parse();
 }
 
 SafetensorsFile parse_safetensors(std::string_view bytes, const std::string& path) {

@@ -1,5 +1,7 @@
 #include "convert/huggingface.h"
 
+#include <utility>
+
 #include "base/error.h"
 #include "base/files.h"
 #include "base/json.h"
@@ -16,8 +18,9 @@ HuggingFaceModel load_hugging_face(const std::filesystem::path& directory) {
   const Json json = Json::parse(read_file(config_path), nullptr, /*allow_exceptions=*/false);
   if (json.is_discarded()) user_error(config_path.string(), ": not valid JSON");
   auto model = std::make_unique<LanguageModel>(model_config_from_hugging_face(json, config_path.string()), 0);
-  const SafetensorsFile file = read_safetensors(weights_path);
-  import_parameters(*model, {file.tensors.begin(), file.tensors.end()}, weights_path.string());
+  NamedTensors weights;
+  for (auto& [name, tensor] : read_safetensors(weights_path).tensors) weights.emplace_back(name, tensor);
+  import_parameters(*model, std::move(weights), weights_path.string());
   return {std::move(model), generation_keys(json)};
 }
 

@@ -1,6 +1,8 @@
 // A checkpoint folder to a model that runs.
 #include "infer/load_model.h"
 
+#include <utility>
+
 #include "base/error.h"
 #include "checkpoint/checkpoint.h"
 #include "config/fields.h"
@@ -38,7 +40,7 @@ fs::path find_checkpoint(const fs::path& path) {
 LoadedModel load_model(const fs::path& path, torch::Device device) {
   LoadedModel loaded;
   loaded.directory = find_checkpoint(path);
-  const Checkpoint checkpoint = read_checkpoint(loaded.directory, CheckpointParts::kModel);
+  Checkpoint checkpoint = read_checkpoint(loaded.directory, CheckpointParts::kModel);
   const fs::path config_file = loaded.directory / "config.yaml";
   ModelConfig config;
   if (!checkpoint.config_yaml.empty()) {
@@ -50,7 +52,7 @@ LoadedModel load_model(const fs::path& path, torch::Device device) {
     config = model_config_from_hugging_face(checkpoint.hf_config, (loaded.directory / "config.json").string());
   }
   loaded.model = std::make_shared<LanguageModel>(config, 0);
-  import_parameters(*loaded.model, checkpoint.model, (loaded.directory / "model.safetensors").string());
+  import_parameters(*loaded.model, std::move(checkpoint.model), (loaded.directory / "model.safetensors").string());
   loaded.model->to(device);
   loaded.model->eval();
   if (!checkpoint.tokenizer.empty()) {

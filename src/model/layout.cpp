@@ -58,12 +58,17 @@ NamedTensorList export_parameters(const LanguageModel& model) {
   return to_file_layout(model.config(), parameters_of(model));
 }
 
-void import_parameters(LanguageModel& model, const NamedTensorList& file_tensors, const std::string& source) {
+void import_parameters(LanguageModel& model, NamedTensorList file_tensors, const std::string& source) {
   const torch::NoGradGuard no_grad;
   std::map<std::string, torch::Tensor> in_file(file_tensors.begin(), file_tensors.end());
+  file_tensors.clear();
   const auto parameters = model.named_parameters();
   // Everything is checked before anything is copied: a refused file leaves the model as it was.
-  std::vector<std::pair<torch::Tensor, torch::Tensor>> copies;
+  struct Copy {
+    torch::Tensor parameter, weight;
+    std::int64_t rope_heads;
+  };
+  std::vector<Copy> copies;
   for (const LayoutEntry& entry : checkpoint_layout(model.config())) {
     const auto found = in_file.find(entry.file_name);
     if (found == in_file.end())
@@ -75,22 +80,24 @@ void import_parameters(LanguageModel& model, const NamedTensorList& file_tensors
                  " but the config asks for ", parameter.sizes(), "; check the section model: against the file");
     if (!found->second.is_floating_point())
       user_error(source, ": the tensor '", entry.file_name, "' holds integers where weights are expected");
-    const torch::Tensor weight = found->second.contiguous();
-    copies.emplace_back(parameter, entry.rope_heads > 0 ? to_interleaved(weight, entry.rope_heads) : weight);
+    copies.push_back({parameter, found->second, entry.rope_heads});
     in_file.erase(found);
   }
   // Old versions of transformers wrote RoPE's frequencies, which follow from the config, beside the weights.
   std::erase_if(in_file, [](const auto& tensor) { return tensor.first.ends_with("rotary_emb.inv_freq"); });
   // Tools write a tied head twice or once; twice is fine when it is the same.
   if (model.config().tie_embeddings && in_file.count("lm_head.weight") != 0 &&
-      in_file["lm_head.weight"].sizes() == copies.front().second.sizes() &&
-      torch::equal(in_file["lm_head.weight"], copies.front().second))
+      in_file["lm_head.weight"].sizes() == copies.front().weight.sizes() &&
+      torch::equal(in_file["lm_head.weight"], copies.front().weight))
     in_file.erase("lm_head.weight");
   if (!in_file.empty())
     user_error(
         source, ": the tensor '", in_file.begin()->first,
         "' belongs to no parameter of the model that the config describes; check the section model: against the file");
-  for (auto& [parameter, value] : copies) parameter.copy_(value);
+  for (Copy& copy : copies) {
+    const torch::Tensor weight = std::move(copy.weight);
+    copy.parameter.copy_(copy.rope_heads > 0 ? to_interleaved(weight.contiguous(), copy.rope_heads) : weight);
+  }
 }
 
 }  // namespace ttt

@@ -30,9 +30,9 @@ std::vector<std::pair<std::string, torch::Tensor>> export_parameters(const Langu
 std::vector<std::pair<std::string, torch::Tensor>> to_file_layout(
     const ModelConfig& config, const std::vector<std::pair<std::string, torch::Tensor>>& by_parameter);
 
-// Copies file tensors into the model. Throws UserError naming the first tensor that is missing, superfluous or of
+// Copies file tensors into the model, and lets go of each once it is copied. Throws UserError naming the first tensor that is missing, superfluous or of
 // another shape; `source` names the file in messages.
-void import_parameters(LanguageModel& model, const std::vector<std::pair<std::string, torch::Tensor>>& file_tensors,
+void import_parameters(LanguageModel& model, std::vector<std::pair<std::string, torch::Tensor>> file_tensors,
                        const std::string& source);
 
 }  // namespace ttt

@@ -211,25 +211,28 @@ NamedParameters AdamW::state() const {
   return state;
 }
 
-void AdamW::load_state(const NamedParameters& state, std::int64_t updates, const std::string& source) {
-  const std::map<std::string, at::Tensor> by_name(state.begin(), state.end());
-  const auto moment = [&](const std::string& name, const at::Tensor& parameter) {
-    const auto it = by_name.find(name);
-    if (it == by_name.end()) user_error("'", source, "' has no optimizer moment '", name, "'; is it of another model?");
-    if (it->second.sizes() != parameter.sizes()) {
-      user_error("the optimizer moment '", name, "' in '", source, "' has the shape ", it->second.sizes(),
+void AdamW::load_state(const StoredMoments& stored, std::int64_t updates, const std::string& source) {
+  const torch::NoGradGuard no_grad;
+  const auto check = [&](const std::string& name, const at::Tensor& parameter) {
+    const std::vector<std::int64_t>* shape = stored.shape(name);
+    if (shape == nullptr) user_error("'", source, "' has no optimizer moment '", name, "'; is it of another model?");
+    if (parameter.sizes() != *shape) {
+      user_error("the optimizer moment '", name, "' in '", source, "' has the shape ", at::IntArrayRef(*shape),
                  " instead of ", parameter.sizes(), "; is it of another model?");
     }
-    return it->second;
   };
   for (const bool check_alone : {true, false}) {  // nothing is changed unless all of it fits
     for (Group& group : groups_) {
       for (std::size_t i = 0; i < group.names.size(); ++i) {
-        const at::Tensor m = moment("exp_avg/" + group.names[i], group.parameters[i]);
-        const at::Tensor v = moment("exp_avg_sq/" + group.names[i], group.parameters[i]);
-        if (check_alone) continue;
-        group.exp_avg[i].copy_(group.part(m, i));
-        group.exp_avg_sq[i].copy_(group.part(v, i));
+        const std::string m = "exp_avg/" + group.names[i], v = "exp_avg_sq/" + group.names[i];
+        if (check_alone) {
+          check(m, group.parameters[i]);
+          check(v, group.parameters[i]);
+          continue;
+        }
+        const ElementRange own = group.ranges.empty() ? ElementRange{0, group.parameters[i].numel()} : group.ranges[i];
+        stored.read(m, own, group.exp_avg[i]);
+        stored.read(v, own, group.exp_avg_sq[i]);
       }
     }
   }

@@ -24,6 +24,14 @@ using NamedParameters = std::vector<std::pair<std::string, at::Tensor>>;
 using DecayOf = std::function<Decay(const std::string& name)>;
 DecayOf decay_of(const ModelConfig& config);
 
+// Moments that were saved, by the names of AdamW::state().
+struct StoredMoments {
+  // Of the whole tensor; null where there is none of that name.
+  std::function<const std::vector<std::int64_t>*(const std::string& name)> shape;
+  // Elements of the flattened tensor, into a contiguous tensor of as many.
+  std::function<void(const std::string& name, ElementRange elements, const at::Tensor& into)> read;
+};
+
 // At update t (from 1), with gradient g (already clipped):
 //
 //     m = beta1 m + (1 - beta1) g;   v = beta2 v + (1 - beta2) g^2
@@ -67,9 +75,9 @@ class AdamW {
   // "exp_avg/NAME" and "exp_avg_sq/NAME" of every parameter: the tensors themselves, not copies; flat pieces where this
   // optimizer owns parts.
   NamedParameters state() const;
-  // Takes copies, of whole tensors, of what it owns. Throws UserError naming the first tensor that is missing or of
-  // another shape; `source` names the file.
-  void load_state(const NamedParameters& state, std::int64_t updates, const std::string& source);
+  // Reads what it owns. Throws UserError naming the first tensor that is missing or of another shape, before anything
+  // is changed; `source` names the file.
+  void load_state(const StoredMoments& stored, std::int64_t updates, const std::string& source);
 
  private:
   // Parameters with one learning rate and one weight decay, which a step takes together.

@@ -59,8 +59,7 @@ void Trainer::roll_back(const BadStep& bad) {
     log_warn(cat(bad.what(), ": the run goes back to '", newest->directory.string(), "' (", rollbacks, " of at most ",
                  config_.train.max_rollbacks, " times, train.max_rollbacks) and leaves out samples ", first, " to ",
                  next.cursor - 1, " of its order"));
-  resume(*newest);
-  newest.reset();
+  resume(*std::exchange(newest, std::nullopt));
   state_.passed_over = std::move(passed_over);
   state_.rollbacks = rollbacks;
   if (is_first()) {

@@ -13,7 +13,7 @@
 
 namespace ttt {
 
-// The checkpoint that a run goes on from, read and verified, and newer ones that are damaged: (folder, what is wrong).
+// The checkpoint that a run goes on from, opened and verified, and newer ones that are damaged: (folder, what is wrong).
 struct ResumePoint {
   std::filesystem::path directory;
   Checkpoint checkpoint;

@@ -92,7 +92,7 @@ class Trainer {
   void check_fit(const Dataset& data, const char* key) const;
   void read_tokenizer();
   std::optional<ResumePoint> agree_on_resume_point() const;  // the same on all ranks
-  void resume(const ResumePoint& point);
+  void resume(ResumePoint point);
   void take_records_of_trunk(const fs::path& checkpoint) const;
   bool is_kept(std::int64_t step) const;
   void start_from(const fs::path& directory);

@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <utility>
 
 #include "base/json.h"
 #include "base/log.h"
@@ -155,8 +156,7 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
   state_.seed = config_.train.seed;
   state_.data = mixture_fingerprint(train_data_);
   if (newest) {
-    resume(*newest);
-    newest.reset();
+    resume(*std::exchange(newest, std::nullopt));
   } else if (!config_.init_from.empty()) {
     start_from(find_checkpoint(config_.init_from));
   }
@@ -249,9 +249,13 @@ std::optional<ResumePoint> Trainer::agree_on_resume_point() const {
   if (is_first() && !point && !config_.branch_from.empty()) point = find_branch_point(config_.branch_from);
   if (options_.ranks == nullptr) return point;
   const std::string found = options_.ranks->broadcast(point ? point->directory.string() : "");
-  if (!is_first() && !found.empty())
-    point = {found, read_checkpoint(found, CheckpointParts::kAll), {}, fs::path(found).parent_path() != checkpoints_};
-  return point;
+  if (is_first() || found.empty()) return point;
+  // On another machine the files come another way.
+  const TensorHashes hashes = options_.ranks->world().local_rank == 0 ? TensorHashes::kChecked : TensorHashes::kTrusted;
+  return ResumePoint{found,
+                     read_checkpoint(found, CheckpointParts::kAll, hashes),
+                     {},
+                     fs::path(found).parent_path() != checkpoints_};
 }
 
 // A run keeps the products that it began with, so that it resumes bit for bit; one that begins takes panels where any
@@ -272,8 +276,8 @@ std::string Trainer::agree_on_bf16_products(const std::optional<ResumePoint>& ne
   return to_string(chosen);
 }
 
-void Trainer::resume(const ResumePoint& point) {
-  const auto& [directory, checkpoint, damaged, is_branch] = point;
+void Trainer::resume(ResumePoint point) {
+  auto& [directory, checkpoint, damaged, is_branch] = point;
   const std::string source = directory.string();
   const TrainState saved = train_state_from_json(checkpoint.state, source);
   const RunConfig before = saved_config(directory / "config.yaml");
@@ -284,8 +288,12 @@ void Trainer::resume(const ResumePoint& point) {
                config_.output_dir, "' was trained on; give that data set, or choose another output_dir for a new run");
   }
   set_aside_damaged(point);
-  import_parameters(*model_, checkpoint.model, source);
-  optimizer_->load_state(checkpoint.optimizer, saved.step - saved.skipped, source);
+  import_parameters(*model_, std::move(checkpoint.model), source);
+  const StoredOptimizer& stored = checkpoint.stored_optimizer;
+  optimizer_->load_state({.shape = [&](const std::string& name) { return stored.shape(name); },
+                          .read = [&](const std::string& name, ElementRange elements,
+                                      const at::Tensor& into) { stored.read(name, elements, into); }},
+                         saved.step - saved.skipped, source);
   const std::string bf16_products = state_.bf16_products;
   state_ = saved;
   state_.bf16_products = bf16_products;
@@ -309,7 +317,7 @@ void Trainer::take_records_of_trunk(const fs::path& checkpoint) const {
 }
 
 void Trainer::start_from(const fs::path& directory) {
-  const Checkpoint checkpoint = read_checkpoint(directory, CheckpointParts::kModel);
+  Checkpoint checkpoint = read_checkpoint(directory, CheckpointParts::kModel);
   const std::string source = directory.string();
   RunConfig theirs = config_;
   theirs.model = model_config_from_hugging_face(checkpoint.hf_config, source);
@@ -322,7 +330,7 @@ void Trainer::start_from(const fs::path& directory) {
     if (uses_key(config_.model, difference.key))
       log_info(cat("init_from has ", difference.key, " ", difference.a, ", this run ", difference.b));
   }
-  import_parameters(*model_, checkpoint.model, source);
+  import_parameters(*model_, std::move(checkpoint.model), source);
   log_info(cat("starting from the model in '", source, "'"));
 }
 

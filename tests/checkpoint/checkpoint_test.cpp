@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/files.h"
 #include "base/hash.h"
+#include "support/stored_optimizer.h"
 
 namespace ttt {
 namespace {
@@ -66,8 +67,9 @@ TEST_F(CheckpointFolder, WhatIsWrittenIsReadBack) {
   ASSERT_EQ(read.model.size(), 2u);
   EXPECT_EQ(read.model[0].first, "model.embed.weight");
   EXPECT_TRUE(torch::equal(read.model[0].second, written.model[0].second));
-  ASSERT_EQ(read.optimizer.size(), 2u);
-  EXPECT_TRUE(torch::equal(read.optimizer[1].second, written.optimizer[1].second));
+  const NamedTensors optimizer = whole_tensors(read.stored_optimizer);
+  ASSERT_EQ(optimizer.size(), 2u);
+  EXPECT_TRUE(torch::equal(optimizer[1].second, written.optimizer[1].second));
   EXPECT_EQ(read.hf_config, written.hf_config);
   EXPECT_EQ(read.state, written.state);
   EXPECT_EQ(read.config_yaml, written.config_yaml);
@@ -77,7 +79,7 @@ TEST_F(CheckpointFolder, WhatIsWrittenIsReadBack) {
 
   const Checkpoint model_only = read_checkpoint(directory, CheckpointParts::kModel);
   EXPECT_EQ(model_only.model.size(), 2u);
-  EXPECT_TRUE(model_only.optimizer.empty());
+  EXPECT_TRUE(model_only.stored_optimizer.names().empty());
   EXPECT_TRUE(model_only.state.is_null());
   EXPECT_FALSE(fs::exists(directory.string() + ".tmp"));
 }
@@ -272,17 +274,72 @@ TEST_F(CheckpointFolder, RanksWriteTogetherWhatOneReads) {
     EXPECT_EQ(verify_checkpoint(directory).files.size(), 5u + static_cast<std::size_t>(size));
     EXPECT_TRUE(verify_checkpoint(directory).problems.empty());
     const Checkpoint read = read_checkpoint(directory, CheckpointParts::kAll);
-    ASSERT_EQ(read.optimizer.size(), written.optimizer.size());
-    for (std::size_t i = 0; i < read.optimizer.size(); ++i) {
-      EXPECT_EQ(read.optimizer[i].first, written.optimizer[i].first);
-      EXPECT_TRUE(torch::equal(read.optimizer[i].second, written.optimizer[i].second)) << size;
+    const NamedTensors optimizer = whole_tensors(read.stored_optimizer);
+    ASSERT_EQ(optimizer.size(), written.optimizer.size());
+    for (std::size_t i = 0; i < optimizer.size(); ++i) {
+      EXPECT_EQ(optimizer[i].first, written.optimizer[i].first);
+      EXPECT_TRUE(torch::equal(optimizer[i].second, written.optimizer[i].second)) << size;
     }
     EXPECT_EQ(read.state, written.state);
-    EXPECT_TRUE(read_checkpoint(directory, CheckpointParts::kModel).optimizer.empty());
+    EXPECT_TRUE(read_checkpoint(directory, CheckpointParts::kModel).stored_optimizer.names().empty());
   }
   fs::remove(checkpoint_path(root_, 3) / optimizer_file_name(1, 3));
   EXPECT_NE(refusal(checkpoint_path(root_, 3)).find("optimizer-00001-of-00003.safetensors is missing"),
             std::string::npos);
+}
+
+// Elements from the middle of a tensor come from the files that hold them, and no other elements are read.
+TEST_F(CheckpointFolder, OfTheOptimizerWhatIsAskedForIsRead) {
+  Checkpoint written = example(3);
+  for (auto& [name, tensor] : written.optimizer) tensor = torch::arange(12).reshape({3, 4}).to(torch::kFloat);
+  const fs::path directory = checkpoint_path(root_, 1);
+  for (const std::string& error : write_as_ranks(directory, written, 5)) EXPECT_EQ(error, "");  // 4 or 5 elements each
+  std::vector<std::string> reads;
+  const OptimizerReadWatch watch([&](const std::string& path, const std::string& tensor, ElementRange elements) {
+    reads.push_back(cat(fs::path(path).filename().string(), " ", tensor, " ", elements.first, " to ", elements.last));
+  });
+  const Checkpoint read = read_checkpoint(directory, CheckpointParts::kAll);
+  EXPECT_TRUE(reads.empty());
+  for (std::int64_t first = 0; first <= 12; ++first) {
+    for (std::int64_t last = first; last <= 12; ++last) {
+      torch::Tensor part = torch::full({last - first}, -1.0f);
+      read.stored_optimizer.read("exp_avg_sq/embed", {first, last}, part);
+      EXPECT_TRUE(torch::equal(part, torch::arange(first, last).to(torch::kFloat))) << first << " to " << last;
+    }
+  }
+  reads.clear();
+  torch::Tensor part = torch::empty({5});
+  read.stored_optimizer.read("exp_avg/embed", {3, 8}, part);
+  EXPECT_EQ(reads, (std::vector<std::string>{"optimizer-00000-of-00005.safetensors exp_avg/embed 3 to 4",
+                                             "optimizer-00001-of-00005.safetensors exp_avg/embed 4 to 8"}));
+  EXPECT_EQ(read.stored_optimizer.shape("exp_avg/other"), nullptr);
+}
+
+// Who trusts another process's check of the hashes still notices what is missing, cut short, or not tensors at all.
+TEST_F(CheckpointFolder, HashesOfTensorsAreCheckedByThoseWhoDoNotTrust) {
+  const fs::path directory = checkpoint_path(root_, 1);
+  write_checkpoint(directory, example(3));
+  const auto refused = [&](TensorHashes hashes) {
+    try {
+      read_checkpoint(directory, CheckpointParts::kAll, hashes);
+      return std::string();
+    } catch (const DamagedCheckpoint& damage) {
+      return std::string(damage.what());
+    }
+  };
+  const fs::path file = directory / optimizer_file_name(0, 1);
+  const std::string whole = read_file(file);
+  std::string flipped = whole;
+  flipped.back() = static_cast<char>(flipped.back() ^ 1);
+  write_bytes(file, flipped);
+  EXPECT_NE(refused(TensorHashes::kChecked).find("(tensor 'exp_avg_sq/embed') does not have the checksum"),
+            std::string::npos);
+  EXPECT_EQ(refused(TensorHashes::kTrusted), "");
+  write_bytes(file, whole.substr(0, whole.size() - 1));
+  EXPECT_NE(refused(TensorHashes::kTrusted).find("bytes instead of"), std::string::npos);
+  write_bytes(file, whole);
+  write_bytes(directory / "state.json", std::string(read_file(directory / "state.json").size(), ' '));
+  EXPECT_NE(refused(TensorHashes::kTrusted).find("state.json does not have the checksum"), std::string::npos);
 }
 
 TEST_F(CheckpointFolder, PiecesMustCoverTheirTensorsExactly) {

@@ -5,7 +5,10 @@
 #include <torch/types.h>
 #include <torch/utils.h>
 
+#include <unistd.h>
+
 #include <cstring>
+#include <fstream>
 #include <string>
 
 #include "base/error.h"
@@ -78,6 +81,47 @@ TEST_F(Safetensors, RoundTripOfEveryType) {
   std::memcpy(&header_bytes, bytes.data(), 8);
   EXPECT_EQ((8 + header_bytes) % 64, 0u);
   EXPECT_THROW(file.at("absent"), UserError);
+}
+
+// Resident bytes of this process.
+std::int64_t resident() {
+  const std::string text = read_file("/proc/self/statm");
+  return std::stoll(text.substr(text.find(' '))) * sysconf(_SC_PAGESIZE);
+}
+
+// Tensors are views of the file, which may be gone from the disk by then; what they took is given back with them.
+TEST_F(Safetensors, TensorsOfAFileAreViewsOfIt) {
+  constexpr std::int64_t kBytes = std::int64_t{64} << 20;
+  const fs::path path = directory_ / "large.safetensors";
+  {
+    const torch::Tensor values = torch::full({kBytes / 4}, 2.0f);
+    write_safetensors(path, {{"a", values}, {"b", torch::ones({3})}});
+  }
+  torch::ones({1000}).sum();  // loads what sums take
+  const std::int64_t before = resident();
+  SafetensorsFile file = read_safetensors(path);
+  fs::remove(path);
+  EXPECT_LT(resident() - before, kBytes / 8);
+  EXPECT_EQ(file.at("a").sum().item<float>(), static_cast<float>(kBytes / 2));
+  EXPECT_GT(resident() - before, kBytes / 2);
+  const torch::Tensor b = file.at("b");
+  file.tensors.clear();
+  EXPECT_LT(resident() - before, kBytes / 8);
+  file = {};
+  EXPECT_TRUE(torch::equal(b, torch::ones({3})));
+}
+
+// Another program's header may put the data at odd addresses.
+TEST_F(Safetensors, DataAtOddAddressesAreRead) {
+  const fs::path path = directory_ / "odd.safetensors";
+  std::string data(16, '\0');
+  const float values[4] = {1, 2, 3, 4};
+  std::memcpy(data.data(), values, sizeof values);
+  for (int spaces = 0; spaces < 4; ++spaces) {
+    const std::string header = R"({"a":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}})" + std::string(spaces, ' ');
+    std::ofstream(path, std::ios::binary) << file_of(header, data);
+    EXPECT_TRUE(torch::equal(read_safetensors(path).at("a"), torch::tensor({1.0f, 2.0f, 3.0f, 4.0f}))) << spaces;
+  }
 }
 
 TEST_F(Safetensors, AFileCutAtAnyLengthIsRefused) {

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <map>
 
+#include "support/stored_optimizer.h"
 #include "train/tiny_run.h"
 
 namespace ttt {
@@ -279,6 +280,7 @@ TEST_F(TrainerTest, ResumingTellsOfTheOldEvalBatches) {
   run(c);
   const fs::path folder = newest(c);
   Checkpoint checkpoint = read_checkpoint(folder, CheckpointParts::kAll);
+  checkpoint.optimizer = whole_tensors(checkpoint.stored_optimizer);
   const std::string key = "eval_samples: 12";
   checkpoint.config_yaml.replace(checkpoint.config_yaml.find(key), key.size(), "eval_batches: 4");
   fs::remove_all(folder);
