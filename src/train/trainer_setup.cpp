@@ -252,10 +252,8 @@ std::optional<ResumePoint> Trainer::agree_on_resume_point() const {
   if (is_first() || found.empty()) return point;
   // On another machine the files come another way.
   const TensorHashes hashes = options_.ranks->world().local_rank == 0 ? TensorHashes::kChecked : TensorHashes::kTrusted;
-  return ResumePoint{found,
-                     read_checkpoint(found, CheckpointParts::kAll, hashes),
-                     {},
-                     fs::path(found).parent_path() != checkpoints_};
+  return ResumePoint{
+      found, read_checkpoint(found, CheckpointParts::kAll, hashes), {}, fs::path(found).parent_path() != checkpoints_};
 }
 
 // A run keeps the products that it began with, so that it resumes bit for bit; one that begins takes panels where any
