@@ -28,9 +28,7 @@ ExitCode run_train(const std::vector<std::string>& args) {
   bool json = false, unchecked = false;
   add_config_arguments(app, file, overrides, /*partial=*/false);
   app.add_flag("--quiet", options.quiet, "only warnings and errors on stderr");
-  app.add_flag("--no-self-check", unchecked,
-               "use a GPU's kernels without the self-check that comes before their first use there; the same as "
-               "train.self_check=false");
+  app.add_flag("--no-self-check", unchecked, "use a GPU's kernels without the self-check (train.self_check: false)");
   bool help_config = false;
   app.add_flag("--help-config", help_config, "print every key of a config: type, default, unit, meaning");
   app.add_flag("--json", json, "print one JSON object at the end (with --help-config: the keys as JSON)");
