@@ -195,6 +195,7 @@ TTT_PTX_CLONES void Machine::compute(Warp& warp, const Instruction& in, Mask act
       UNARY(kExp2FtzF32, float, float, flushed(std::exp2(flushed(x))))
       BINARY(kAddF64, double, x + y)
       BINARY(kSubF64, double, x - y)
+      BINARY(kDivF64, double, x / y)
       UNARY(kF32FromS32, float, S32, x)
       UNARY(kF32FromF64, float, double, x)
       UNARY(kF64FromF32, double, float, x)
@@ -235,6 +236,18 @@ TTT_PTX_CLONES void Machine::compute(Warp& warp, const Instruction& in, Mask act
       COMPARE(kLeuF32, float, !(x > y))
       COMPARE(kGtuF32, float, !(x <= y))
       COMPARE(kGeuF32, float, !(x < y))
+      COMPARE(kEqF64, double, x == y)
+      COMPARE(kNeF64, double, x<y || x> y)
+      COMPARE(kLtF64, double, x < y)
+      COMPARE(kLeF64, double, x <= y)
+      COMPARE(kGtF64, double, x > y)
+      COMPARE(kGeF64, double, x >= y)
+      COMPARE(kEquF64, double, !(x < y || x > y))
+      COMPARE(kNeuF64, double, x != y)
+      COMPARE(kLtuF64, double, !(x >= y))
+      COMPARE(kLeuF64, double, !(x > y))
+      COMPARE(kGtuF64, double, !(x <= y))
+      COMPARE(kGeuF64, double, !(x < y))
     case Op::kAndPred:
       return set_predicate(d, active, *static_cast<const Mask*>(a) & *static_cast<const Mask*>(b));
     case Op::kOrPred:

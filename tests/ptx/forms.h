@@ -63,6 +63,7 @@ inline const std::unordered_map<std::string, Form>& forms() {
         {"mul.f32", {Op::kMulF32, "w=ww"}},
         {"add.f64", {Op::kAddF64, "l=ll"}},
         {"sub.f64", {Op::kSubF64, "l=ll"}},
+        {"div.rn.f64", {Op::kDivF64, "l=ll"}},
         {"cvt.rn.f32.s32", {Op::kF32FromS32, "w=w"}},
         {"cvt.rn.f32.f64", {Op::kF32FromF64, "w=l"}},
         {"cvt.f64.f32", {Op::kF64FromF32, "l=w"}},
@@ -102,7 +103,7 @@ inline const std::unordered_map<std::string, Form>& forms() {
     for (const char* type : {"b32", "u32", "f32"}) add(std::string("mov.") + type, {Op::kMove32, "w=w"});
     for (const char* type : {"b64", "u64", "f64"}) add(std::string("mov.") + type, {Op::kMove64, "l=l"});
     for (const char* type : {"b32", "f32"}) add(std::string("selp.") + type, {Op::kSelect32, "w=wwp"});
-    add("selp.b64", {Op::kSelect64, "l=llp"});
+    for (const char* type : {"b64", "f64"}) add(std::string("selp.") + type, {Op::kSelect64, "l=llp"});
     const auto compare = [&](const char* type, const char* operands, std::initializer_list<Op> ops) {
       const char* names[] = {"eq", "ne", "lt", "le", "gt", "ge", "equ", "neu", "ltu", "leu", "gtu", "geu"};
       int i = 0;
@@ -116,6 +117,9 @@ inline const std::unordered_map<std::string, Form>& forms() {
     compare("f32", "p=ww",
             {Op::kEqF32, Op::kNeF32, Op::kLtF32, Op::kLeF32, Op::kGtF32, Op::kGeF32, Op::kEquF32, Op::kNeuF32,
              Op::kLtuF32, Op::kLeuF32, Op::kGtuF32, Op::kGeuF32});
+    compare("f64", "p=ll",
+            {Op::kEqF64, Op::kNeF64, Op::kLtF64, Op::kLeF64, Op::kGtF64, Op::kGeF64, Op::kEquF64, Op::kNeuF64,
+             Op::kLtuF64, Op::kLeuF64, Op::kGtuF64, Op::kGeuF64});
     // Loads and stores; without a space they are generic, which only global memory is here.
     struct Type {
       const char* name;
