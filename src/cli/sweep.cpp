@@ -140,12 +140,13 @@ ExitCode run_sweep_command(const std::vector<std::string>& args) {
   if (!parse(args, options)) return ExitCode::kOk;
   Sweep sweep = read_sweep(options.file, options.overrides);
   const std::vector<const SweepRun*> runs = select(sweep, options);
+  if (!options.dry_run || options.json)  // the plan's text has them itself
+    for (const std::string& note : sweep.notes) log_warn(note);
   if (options.dry_run) {
     std::cout << (options.json ? to_line(cost_json(runs, options.speed))
                                : cost_table(runs, options.speed) + plan_text(sweep, runs));
     return ExitCode::kOk;
   }
-  for (const std::string& note : sweep.notes) log_warn(note);
   if (options.slurm) {
     refuse_slurm(sweep, options);
     write_slurm_array(sweep, runs, options);

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/files.h"
+#include "base/json.h"
 #include "config/load.h"
 
 namespace ttt {
@@ -77,6 +78,17 @@ void plan_branches(Sweep& sweep, const std::string& place) {
 
 bool is_complete(const fs::path& checkpoint) {
   return fs::exists(checkpoint / "COMPLETE");
+}
+
+bool passes_over_later_samples(const fs::path& checkpoint) {
+  const fs::path file = checkpoint / "state.json";
+  if (!fs::is_regular_file(file)) return false;
+  const Json state = Json::parse(read_file(file), nullptr, /*allow_exceptions=*/false);
+  const std::int64_t cursor = state.is_object() ? state.value("cursor", std::int64_t{0}) : 0;
+  const Json ranges = state.is_object() ? state.value("passed_over", Json::array()) : Json::array();
+  return std::any_of(ranges.begin(), ranges.end(), [&](const Json& range) {
+    return range.is_array() && range.size() == 2 && range[1].is_number() && range[1].get<std::int64_t>() > cursor;
+  });
 }
 
 bool has_own_checkpoint(const SweepRun& run) {

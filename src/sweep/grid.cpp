@@ -30,7 +30,7 @@ double tokens_of(const RunConfig& config) {
   return static_cast<double>(config.train.steps) * static_cast<double>(config.train.batch_tokens);
 }
 
-// A size of one budget: its runs are seeds of a search, or one.
+// A size of one budget: its runs are the evaluations of a search, or one.
 struct SizeOfBudget {
   double parameters = 0;
   double expected = 0;  // loss, by a law of published runs
@@ -42,12 +42,14 @@ struct SizeOfBudget {
 void mark_budget(std::vector<SizeOfBudget>& sizes) {
   std::sort(sizes.begin(), sizes.end(), [](const auto& a, const auto& b) { return a.parameters < b.parameters; });
   const bool ended = std::all_of(sizes.begin(), sizes.end(), [](const auto& size) { return size.ended; });
+  for (SizeOfBudget& size : sizes)
+    for (SweepRun* run : size.runs) run->cell->end.clear();
+  // A size that failed tells nothing of what lies beyond the next one.
+  if (ended) std::erase_if(sizes, [](const auto& size) { return !std::isfinite(size.lowest); });
+  if (sizes.size() < 2) return;
   const auto best = std::min_element(sizes.begin(), sizes.end(), [&](const auto& a, const auto& b) {
     return ended ? a.lowest < b.lowest : a.expected < b.expected;
   });
-  for (SizeOfBudget& size : sizes)
-    for (SweepRun* run : size.runs) run->cell->end.clear();
-  if (sizes.size() < 2 || (ended && !std::isfinite(best->lowest))) return;
   const bool smallest = best == sizes.begin(), largest = best + 1 == sizes.end();
   if (!smallest && !largest) return;
   const char* beyond = smallest ? "smaller" : "larger";

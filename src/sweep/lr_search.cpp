@@ -13,6 +13,7 @@ namespace ttt {
 namespace {
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
+constexpr std::int64_t kMostEvaluations = 10;  // beyond, rates of three digits would be the same again
 const double kGolden = (std::sqrt(5.0) - 1) / 2;
 
 // 3.16e-03
@@ -72,8 +73,8 @@ LrSearchSpec read_lr_search(const YamlSource& yaml, const YAML::Node& key, const
     user_error(spec.place, ": lr_search has low ", value_text(node["low"]), " and high ", value_text(node["high"]),
                "; low must be below high");
   const std::int64_t evaluations = yaml.count(node["evaluations"], "evaluations");
-  if (evaluations < 3 || evaluations > 20)
-    user_error(spec.place, ": lr_search takes 3 to 20 evaluations, not ", evaluations,
+  if (evaluations < 3 || evaluations > kMostEvaluations)
+    user_error(spec.place, ": lr_search takes 3 to ", kMostEvaluations, " evaluations, not ", evaluations,
                "; each narrows the range to 0.618 of it");
   spec.evaluations = static_cast<int>(evaluations);
   return spec;

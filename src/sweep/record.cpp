@@ -78,6 +78,7 @@ RunRecord read_record(const SweepRun& run) {
   if (!known)
     user_error("'", path.string(), "' is no record of a sweep; remove it to start that run anew or resume it");
   record.config_hash = json.value("config_hash", "");
+  record.lr = json.value("lr", 0.0);
   record.git_revision = json.value("git_revision", "");
   record.error = json.value("error", "");
   record.starts = json.value("starts", std::int64_t{0});
@@ -88,6 +89,7 @@ RunRecord read_record(const SweepRun& run) {
 void write_record(const SweepRun& run, const RunRecord& record) {
   const Json json = {{"status", to_string(record.status)},
                      {"config_hash", record.config_hash},
+                     {"lr", record.lr},
                      {"git_revision", record.git_revision},
                      {"error", record.error},
                      {"starts", record.starts},
@@ -133,12 +135,15 @@ void advance(Sweep& sweep) {
 }
 
 void add_place(Json& line, const SweepRun& run) {
-  for (const char* key : {"budget", "budget_convention", "edge", "branch", "search", "search_best"}) line[key] = Json();
+  for (const char* key :
+       {"budget", "budget_convention", "tokens_per_parameter", "edge", "branch", "search", "search_best"})
+    line[key] = Json();
   if (run.cell) {
     if (run.cell->budget > 0) {
       line["budget"] = run.cell->budget;
       line["budget_convention"] = run.cell->convention;
     }
+    if (run.cell->tokens_per_parameter > 0) line["tokens_per_parameter"] = run.cell->tokens_per_parameter;
     if (const std::string edge = edge_text(*run.cell); !edge.empty()) line["edge"] = edge;
   }
   if (run.branch) line["branch"] = {{"trunk", run.branch->trunk_name}, {"step", run.branch->step}};
@@ -149,8 +154,9 @@ void add_place(Json& line, const SweepRun& run) {
 
 RunRecord own_record(const SweepRun& run) {
   const RunRecord record = read_record(run);
-  const bool other = run.search && (!run.search->known || record.config_hash != config_hash(run.config));
-  return other ? RunRecord() : record;
+  const bool same_rate =
+      record.lr > 0 ? record.lr == run.config.optim.lr : record.config_hash == config_hash(run.config);
+  return run.search && (!run.search->known || !same_rate) ? RunRecord() : record;
 }
 
 Json run_line(const SweepRun& run, const RunRecord& record) {
@@ -205,8 +211,10 @@ Json run_line(const SweepRun& run, const RunRecord& record) {
 void write_runs_file(const Sweep& sweep) {
   make_writable_directory(sweep.output_dir);
   const auto lock = wait_for_lock(sweep.output_dir / ".runs.lock");
+  Sweep now = sweep;
+  advance(now);
   std::string lines;
-  for (const SweepRun& run : sweep.runs) lines += to_line(run_line(run, own_record(run)));
+  for (const SweepRun& run : now.runs) lines += to_line(run_line(run, own_record(run)));
   write_file_atomically(sweep.output_dir / "runs.jsonl", lines);
 }
 

@@ -24,6 +24,7 @@ const char* to_string(RunStatus status);  // "pending", "running", "interrupted"
 struct RunRecord {
   RunStatus status = RunStatus::kPending;
   std::string config_hash;   // of the config that it was last started with
+  double lr = 0;             // optim.lr of that; 0: not known
   std::string git_revision;  // of the program that did
   std::string error;         // a failed run's last words
   std::int64_t starts = 0;
@@ -36,7 +37,7 @@ void write_record(const SweepRun& run, const RunRecord& record);
 
 // Whether it is finished, or failed, with the config that the run has now.
 bool has_ended(const SweepRun& run, const RunRecord& record);
-// The record; a pending one where it is of another learning rate than the run's search wants by now.
+// The record; a pending one where it is of another learning rate than the run's search wants by now, or may want.
 RunRecord own_record(const SweepRun& run);
 
 // What a run's metrics.jsonl says.
@@ -52,8 +53,8 @@ struct RunResults {
 RunResults read_results(const SweepRun& run);
 
 // The run's line of runs.jsonl: name, status, hash, revision, model, size, tokens, FLOPs under three conventions,
-// results; of a grid its budget and edge, of a branch its trunk, of a search for the learning rate its name, evaluation
-// and whether it is the best. What is not known is null.
+// results; of a grid its budget or tokens a parameter, and edge, of a branch its trunk, of a search for the learning rate
+// its name, evaluation and whether it is the best. What is not known is null.
 Json run_line(const SweepRun& run, const RunRecord& record);
 // Only the keys of the grid, the trunk and the search.
 void add_place(Json& line, const SweepRun& run);
@@ -61,7 +62,8 @@ void add_place(Json& line, const SweepRun& run);
 // What the runs that have ended say about others: the next rates of searches, the ends of grids.
 void advance(Sweep& sweep);
 
-// Rewrites OUTPUT_DIR/runs.jsonl from every run's record, atomically; safe against other processes that do the same.
+// Rewrites OUTPUT_DIR/runs.jsonl from every run's record and what they say by now (advance()), atomically; safe against
+// other processes that do the same.
 void write_runs_file(const Sweep& sweep);
 
 }  // namespace ttt

@@ -23,6 +23,7 @@
 #include "base/signals.h"
 #include "base/timer.h"
 #include "config/load.h"
+#include "config/resume_rules.h"
 #include "sweep/branches.h"
 
 namespace ttt {
@@ -50,13 +51,39 @@ bool is_locked(const SweepRun& run) {
   }
 }
 
-// The folder of another learning rate's training, out of the way.
-void set_aside_folder(const SweepRun& run) {
+// How what was trained in the run's folder differs from the run as it is asked for now.
+struct Differences {
+  std::string training;    // it would be another training; "": it goes on
+  std::string validation;  // its validation losses are of other data
+};
+
+Differences differences_from_trained(const SweepRun& run) {
+  Differences differences;
+  fs::path file = run.folder() / "config.yaml";  // the training's own
+  if (!fs::is_regular_file(file)) file = run.folder() / "sweep.yaml";
+  if (!fs::is_regular_file(file)) return differences;
+  try {
+    for (const FieldDifference& difference : diff(load_run_config(file), run.config)) {
+      const std::string text = cat(difference.key, " was ", difference.a.empty() ? "nothing" : difference.a, ", now ",
+                                   difference.b.empty() ? "nothing" : difference.b);
+      const ResumeRule* rule = rule_of(difference.key);
+      const bool validation = difference.key == "data.valid" || difference.key == "train.eval_samples";
+      const bool training = rule == nullptr || rule->in_branch != InBranch::kMayDiffer;
+      std::string& list = training ? differences.training : differences.validation;
+      if (training || validation) list += (list.empty() ? "" : ", ") + text;
+    }
+  } catch (const UserError&) {
+    return {};  // of another version of the program, or damaged: the training judges it
+  }
+  return differences;
+}
+
+// The folder of another training, out of the way.
+void set_aside_folder(const SweepRun& run, const std::string& what) {
   fs::path place = run.folder().string() + ".replaced";
   for (int i = 2; fs::exists(place); ++i) place = cat(run.folder().string(), ".replaced.", i);
   fs::rename(run.folder(), place);
-  log_info(cat(run.name, ": its search wants another learning rate by now; what was trained is kept as '",
-               place.string(), "'"));
+  log_info(cat(run.name, ": ", what, ", and it is trained anew; what was trained is kept as '", place.string(), "'"));
 }
 
 class Runner {
@@ -82,22 +109,21 @@ class Runner {
 
   ExitCode run() {
     const SignalGuard signals;
-    bool told = false;
-    while (!children_.empty() || (!queue_.empty() && !told)) {
-      if (signals.stop_requested() && !told) {
-        told = true;
+    while (!children_.empty() || (!queue_.empty() && !told_)) {
+      if (signals.stop_requested() && !told_) {
+        told_ = true;
         log_info(cat("stopping: ", children_.size(), " trainings save their step (", signals.name(), ")"));
         for (const Child& child : children_) kill(child.pid, SIGTERM);
       }
-      if (!told) fill_slots();
+      if (!told_) fill_slots();
       reap();
-      if (children_.empty() && !told) leave_what_waits();
+      if (children_.empty() && !told_) leave_what_waits();
       show_status();
       if (!children_.empty() || !queue_.empty()) std::this_thread::sleep_for(kPoll);
     }
     show_progress("");
-    if (told) log_info("the same command goes on from here");
-    return told || interrupted_ ? ExitCode::kPreempted : failed_ ? ExitCode::kFailed : ExitCode::kOk;
+    if (told_) log_info("the same command goes on from here");
+    return told_ || interrupted_ ? ExitCode::kPreempted : failed_ ? ExitCode::kFailed : ExitCode::kOk;
   }
 
  private:
@@ -115,13 +141,22 @@ class Runner {
 
   enum class Readiness { kReady, kWaits, kTrunkFailed };
   Readiness readiness(const SweepRun& run) const {
-    if (run.search) return run.search->known ? Readiness::kReady : Readiness::kWaits;
+    if (run.search) return run.search->known && !may_get_another_rate(run) ? Readiness::kReady : Readiness::kWaits;
     if (!run.branch || has_own_checkpoint(run) || is_complete(run.branch->checkpoint)) return Readiness::kReady;
     const SweepRun& trunk = sweep_.runs[run.branch->trunk];
     const RunRecord record = read_record(trunk);
     if (is_at_work(trunk) || (chosen_.count(trunk.index) != 0 && !has_ended(trunk, record))) return Readiness::kWaits;
-    if (record.status == RunStatus::kFailed && has_ended(trunk, record)) return Readiness::kTrunkFailed;
+    const bool failed = record.status == RunStatus::kFailed && has_ended(trunk, record);
+    if (failed && chosen_.count(trunk.index) != 0) return Readiness::kTrunkFailed;
     return Readiness::kReady;  // from its beginning
+  }
+
+  // While an earlier evaluation of its search is tried again. The first two have their rates from the start.
+  bool may_get_another_rate(const SweepRun& run) const {
+    if (run.search->evaluation <= 2) return false;
+    const std::vector<std::size_t>& runs = sweep_.searches[run.search->search].runs;
+    return std::any_of(runs.begin(), runs.end(),
+                       [&](std::size_t index) { return index < run.index && is_at_work(sweep_.runs[index]); });
   }
 
   bool is_at_work(const SweepRun& run) const {
@@ -134,6 +169,7 @@ class Runner {
     RunRecord record = read_record(run);
     record.status = RunStatus::kFailed;
     record.config_hash = config_hash(run.config);
+    record.lr = run.config.optim.lr;
     record.git_revision = build_info().revision();
     record.error =
         cat("its trunk '", trunk.name, "' failed before step ", run.branch->step, ": ", read_record(trunk).error);
@@ -182,9 +218,13 @@ class Runner {
 
   void start(const SweepRun& run) {
     Child child{&run, read_record(run), -1, {}};
-    if (run.search && child.record.starts > 0 && child.record.config_hash != config_hash(run.config)) {
-      set_aside_folder(run);
+    const Differences differences = differences_from_trained(run);
+    if (!differences.training.empty()) {
+      set_aside_folder(run, differences.training);
       child.record = {};
+    } else if (!differences.validation.empty() && child.record.status == RunStatus::kFinished) {
+      log_warn(
+          cat(run.name, ": it is finished, and its validation losses are those from before: ", differences.validation));
     }
     const bool resumes = child.record.starts > 0;
     make_writable_directory(run.folder());
@@ -194,6 +234,7 @@ class Runner {
     started_as_[run.index] = config_hash(run.config);
     child.record.status = RunStatus::kRunning;
     child.record.config_hash = config_hash(run.config);
+    child.record.lr = run.config.optim.lr;
     child.record.git_revision = build_info().revision();
     child.record.error.clear();
     ++child.record.starts;
@@ -214,12 +255,16 @@ class Runner {
     RunConfig config = run.config;
     if (!run.branch) return config;
     const fs::path checkpoint = run.branch->checkpoint;
+    std::string why = cat("has no checkpoint of step ", run.branch->step);
     if (is_complete(checkpoint)) {
-      config.branch_from = checkpoint.string();
-    } else if (!has_own_checkpoint(run)) {
-      log_info(cat(run.name, ": trained from its beginning, since its trunk '", run.branch->trunk_name,
-                   "' has no checkpoint of step ", run.branch->step));
+      if (has_own_checkpoint(run) || !passes_over_later_samples(checkpoint)) {
+        config.branch_from = checkpoint.string();
+        return config;
+      }
+      why = cat("was rolled back to step ", run.branch->step, " by what happened later");
     }
+    if (!has_own_checkpoint(run))
+      log_info(cat(run.name, ": trained from its beginning, since its trunk '", run.branch->trunk_name, "' ", why));
     return config;
   }
 
@@ -248,7 +293,7 @@ class Runner {
     if (code == static_cast<int>(ExitCode::kOk)) {
       record.status = RunStatus::kFinished;
     } else if (code == static_cast<int>(ExitCode::kPreempted) || killed_by == SIGTERM || killed_by == SIGINT ||
-               killed_by == SIGHUP) {
+               killed_by == SIGHUP || (killed_by == SIGKILL && told_)) {
       record.status = RunStatus::kInterrupted;
       interrupted_ = true;
     } else {
@@ -299,6 +344,7 @@ class Runner {
   std::deque<const SweepRun*> queue_;
   std::vector<Child> children_;
   bool failed_ = false, interrupted_ = false;
+  bool told_ = false;      // the children, to stop
   bool finished_ = false;  // a run, since the last look
   Timer since_status_;
 };

@@ -66,6 +66,9 @@ class SweepReader {
     if (axes_.empty() && !grids_.empty()) axes_.emplace_back();
     for (const std::vector<Axis>& axes : axes_) add_combinations(axes, {}, "", {});
     for (const auto& [name, bundle] : runs_) add_run({name, {}, {&bundle}, /*own_base=*/!bundle.base.empty()});
+    if (sweep_.runs.empty())
+      user_error(file_.string(), ": no run is left", sweep_.notes.empty() ? "" : "; ",
+                 sweep_.notes.empty() ? "" : sweep_.notes.back());
     if (branches_) plan_branches(sweep_, *branches_);
     advance(sweep_);
     return std::move(sweep_);
@@ -143,8 +146,11 @@ class SweepReader {
   }
 
   void add_grid(const GridSpec& grid, const Parts& parts) {
-    if (parts.names.count(grid.sizes.name) != 0)
-      user_error(grid.place, ": ", grid.key(), " has sizes, and 'size' is an axis, too; rename that axis");
+    for (const std::string& name : {grid.sizes.name, std::string(grid.isoflop ? "budget" : "tokens_per_parameter")}) {
+      if (parts.names.count(name) != 0)
+        user_error(grid.place, ": ", grid.key(), " fills in {", name, "}, and '", name,
+                   "' is an axis, too; rename that axis");
+    }
     if (grid.isoflop) {
       for (const auto& [text, budget] : grid.values)
         for (const AxisValue& size : grid.sizes.values) {

@@ -87,7 +87,7 @@ struct Sweep {
   double search_low = 0, search_high = 0;  // lr_search's range
 };
 
-// Reads and resolves every run, and what finished runs say about others (sweep/advance.h). `overrides` ("key=value")
+// Reads and resolves every run, and what finished runs say about others (advance() in sweep/record.h). `overrides` ("key=value")
 // win over the file in every run; "output_dir=DIR" names the sweep's. Throws UserError with the file and line, or with
 // the run that does not fit.
 Sweep read_sweep(const std::filesystem::path& file, const std::vector<std::string>& overrides = {});

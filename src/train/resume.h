@@ -9,6 +9,7 @@
 
 #include "checkpoint/checkpoint.h"
 #include "config/load.h"
+#include "config/resume_rules.h"
 #include "config/run_config.h"
 
 namespace ttt {
@@ -30,22 +31,6 @@ ResumePoint find_branch_point(const std::filesystem::path& directory);
 
 // Moves the damaged ones out of the way, so that the run can save these steps again, each with a warning.
 void set_aside_damaged(const ResumePoint& point);
-
-// Whether a branch may have another value of a key than its trunk.
-enum class InBranch {
-  kSame,      // no: what the trunk did before the branch's first step would have been otherwise
-  kSchedule,  // where no step before the branch's first one has another learning rate for it
-  kMayDiffer
-};
-
-// What it means that a run goes on with another value of a key: of each key there is one rule. A key that ends with a
-// dot stands for its whole section.
-struct ResumeRule {
-  std::string key, meaning;  // meaning: for the log; empty: it would be another run
-  InBranch in_branch = InBranch::kSame;
-  bool may_change() const { return !meaning.empty(); }
-};
-const std::vector<ResumeRule>& resume_rules();
 
 // The differences between the config of a checkpoint and the one that resumes from it, each as a line "KEY was A, now
 // B: what that means". Allowed: the number of steps, the optimizer's settings, the batch, checkpoints, logging,

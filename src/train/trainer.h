@@ -96,6 +96,7 @@ class Trainer {
   void take_records_of_trunk(const fs::path& checkpoint) const;
   bool is_kept(std::int64_t step) const;
   void start_from(const fs::path& directory);
+  void choose_micro_batch();
   void announce() const;
   void announce_memory() const;
   // Gradients += those of the micro-batch, loss_sum_ += its loss. `reduce`: the step's last one, of several ranks.

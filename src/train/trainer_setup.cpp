@@ -1,6 +1,7 @@
 // What comes before the first step: checks, the data, the output folder, resuming.
 #include <ATen/Context.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <utility>
@@ -118,6 +119,8 @@ Trainer::Trainer(const RunConfig& config, const TrainerOptions& options)
     self_check(device_, config_.train.self_check);
   }
   if (ranks != nullptr && config_.dist.zero > 0) exchange_ = ranks->open_exchange();
+
+  if (config.train.micro_batch == 0 && device_.is_cuda()) choose_micro_batch();
 
   const auto seed = static_cast<std::uint64_t>(config_.train.seed);
   model_ = std::make_shared<LanguageModel>(config_.model, seed);
@@ -285,6 +288,14 @@ void Trainer::resume(ResumePoint point) {
     user_error("data.train '", config_.data.train.text(), "' holds other data, or other weights, than the run in '",
                config_.output_dir, "' was trained on; give that data set, or choose another output_dir for a new run");
   }
+  const auto is_later = [&](const PassedOver::Range& range) { return range.last > saved.cursor; };
+  const auto& passed_over = saved.passed_over.ranges();
+  if (is_branch && std::any_of(passed_over.begin(), passed_over.end(), is_later)) {
+    user_error("branch_from '", source,
+               "' was rolled back to by what happened later, and leaves out samples that this ", "run of ",
+               config_.train.steps, " steps may not have had to; branch off from an earlier checkpoint, or ",
+               "leave out branch_from");
+  }
   set_aside_damaged(point);
   import_parameters(*model_, std::move(checkpoint.model), source);
   const StoredOptimizer& stored = checkpoint.stored_optimizer;
@@ -299,6 +310,10 @@ void Trainer::resume(ResumePoint point) {
   if (is_branch && is_first()) take_records_of_trunk(directory);
   log_info(cat(is_branch ? "a branch of '" : "resuming from '", source, "' at step ", state_.step));
   for (const std::string& difference : differences) log_info(cat("changed since: ", difference));
+  for (const std::int64_t step : config_.checkpoint.keep_steps) {
+    if (is_first() && step < state_.step && !fs::exists(checkpoint_path(checkpoints_, step)))
+      log_warn(cat("checkpoint.keep_steps names step ", step, ", which this run has passed without keeping it"));
+  }
 }
 
 // The trunk's metrics and ledger, which open_writers() cuts off after the branch's first step: then the branch's are
@@ -330,6 +345,22 @@ void Trainer::start_from(const fs::path& directory) {
   }
   import_parameters(*model_, std::move(checkpoint.model), source);
   log_info(cat("starting from the model in '", source, "'"));
+}
+
+// For this GPU, or the smallest of the ranks'.
+void Trainer::choose_micro_batch() {
+  const GpuSize gpu{gpu_memory(device_).total, gpu_multiprocessors(device_)};
+  const std::int64_t ranks = options_.ranks != nullptr ? options_.ranks->size() : 1;
+  RunConfig config = config_;
+  if (config.train.dtype == DType::kAuto) config.train.dtype = DType::kBf16;  // which it is on a GPU
+  std::int64_t chosen = gpu.bytes > 0 ? gpu_micro_batch(config, gpu, ranks) : config.micro_batch(ranks);
+  if (ranks > 1)
+    for (const std::string& other : options_.ranks->all_gather(std::to_string(chosen)))
+      chosen = std::min<std::int64_t>(chosen, std::stoll(other));
+  config_.train.micro_batch = chosen;
+  if (gpu.bytes > 0 && is_first())
+    log_info(cat("train.micro_batch: ", chosen, ", ", chosen * config_.train.context, " tokens, for a GPU with ",
+                 short_bytes(gpu.bytes), " and ", gpu.multiprocessors, " multiprocessors"));
 }
 
 void Trainer::announce() const {

@@ -50,7 +50,8 @@ class Verifier {
          {cat("train.steps=", options.steps), cat("optim.decay_steps=", decay),
           cat("checkpoint.every=", std::max<std::int64_t>(1, options.steps / 6)), std::string("checkpoint.keep_last=3"),
           cat("train.digest_every=", std::max<std::int64_t>(1, options.steps / 10)),
-          std::string("train.tensorboard=false")})
+          // A part of the run, from its own beginning.
+          std::string("checkpoint.keep_steps="), std::string("branch_from="), std::string("train.tensorboard=false")})
       overrides_.push_back(setting);
   }
 

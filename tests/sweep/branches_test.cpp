@@ -80,6 +80,18 @@ TEST_F(BranchesTest, WithoutACheckpointOfTheTrunkABranchIsTrainedWhole) {
   fs::remove_all(s.output_dir / "steps200/checkpoints");
   EXPECT_EQ(run_sweep(s, all(s), {program(kTrains), 1, false}), ExitCode::kOk);
   EXPECT_EQ(from(s, "steps100"), "");
+
+  // The trunk went back to the checkpoint and leaves out what came after it.
+  fs::remove_all(s.output_dir);
+  EXPECT_EQ(run_sweep(s, {&s.runs[2]}, {program(kTrains), 1, false}), ExitCode::kOk);
+  const auto state = [&](const char* step, const Json& json) {
+    write_file_atomically(s.output_dir / "steps200/checkpoints" / step / "state.json", json.dump());
+  };
+  state("step_00000040", {{"cursor", 160}, {"passed_over", {{100, 104}}}});
+  state("step_00000080", {{"cursor", 320}, {"passed_over", {{100, 104}, {360, 364}}}});
+  EXPECT_EQ(run_sweep(s, all(s), {program(kTrains), 1, false}), ExitCode::kOk);
+  EXPECT_NE(from(s, "steps50"), "");
+  EXPECT_EQ(from(s, "steps100"), "");
 }
 
 TEST_F(BranchesTest, ATrunkThatFailsTakesItsBranchesWithIt) {
@@ -88,6 +100,10 @@ TEST_F(BranchesTest, ATrunkThatFailsTakesItsBranchesWithIt) {
   EXPECT_EQ(run_sweep(s, all(s), {program(fails + kTrains), 1, false}), ExitCode::kFailed);
   EXPECT_EQ(runs_file(s)[0]["error"], "its trunk 'steps200' failed before step 40: no luck");
   EXPECT_FALSE(fs::exists(s.output_dir / "steps50/starts"));
+  // Asked for alone, it is trained whole.
+  EXPECT_EQ(run_sweep(s, {&s.runs[0]}, {program(kTrains), 1, true}), ExitCode::kOk);
+  EXPECT_EQ(from(s, "steps50"), "");
+  fs::remove_all(s.runs[0].folder());
   EXPECT_EQ(run_sweep(s, all(s), {program(kTrains), 1, true}), ExitCode::kOk);
   EXPECT_NE(from(s, "steps50"), "");
   // One that failed later leaves what they need.

@@ -98,6 +98,12 @@ TEST_F(GridTest, EdgesAreMarkedBeforehandAndByWhatWasMeasured) {
   EXPECT_EQ(runs_file(s)[5]["edge"], Json());
   advance(s);
   EXPECT_EQ(edge_of(s, "iso1e10_d16"), "");
+
+  // The largest size fails, and the next one is at the end of what is known.
+  fs::remove_all(folder_ / "out");
+  const std::string fails = "case $out in *d64) echo 'error: too large' >&2; exit 1;; esac\n";
+  EXPECT_EQ(run_sweep(s, all(s), {program(fails + loss), 1, false}), ExitCode::kFailed);
+  EXPECT_EQ(runs_file(s)[1]["edge"], "the lowest loss of its budget is at this end of the sizes; add larger ones");
 }
 
 TEST_F(GridTest, CellsOfLessThanAStepAreLeftOutAndSaid) {
@@ -139,7 +145,12 @@ TEST_F(GridTest, MistakesAreNamedWithTheirPlace) {
             "sweep.yaml:3: unknown key 'convention' of ladder; it has sizes, tokens_per_parameter, min_steps and "
             "parameters");
   EXPECT_EQ(error_of(cat(base, "isoflop: {budgets: [1e12], ", kSizes, "}\naxes: {size: [a]}\n")),
-            "sweep.yaml:3: isoflop has sizes, and 'size' is an axis, too; rename that axis");
+            "sweep.yaml:3: isoflop fills in {size}, and 'size' is an axis, too; rename that axis");
+  EXPECT_EQ(error_of(cat(base, "isoflop: {budgets: [1e12], ", kSizes, "}\naxes: {budget: {low: , high: }}\n")),
+            "sweep.yaml:3: isoflop fills in {budget}, and 'budget' is an axis, too; rename that axis");
+  EXPECT_EQ(isoflop(cat("budgets: [1e3], ", kSizes)),
+            "sweep.yaml: no run is left; 'iso1e3_d64' is left out: 1e3 FLOPs would be less than half a step "
+            "(train.batch_tokens is too large for it)");
   // Steps come from one place.
   const std::string good = cat(base, "isoflop: {budgets: [1e12], ", kSizes, "}\n");
   const std::string both = "'train.steps' is given, and isoflop sets it from the budgets; remove one of the two";

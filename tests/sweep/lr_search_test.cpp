@@ -138,7 +138,7 @@ TEST_F(LrSearchTest, MistakesAreNamed) {
   EXPECT_EQ(error("low: 1e-2, high: 1e-4, evaluations: 6"),
             "sweep.yaml:4: lr_search has low 1e-2 and high 1e-4; low must be below high");
   EXPECT_EQ(error("low: 1e-4, high: 1e-2, evaluations: 2"),
-            "sweep.yaml:4: lr_search takes 3 to 20 evaluations, not 2; each narrows the range to 0.618 of it");
+            "sweep.yaml:4: lr_search takes 3 to 10 evaluations, not 2; each narrows the range to 0.618 of it");
   EXPECT_EQ(error("low: 0, high: 1e-2, evaluations: 6"), "sweep.yaml:4: 'low' must be a number above 0, not '0'");
   EXPECT_EQ(error("low: 1e-4, high: 1e-2, evaluations: 6", "axes: {optim.lr: [1e-3]}\n"),
             "sweep.yaml:6: 'optim.lr' is given, and lr_search sets it; remove one of the two");

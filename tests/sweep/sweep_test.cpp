@@ -297,6 +297,30 @@ TEST_F(SweepTest, FailuresAreShownAndTriedAgainOnRequestOnly) {
   EXPECT_TRUE(is_due(longer.runs[0], read_record(longer.runs[0]), false));
 }
 
+TEST_F(SweepTest, ARunIsTrainedAnewWhereItsConfigIsOfAnotherTraining) {
+  const auto of = [&](const std::string& set) { return sweep("base: base.yaml\nset: {" + set + "}\nruns: {a: }\n"); };
+  const auto run = [&](const Sweep& s) { return run_sweep(s, all(s), {program(kFinishes), 1, false}); };
+  const fs::path folder = folder_ / "out/a";
+  ASSERT_EQ(run(of("data.valid: one")), ExitCode::kOk);
+  // What has no effect on the training: it goes on, and is finished.
+  testing::internal::CaptureStderr();
+  EXPECT_EQ(run(of("data.valid: two, train.log_every: 3")), ExitCode::kOk);
+  EXPECT_NE(testing::internal::GetCapturedStderr().find("its validation losses are those from before: data.valid was"),
+            std::string::npos);
+  EXPECT_EQ(read_file(folder / "starts"), "x\nx\n");
+  // A run whose own config.yaml says another rate, whatever the sweep started it with.
+  write_file_atomically(folder / "config.yaml", to_yaml(of("data.valid: two, optim.lr: 1e-4").runs[0].config));
+  const Sweep other = of("data.valid: two, optim.lr: 2e-3");
+  EXPECT_EQ(run(other), ExitCode::kOk);
+  EXPECT_EQ(read_file(folder / "starts"), "x\n");
+  EXPECT_EQ(read_file(folder_ / "out/a.replaced/starts"), "x\nx\n");
+  EXPECT_EQ(runs_file(other)[0]["starts"], 1);
+  EXPECT_EQ(runs_file(other)[0]["lr"], 2e-3);
+  // Another number of steps is another training, too.
+  EXPECT_EQ(run(of("data.valid: two, optim.lr: 2e-3, train.steps: 11")), ExitCode::kOk);
+  EXPECT_TRUE(fs::exists(folder_ / "out/a.replaced.2"));
+}
+
 TEST_F(SweepTest, AnInterruptedRunIsNotAFailure) {
   const Sweep s = sweep("base: base.yaml\nruns: {a: , b: }\n");
   EXPECT_EQ(run_sweep(s, all(s), {program("exit 75\n"), 1, false}), ExitCode::kPreempted);
