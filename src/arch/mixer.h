@@ -15,9 +15,11 @@
 namespace ttt {
 
 // Numbers per token that a layer keeps for its backward pass: activations, which are bf16 where the model computes in
-// it, and what stays fp32 (the residual stream, the inner loops', the scan's).
+// it, and what stays fp32 (the residual stream, the inner loops', the scan's); and fp32 numbers that its backward pass
+// holds on top while it runs, which one layer at a time does.
 struct Kept {
   double activations = 0, wide = 0;
+  double transient = 0;
 };
 
 // How Hugging Face's (or the authors') files name a model in which every layer has this mixer.

@@ -22,6 +22,7 @@
 #include "optim/adamw.h"
 #include "optim/schedule.h"
 #include "plan/flops.h"
+#include "plan/plan.h"
 
 namespace ttt {
 namespace {
@@ -116,9 +117,15 @@ class TrainingSteps {
 
 }  // namespace
 
-ModelBench bench_model(const RunConfig& config, std::int64_t steps, double seconds) {
+ModelBench bench_model(const RunConfig& asked, std::int64_t steps, double seconds) {
   TTT_CHECK(steps >= 1, steps, " steps");
-  const auto [device, bf16] = set_up(config.train);
+  const auto [device, bf16] = set_up(asked.train);
+  RunConfig config = asked;
+  if (const GpuSize gpu{gpu_memory(device).total, gpu_multiprocessors(device)};
+      gpu.bytes > 0 && asked.train.micro_batch == 0) {  // as a training would
+    config.train.dtype = bf16 ? DType::kBf16 : DType::kFp32;
+    config.train.micro_batch = gpu_micro_batch(config, gpu);
+  }
   if (config.train.cuda_graph) log_info("train.cuda_graph is not used: the phases of a step are timed one by one");
   ModelBench bench;
   bench.mixer = to_string(config.model.mixer);

@@ -82,6 +82,8 @@ ExitCode run_plan(const std::vector<std::string>& args) {
   std::vector<std::string> overrides;
   double tokens_per_second = 0, tflops = 0;
   std::int64_t processes = 1;
+  double gpu_memory_gib = 0;
+  std::int64_t multiprocessors = 132;
   bool json = false;
   CLI::App app(
       "What a training run will cost: parameters, operations, memory, disk, steps and hours. Reads the config alone,\n"
@@ -95,10 +97,21 @@ ExitCode run_plan(const std::vector<std::string>& args) {
       ->excludes(speed_option);
   app.add_option("--processes", processes, "that train together; memory is that of one of them")
       ->check(positive_number());
+  auto* memory = app.add_option("--gpu-memory", gpu_memory_gib,
+                                "GiB of a GPU's memory: the micro-batch that train.micro_batch: 0 takes there")
+                     ->check(positive_number());
+  app.add_option("--gpu-multiprocessors", multiprocessors, "of that GPU; an H100 or H200 has 132")
+      ->check(positive_number())
+      ->needs(memory)
+      ->capture_default_str();
   app.add_flag("--json", json, "print one JSON object");
   if (!parse_arguments(app, args)) return ExitCode::kOk;
 
-  const RunConfig config = load_partial_config(file, overrides);
+  RunConfig config = load_partial_config(file, overrides);
+  if (gpu_memory_gib > 0 && config.train.dtype == DType::kAuto) config.train.dtype = DType::kBf16;  // there
+  if (gpu_memory_gib > 0 && config.train.micro_batch == 0)
+    config.train.micro_batch = gpu_micro_batch(
+        config, {static_cast<std::int64_t>(gpu_memory_gib * (std::int64_t{1} << 30)), multiprocessors}, processes);
   std::optional<Speed> speed;
   if (tokens_per_second > 0) {
     speed = Speed{tokens_per_second, "--tokens-per-second"};

@@ -306,8 +306,10 @@ void declare(Declarations& d, TrainConfig& t) {
   d.integer("train.context", t.context, {1, 1 << 30}, "tokens", "length of a sequence");
   d.integer("train.batch_tokens", t.batch_tokens, {1}, "tokens",
             "in an optimizer step, a multiple of context; integers may be written 524288, 512Ki, 0.5M or 1e6");
-  d.integer("train.micro_batch", t.micro_batch, {0}, "sequences",
-            "taken at once; 0: the largest divisor of a process's share of the step with at most 8192 tokens");
+  d.integer(
+      "train.micro_batch", t.micro_batch, {0}, "sequences",
+      "taken at once; 0: the largest divisor of a process's share of the step with at most 8192 tokens; on a GPU by "
+      "its memory and size (`ttt plan --gpu-memory`)");
   d.integer("train.steps", t.steps, {1}, "steps", "optimizer steps in all");
   d.integer("train.seed", t.seed, {0}, "", "of initialisation and data order");
   d.integer("train.threads", t.threads, {0, 4096}, "threads",
@@ -422,6 +424,10 @@ void declare(Declarations& d, CheckpointConfig& c) {
 void declare(Declarations& d, DistConfig& dist) {
   d.integer("dist.timeout_seconds", dist.timeout_seconds, {1, 1'000'000}, "seconds",
             "that a process waits for the others before the run fails");
+  d.integer(
+      "dist.heartbeat_seconds", dist.heartbeat_seconds, {0, 1'000'000}, "seconds",
+      "after which a process that nothing is heard of, though it should count on every second, is taken for gone; "
+      "0: never");
   d.integer("dist.zero", dist.zero, {0, 1}, "",
             "1: each process keeps and steps its share of AdamW's moments (ZeRO-1); the result is the same");
   d.choice<ReduceDType>("dist.reduce_dtype", dist.reduce_dtype,

@@ -299,7 +299,7 @@ const std::map<std::string, std::string> kDerived = {
     {"model.pre_conv", "by model.mixer and model.backbone"},
     {"model.ttt_base_lr", "the paper's for model.mixer"},
     {"model.ttt_base_lr_init", "the paper's for model.mixer"},
-    {"train.micro_batch", "the largest divisor of a step's sequences with at most 8192 tokens"},
+    {"train.micro_batch", "the largest divisor of a step's sequences with at most 8192 tokens; on a GPU by its size"},
     {kEvalSamples, "131072 tokens in samples of train.context"},
     {"optim.warmup_steps", "a tenth of the decay"},
     {"optim.end_lr", "at most optim.lr"},

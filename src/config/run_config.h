@@ -31,7 +31,7 @@ struct DataConfig {
 struct TrainConfig {
   std::int64_t context = 2048;         // tokens in a sequence
   std::int64_t batch_tokens = 524288;  // tokens in an optimizer step, over all ranks and micro-batches
-  std::int64_t micro_batch = 0;        // sequences a rank takes at once; 0: the whole batch, at most 8192 tokens
+  std::int64_t micro_batch = 0;        // sequences a rank takes at once; 0: at most 8192 tokens, on a GPU by its size
   std::int64_t steps = 4800;
   std::int64_t seed = 0;
   std::int64_t threads = 0;  // CPU threads of a process; 0: all cores, shared by the processes of a machine
@@ -106,6 +106,7 @@ enum class ReduceDType { kFp32, kBf16 };
 // Of a run of several processes; without meaning for one alone.
 struct DistConfig {
   std::int64_t timeout_seconds = 600;             // a rank waits so long for the others
+  std::int64_t heartbeat_seconds = 15;            // after which a silent rank is taken for gone; 0: never
   std::int64_t zero = 0;                          // 1: each rank keeps and steps its share of AdamW's moments (ZeRO-1)
   ReduceDType reduce_dtype = ReduceDType::kFp32;  // in which gradients are summed over the ranks
 };
@@ -128,7 +129,7 @@ struct RunConfig {
   Parity parity = Parity::kNone;
 
   std::int64_t sequences_per_step() const { return train.batch_tokens / train.context; }
-  // train.micro_batch, or for 0 the largest divisor of a rank's share of a step's sequences with at most 8192 tokens.
+  // train.micro_batch, or for 0 the largest divisor of a rank's share of a step's sequences with at most 8192 tokens; plan/plan.h has the GPU's.
   std::int64_t micro_batch(std::int64_t ranks = 1) const;
   std::int64_t decay_steps() const { return optim.decay_steps > 0 ? optim.decay_steps : train.steps; }
   // Steps of WSD's decay, the last before decay_steps().

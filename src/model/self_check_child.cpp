@@ -42,6 +42,11 @@ class WordsInMemory {
   off_t at_ = 0;
 };
 
+// How many times as long as the limits say a child's checks may take.
+double slowness(const SelfCheckReader& reader, const SelfCheckLimits& limits) {
+  return reader.compiles() ? limits.compile : 1;
+}
+
 struct ChildEnd {
   enum { kEnded, kSilent, kOutOfTime } how = kEnded;
   int status = 0;          // as waitpid() gives it
@@ -69,21 +74,23 @@ ChildEnd follow_child(const std::vector<std::string>& command, SelfCheckReader& 
   ChildEnd end;
   reader.begin_child();
   const pid_t pid = start_process(command, words.path(), SIGKILL);
-  Timer since_start, since_ready, since_word;
-  bool was_ready = false;
+  WatchedTime watched;
+  std::optional<double> ready_at;
+  double word_at = 0;
   for (;;) {
+    const double now = watched.look();
     const bool ended = has_ended(pid, end.status);
     const std::size_t heard = reader.words();
     words.read_new(reader);
     const bool word = reader.words() != heard;
-    if (word) since_word.restart();
-    if (reader.ready() && !was_ready) since_ready.restart(), was_ready = true;
-    const double longer = reader.compiles() ? limits.compile : 1;
-    end.checked = was_ready ? since_ready.seconds() : 0;
+    if (word) word_at = now;
+    if (reader.ready() && !ready_at) ready_at = now;
+    const double longer = slowness(reader, limits), silent = now - word_at;
+    end.checked = ready_at ? now - *ready_at : 0;
     if (ended) break;
-    if (!was_ready ? since_start.seconds() > limits.start : since_word.seconds() > longer * limits.silence) {
+    if (!ready_at ? now > limits.start : silent > longer * limits.silence) {
       end.how = ChildEnd::kSilent;
-      end.checked = std::max(end.checked - since_word.seconds(), 0.0);
+      end.checked = std::max(end.checked - silent, 0.0);
       end_child(pid);
       return end;
     }
@@ -117,7 +124,7 @@ std::string failure_of(const ChildEnd& end, const std::string& check, double sil
 
 // Why the rest could not be checked, where no row is to blame.
 std::string explained(const ChildEnd& end, const SelfCheckReader& reader, const SelfCheckLimits& limits) {
-  if (end.how == ChildEnd::kOutOfTime) return cat("its ", limits.total, " s were over");
+  if (end.how == ChildEnd::kOutOfTime) return cat("its ", slowness(reader, limits) * limits.total, " s were over");
   if (end.how == ChildEnd::kSilent)
     return reader.ready() ? cat("its process fell silent") : cat("its process was not ready in ", limits.start, " s");
   if (WIFSIGNALED(end.status)) return cat("its process was ended by signal ", WTERMSIG(end.status));
@@ -197,7 +204,7 @@ SelfCheckVerdict check_in_children(const fs::path& program, const std::string& d
                                       reader, limits, checked);
     checked += end.checked;
     if (reader.done()) break;
-    const double silence = (reader.compiles() ? limits.compile : 1) * limits.silence;
+    const double silence = slowness(reader, limits) * limits.silence;
     const std::string failure = reader.open() ? failure_of(end, reader.open()->check, silence) : "";
     if (!failure.empty()) {
       reader.close(RowState::kFails, failure);

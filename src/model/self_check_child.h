@@ -11,6 +11,7 @@
 
 namespace ttt {
 
+// Time in which this process itself was stopped does not count.
 struct SelfCheckLimits {
   double start = 180;   // seconds until a child is ready: it loads LibTorch and wakes the GPU
   double silence = 5;   // seconds without a word, after which a row hangs

@@ -79,6 +79,14 @@ GpuMemory gpu_memory(at::Device device) {
   return {static_cast<std::int64_t>(free), static_cast<std::int64_t>(total)};
 }
 
+int gpu_multiprocessors(at::Device device) {
+  if (!device.is_cuda()) return 0;
+  int count = 0;
+  const cudaError_t error = cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device.index());
+  if (error != cudaSuccess) fail("GPU ", device.index(), ": its multiprocessors: ", cudaGetErrorString(error));
+  return count;
+}
+
 kernels::cuda::Stream cuda_stream(at::Device device) {
   return device.is_cuda() ? c10::cuda::getCurrentCUDAStream(device.index()).stream() : nullptr;
 }
@@ -107,6 +115,10 @@ bool compiles_cuda_kernels(at::Device) {
 
 int cuda_shared_limit(at::Device) {
   return emulated_shared_bytes;
+}
+
+int gpu_multiprocessors(at::Device) {
+  return 0;
 }
 
 GpuMemory gpu_memory(at::Device) {

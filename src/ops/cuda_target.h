@@ -35,6 +35,8 @@ struct GpuMemory {
   std::int64_t free = 0, total = 0;
 };
 GpuMemory gpu_memory(at::Device device);
+// How many blocks run side by side at the least; 0 where there is no GPU, or the program was built without nvcc.
+int gpu_multiprocessors(at::Device device);
 
 // The stream that LibTorch's own calls on that device are in.
 kernels::cuda::Stream cuda_stream(at::Device device);

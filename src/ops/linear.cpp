@@ -70,7 +70,8 @@ at::Tensor linear_layer(const at::Tensor& x, const at::Tensor& weight, const at:
       .choose({.device = x.device(),
                .dtype = x.scalar_type(),
                .bf16_through_fp32 = x.scalar_type() == at::kBFloat16 && linear_through_fp32(x.device()),
-               .one_row = x.numel() == x.size(-1) && !differentiable && weight.is_contiguous()})
+               .one_row = x.numel() == x.size(-1) && pass_of(differentiable) != KernelPass::kTraining &&
+                          weight.is_contiguous()})
       .run(x, weight, bias);
 }
 

@@ -16,9 +16,8 @@ constexpr std::int64_t kFp32 = 4, kBf16 = 2;
 constexpr std::int64_t kLogitBytes = std::int64_t{32} << 20;  // the head's slice of logits, ops/cross_entropy
 
 // Bytes a token that one layer keeps for its backward pass: the inputs of its norms, products and elementwise steps.
-double kept_by_layer(const ModelConfig& m, const MixerDeclaration& mixer, bool bf16) {
+double kept_by_layer(const ModelConfig& m, Kept kept, bool bf16) {
   const auto D = static_cast<double>(m.hidden_size);
-  Kept kept = mixer.kept(m);
   if (m.pre_conv) kept.activations += D, kept.wide += D;
   if (m.has_mlp()) kept.activations += D + 3 * static_cast<double>(m.intermediate_size), kept.wide += D;
   return static_cast<double>(bf16 ? kBf16 : kFp32) * kept.activations + kFp32 * kept.wide;
@@ -36,14 +35,17 @@ MemoryPlan memory_of(const RunConfig& config, std::int64_t parameters, std::int6
   if (processes > 1 && config.dist.zero > 0) memory.exchange += 5 * kGathering;
   if (processes > 1 && config.dist.reduce_dtype == ReduceDType::kBf16) memory.exchange += kBf16 * parameters;
   const bool bf16 = config.train.dtype == DType::kBf16;
-  double all = 0, largest = 0;
+  double all = 0, largest = 0, transient = 0;
   for (std::int64_t layer = 0; layer < m.num_layers; ++layer) {
-    const double kept = kept_by_layer(m, declaration_of(m.mixer.of_layer(layer)), bf16);
+    const Kept of_mixer = declaration_of(m.mixer.of_layer(layer)).kept(m);
+    const double kept = kept_by_layer(m, of_mixer, bf16);
+    transient = std::max(transient, kFp32 * of_mixer.transient);
     all += kept;
     largest = std::max(largest, kept);
   }
   const auto D = static_cast<double>(m.hidden_size);
   if (config.train.recompute) all = static_cast<double>(m.num_layers) * kFp32 * D + largest;
+  all += transient;
   const auto tokens = static_cast<double>(config.micro_batch(processes) * config.train.context);
   memory.activations = static_cast<std::int64_t>(tokens * (all + kFp32 * 4 * D)) + kLogitBytes +
                        kFp32 * m.vocab_size * m.hidden_size;  // the head's gradient before it is added
@@ -81,6 +83,27 @@ DiskPlan disk_of(const RunConfig& config, std::int64_t parameters) {
 std::optional<double> Plan::hours() const {
   if (!speed) return std::nullopt;
   return static_cast<double>(tokens) / speed->tokens_per_second / 3600;
+}
+
+std::int64_t gpu_micro_batch(const RunConfig& config, const GpuSize& gpu, std::int64_t processes) {
+  constexpr std::int64_t kEnoughTokens = 32768;
+  constexpr double kShareOfMemory = 0.85;
+  check_shares(config, processes);
+  const std::int64_t parameters = count_parameters(config.model).total;
+  const std::int64_t share = config.sequences_per_step() / processes;
+  RunConfig tried = config;
+  std::int64_t chosen = 1;
+  for (std::int64_t n = 1; n <= share; ++n) {
+    if (share % n != 0) continue;
+    tried.train.micro_batch = n;
+    const MemoryPlan memory = memory_of(tried, parameters, processes);
+    const std::int64_t graph = config.train.cuda_graph ? memory.activations : 0;
+    if (n > 1 && static_cast<double>(memory.training() + graph) > kShareOfMemory * static_cast<double>(gpu.bytes))
+      break;
+    chosen = n;
+    if (n * config.train.context >= kEnoughTokens && n * config.model.num_heads >= gpu.multiprocessors) break;
+  }
+  return chosen;
 }
 
 Plan make_plan(const RunConfig& config, const std::optional<Speed>& speed, std::int64_t processes) {

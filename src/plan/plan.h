@@ -52,6 +52,16 @@ struct Plan {
   std::optional<double> hours() const;  // with a speed
 };
 
+struct GpuSize {
+  std::int64_t bytes = 0;  // of its memory
+  std::int64_t multiprocessors = 0;
+};
+// The micro-batch that train.micro_batch: 0 means on such a GPU: the smallest divisor of a process's share of the step
+// with 32768 tokens and a head for every multiprocessor (a block of the TTT kernels works on one head of one sequence),
+// or the largest whose training takes at most 85 % of the memory (MemoryPlan, and once more the activations where a
+// CUDA graph keeps its own).
+std::int64_t gpu_micro_batch(const RunConfig& config, const GpuSize& gpu, std::int64_t processes = 1);
+
 // Of a run of so many processes. Throws UserError when they cannot share its steps.
 Plan make_plan(const RunConfig& config, const std::optional<Speed>& speed = std::nullopt, std::int64_t processes = 1);
 

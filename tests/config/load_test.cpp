@@ -260,10 +260,10 @@ TEST_F(LoadTest, ExplainSaysWhereEachValueComesFrom) {
   EXPECT_EQ(found["optim.beta1"], Pair("0.9", "default"));
   EXPECT_EQ(found["optim.warmup_steps"], Pair("480", "derived: a tenth of the decay"));
   EXPECT_EQ(found["model.ttt_base_lr"], Pair("0.1", "derived: the paper's for model.mixer"));
-  EXPECT_EQ(found["train.micro_batch"],
-            Pair("2",
-                 "derived: the largest divisor of a step's sequences with at most 8192 tokens (run.yaml:6 leaves it "
-                 "open)"));
+  EXPECT_EQ(found["train.micro_batch"], Pair("2",
+                                             "derived: the largest divisor of a step's sequences with at most 8192 "
+                                             "tokens; on a GPU by its size (run.yaml:6 leaves it "
+                                             "open)"));
 }
 
 // How much is validated does not depend on how the steps are cut up.

@@ -53,14 +53,11 @@ std::vector<Case> all_cases() {
     add("deltanet_attention", MixerPattern({deltanet, attention}), Backbone::kTransformer, pre_conv);
     add("mamba_linear_linear_mlp", MixerPattern({mamba, linear, linear, mlp}), Backbone::kMamba, pre_conv);
   }
-  for (const testing::TttVariant& variant : testing::ttt_variants()) {
-    for (const MixerKind mixer : {linear, mlp}) {
-      if (mixer == mlp && variant.linear_alone) continue;
-      add(std::string(to_string(mixer)) + "_" + variant.name, mixer,
-          mixer == linear ? Backbone::kTransformer : Backbone::kMamba, /*pre_conv=*/false);
-      list.back().turn = variant.turn;
-    }
-  }
+  testing::for_ttt_variants([&](MixerKind mixer, const testing::TttVariant& variant) {
+    add(std::string(to_string(mixer)) + "_" + variant.name, mixer,
+        mixer == linear ? Backbone::kTransformer : Backbone::kMamba, /*pre_conv=*/false);
+    list.back().turn = variant.turn;
+  });
   return list;
 }
 
@@ -192,19 +189,26 @@ TEST_P(Law, StateBytesGrowOnlyWithFullAttention) {
   EXPECT_EQ(state.bytes() > after_50, grows);
 }
 
+// Of whole sequences, and of documents, some of them a single token.
 TEST_P(Law, RecomputingChangesNoGradient) {
   const torch::Tensor targets = tokens_.roll(-1, 1).contiguous();
-  const auto gradients = [&](bool recompute) {
+  const std::vector<Segment> documents = {
+      {0, 0, 1}, {0, 1, 1}, {0, 2, kTime - 2}, {1, 0, kTime - 1}, {1, kTime - 1, 1}};
+  const auto gradients = [&](bool recompute, const std::vector<Segment>* segments) {
     ForwardContext context;
     context.recompute = recompute;
+    context.segments = segments;
     model_->zero_grad();
     model_->token_loss(tokens_, targets, context).mean().backward();
     std::vector<torch::Tensor> list;
     for (const auto& parameter : model_->parameters()) list.push_back(parameter.grad().clone());
     return list;
   };
-  const auto kept = gradients(false), recomputed = gradients(true);
-  for (std::size_t i = 0; i < kept.size(); ++i) EXPECT_TRUE(torch::equal(kept[i], recomputed[i])) << i;
+  for (const std::vector<Segment>* segments : {static_cast<const std::vector<Segment>*>(nullptr), &documents}) {
+    const auto kept = gradients(false, segments), recomputed = gradients(true, segments);
+    for (std::size_t i = 0; i < kept.size(); ++i)
+      EXPECT_TRUE(torch::equal(kept[i], recomputed[i])) << i << (segments != nullptr ? ", documents" : "");
+  }
 }
 
 // A document in a sample is computed as if it stood alone, forward and backward.

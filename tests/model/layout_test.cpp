@@ -14,6 +14,7 @@
 #include "model/device.h"
 #include "model/init.h"
 #include "model/layout.h"
+#include "model/small_model.h"
 
 namespace ttt {
 namespace {
@@ -21,17 +22,9 @@ namespace {
 using Tensors = std::vector<std::pair<std::string, torch::Tensor>>;
 
 ModelConfig small(const MixerPattern& mixer, Backbone backbone, bool pre_conv, bool tied) {
-  ModelConfig config;
-  config.mixer = mixer;
-  config.backbone = backbone;
+  ModelConfig config = small_model(mixer, backbone);
   config.pre_conv = pre_conv;
   config.tie_embeddings = tied;
-  config.vocab_size = 31;
-  config.hidden_size = 24;
-  config.num_heads = 3;
-  config.num_layers = 2;
-  config.intermediate_size = 40;
-  config.mini_batch_size = 8;
   return config;
 }
 

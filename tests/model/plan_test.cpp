@@ -8,6 +8,7 @@
 #include "base/files.h"
 #include "config/load.h"
 #include "model/language_model.h"
+#include "model/small_model.h"
 #include "model/ttt_variants.h"
 #include "plan/parameters.h"
 
@@ -32,13 +33,9 @@ TEST(Plan, ParametersOfEveryPresetEqualTheBuiltModels) {
 }
 
 ModelConfig small(MixerPattern mixer, Backbone backbone) {
-  ModelConfig config;
-  config.mixer = std::move(mixer);
-  config.backbone = backbone;
+  ModelConfig config = small_model(std::move(mixer), backbone);
   config.vocab_size = 50;
-  config.hidden_size = 24;
   config.num_layers = 5;
-  config.num_heads = 3;
   config.intermediate_size = 10;
   config.mini_batch_size = 4;
   return config;
@@ -88,20 +85,17 @@ TEST(Plan, DecodingStateEqualsTheModels) {
 // What a switch of TTT layers takes away is not counted, and what it adds is.
 TEST(Plan, VariantsOfTttLayers) {
   const torch::NoGradGuard no_grad;
-  for (const MixerKind mixer : {MixerKind::kTttLinear, MixerKind::kTttMlp}) {
+  testing::for_ttt_variants([](MixerKind mixer, const testing::TttVariant& variant) {
     for (const Backbone backbone : {Backbone::kTransformer, Backbone::kMamba}) {
-      for (const testing::TttVariant& variant : testing::ttt_variants()) {
-        if (mixer == MixerKind::kTttMlp && variant.linear_alone) continue;
-        ModelConfig config = small(mixer, backbone);
-        variant.turn(config);
-        EXPECT_EQ(count_parameters(config).total, built_parameters(config)) << variant.name;
-        LanguageModel model(config, 1);
-        ModelState state = model.initial_state(1);
-        model.advance(torch::ones({1, 11}, torch::kLong), state);
-        EXPECT_EQ(state.bytes(), decoding_state_bytes(config, 11)) << variant.name;
-      }
+      ModelConfig config = small(mixer, backbone);
+      variant.turn(config);
+      EXPECT_EQ(count_parameters(config).total, built_parameters(config)) << to_string(backbone);
+      LanguageModel model(config, 1);
+      ModelState state = model.initial_state(1);
+      model.advance(torch::ones({1, 11}, torch::kLong), state);
+      EXPECT_EQ(state.bytes(), decoding_state_bytes(config, 11)) << to_string(backbone);
     }
-  }
+  });
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 #include "model/self_check.h"
 
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdlib>
 
@@ -135,6 +137,21 @@ TEST_F(ScriptedChild, ThatHangsIsFollowedByAnother) {
   EXPECT_EQ(starts(), 2);
 }
 
+// Both stop together, as with Ctrl-Z, in a suspended job or a frozen container: the child stops its parent, says nothing
+// for longer than it may, and goes on with it. The parent is a process of its own, so that nothing else stops.
+TEST_F(ScriptedChild, ThatIsStoppedWithItsParentIsNotBlamed) {
+  const pid_t pid = fork();
+  if (pid == 0) {
+    const SelfCheckVerdict verdict =
+        check(rows_with("sleep 0.2; kill -STOP $PPID; sleep 2.6; kill -CONT $PPID; sleep 0.3"), {.silence = 2.5});
+    _exit(states(verdict.rows) == std::vector<RowState>(3, kAgrees) ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(pid, &status, 0), pid);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(starts(), 1);
+}
+
 TEST_F(ScriptedChild, ThatExitsIsFollowedByAnother) {
   EXPECT_EQ(check(rows_with("exit 3")).rows[1].text, "ended its process: exit code 3 (small)");
 }
@@ -178,6 +195,16 @@ TEST_F(ScriptedChild, ThatNeverIsReadySaysWhy) {
 TEST_F(ScriptedChild, ThatTakesTooLongLeavesRowsUnchecked) {
   const std::string slow = cat("sleep 2; echo '", row_line(1, "agrees"), begin_line(2), "'; exec sleep 1000");
   const SelfCheckVerdict verdict = check(rows_with(slow), {.silence = 600, .total = 1});
+  EXPECT_EQ(states(verdict.rows), (std::vector<RowState>{kAgrees, kAgrees, kUnchecked}));
+  EXPECT_EQ(verdict.incomplete, "its 1 s were over");
+}
+
+// Where kernels are compiled it may take longer, and the limit that held is the one that is told.
+TEST_F(ScriptedChild, ThatCompilesHasALimitOfItsOwn) {
+  std::string script = rows_with(cat("sleep 1.3; echo '", row_line(1, "agrees"), begin_line(2), "'; exec sleep 1000"));
+  const std::string no = R"("compiles":false)";
+  script.replace(script.find(no), no.size(), R"("compiles":true)");
+  const SelfCheckVerdict verdict = check(script, {.silence = 600, .total = 0.5, .compile = 2});
   EXPECT_EQ(states(verdict.rows), (std::vector<RowState>{kAgrees, kAgrees, kUnchecked}));
   EXPECT_EQ(verdict.incomplete, "its 1 s were over");
 }

@@ -2,7 +2,8 @@
 // the tests that hold for all of them.
 #pragma once
 
-#include <ostream>
+#include <gtest/gtest.h>
+
 #include <string>
 #include <vector>
 
@@ -60,6 +61,18 @@ inline const std::vector<TttVariant>& ttt_variants() {
        }},
   };
   return all;
+}
+
+// body(mixer, variant) for every variant of both mixers.
+template <class Body>
+void for_ttt_variants(const Body& body) {
+  for (const MixerKind mixer : {MixerKind::kTttLinear, MixerKind::kTttMlp}) {
+    for (const TttVariant& variant : ttt_variants()) {
+      if (mixer == MixerKind::kTttMlp && variant.linear_alone) continue;
+      SCOPED_TRACE(std::string(to_string(mixer)) + ", " + variant.name);
+      body(mixer, variant);
+    }
+  }
 }
 
 }  // namespace ttt::testing

@@ -10,6 +10,7 @@
 #include "convert/jax.h"
 #include "model/language_model.h"
 #include "model/layout.h"
+#include "model/small_model.h"
 #include "model/ttt_variants.h"
 #include "nn/mixer/ttt.h"
 
@@ -17,31 +18,11 @@ namespace ttt {
 namespace {
 
 ModelConfig variant_config(MixerKind mixer, const testing::TttVariant& variant) {
-  ModelConfig config;
-  config.mixer = mixer;
-  config.backbone = Backbone::kTransformer;
+  ModelConfig config = small_model(mixer, Backbone::kTransformer);
   config.pre_conv = false;
-  config.vocab_size = 31;
-  config.hidden_size = 24;
-  config.num_heads = 3;
-  config.num_layers = 2;
-  config.intermediate_size = 40;
-  config.mini_batch_size = 8;
   config.ttt_base_lr = config.ttt_base_lr_init = 0.1;
   variant.turn(config);
   return config;
-}
-
-// body(config, name) for every variant of both mixers.
-template <class Body>
-void for_ttt_variants(const Body& body) {
-  for (const MixerKind mixer : {MixerKind::kTttLinear, MixerKind::kTttMlp}) {
-    for (const testing::TttVariant& variant : testing::ttt_variants()) {
-      if (mixer == MixerKind::kTttMlp && variant.linear_alone) continue;
-      SCOPED_TRACE(std::string(to_string(mixer)) + ", " + variant.name);
-      body(variant_config(mixer, variant));
-    }
-  }
 }
 
 std::string refusal_of(const std::function<void()>& action) {
@@ -101,7 +82,8 @@ TEST(TttVariants, TheFirstRowsOfTable1AreLinearAttention) {
 
 // f starts at what its switches leave of it: x + LN(x W0 + b0), where the inner loop is held still.
 TEST(TttVariants, FIsReadAsItsSwitchesSay) {
-  for_ttt_variants([](const ModelConfig& config) {
+  testing::for_ttt_variants([](MixerKind mixer, const testing::TttVariant& variant) {
+    const ModelConfig config = variant_config(mixer, variant);
     if (config.mixer.is_only(MixerKind::kTttMlp) || config.ttt_normalizer) return;
     const std::int64_t H = config.num_heads;
     torch::manual_seed(3);
@@ -135,7 +117,8 @@ TEST(TttVariants, FIsReadAsItsSwitchesSay) {
 TEST(TttVariants, GradientsMatchFiniteDifferences) {
   at::set_num_threads(1);
   const torch::Tensor tokens = torch::randint(31, {1, 20}, torch::kLong), targets = tokens.roll(-1, 1).contiguous();
-  for_ttt_variants([&](ModelConfig config) {
+  testing::for_ttt_variants([&](MixerKind mixer, const testing::TttVariant& variant) {
+    ModelConfig config = variant_config(mixer, variant);
     config.num_layers = 1;
     torch::manual_seed(11);
     LanguageModel model(config, 3);
@@ -166,7 +149,8 @@ TEST(TttVariants, GradientsMatchFiniteDifferences) {
 }
 
 TEST(TttVariants, ConfigJsonSaysThemAndIsReadBack) {
-  for_ttt_variants([](const ModelConfig& config) {
+  testing::for_ttt_variants([](MixerKind mixer, const testing::TttVariant& variant) {
+    const ModelConfig config = variant_config(mixer, variant);
     EXPECT_NE(ttt_switches(config), "");
     const Json json = hugging_face_config(config);
     EXPECT_EQ(json["model_type"], "ttt_cpp");
@@ -197,8 +181,9 @@ TEST(TttVariants, TheOfficialCodeHasNoneOfThem) {
       refusal_of([&] { jax_names(config); }),
       "the official JAX code has no ttt_linear with model.ttt_norm false, model.ttt_inner_steps 2; leave that out "
       "of the config to convert a model of its own");
-  for_ttt_variants([](const ModelConfig& of) {
-    EXPECT_NE(refusal_of([&] { jax_names(of); }).find("the official JAX code has no"), std::string::npos);
+  testing::for_ttt_variants([](MixerKind mixer, const testing::TttVariant& variant) {
+    EXPECT_NE(refusal_of([&] { jax_names(variant_config(mixer, variant)); }).find("the official JAX code has no"),
+              std::string::npos);
   });
 }
 

@@ -174,6 +174,22 @@ TEST_P(SmallOps, LinearLayer) {
   EXPECT_EQ(grads[1].scalar_type(), wide());
 }
 
+// A row that is computed again for the backward pass (a document of one token) takes the same loops both times.
+TEST(LinearLayer, OneRowThatIsComputedAgainIsOneInTraining) {
+  const at::NoGradGuard no_grad;
+  const at::Tensor x = at::ones({1, 1, 4}), weight = at::ones({3, 4});
+  const std::size_t row = linear_kernels().find("matrix_vector", "the test");
+  const auto taken = [&] { return linear_kernels().taken(row); };
+  const std::int64_t before = taken();
+  {
+    const ToBeComputedAgain as_in_training;
+    linear_layer(x, weight);
+  }
+  EXPECT_EQ(taken(), before);
+  linear_layer(x, weight);
+  EXPECT_EQ(taken(), before + 1);
+}
+
 TEST(Rope, IsTheComplexProduct) {
   const std::int64_t K = 6, T = 5, offset = 2;
   const double theta = 100.0;

@@ -1,4 +1,5 @@
 // The CUDA row of the TTT kernel table, its kernels run by emulated lanes: what the op hands them and gets back.
+#include "base/error.h"
 #include "kernels/cuda/kernel_table.h"
 #include "ops/cuda_target.h"
 #include "ops/ttt_testing.h"
@@ -102,6 +103,11 @@ TEST(CudaRowTable, SaysWhatItCannotTake) {
   EXPECT_EQ(reason([](TttShape& s) { s.dtype = at::kDouble; }), "it takes bf16 and fp32, not Double");
   EXPECT_EQ(reason([](TttShape& s) { s.mini_batch = 8; }), "its mini-batches have 16 tokens, not 8");
   EXPECT_EQ(reason([](TttShape& s) { s.head_dim = 32; }), "its head sizes are 64 and 96, not 32");
+  for (const TttNet& net : testing::other_nets()) {
+    TttShape of_net = shape;
+    of_net.variant = net.variant();
+    EXPECT_EQ(why_not(cuda_row(net).needs, call_of(of_net)), cat("it does not take ", net.variant()));
+  }
 }
 
 // A card with 99 KB a block (sm_86, 89 and 120) keeps what fits: TTT-Linear whole; of TTT-MLP the forward pass and

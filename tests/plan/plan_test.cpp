@@ -214,6 +214,36 @@ TEST_F(PlanTest, ZeroDividesTheMomentsAmongTheProcesses) {
   EXPECT_THROW(make_plan(config_, std::nullopt, 3), UserError);  // 16 sequences a step
 }
 
+TEST(GpuMicroBatch, FillsTheGpuWithinItsMemory) {
+  constexpr std::int64_t kGiB = std::int64_t{1} << 30;
+  RunConfig config;
+  config.train.dtype = DType::kBf16;
+  config.train.batch_tokens = 512 << 10;
+  const auto of = [&](const char* name, std::int64_t context, GpuSize gpu, std::int64_t processes = 1) {
+    config.model = preset(name);
+    config.train.context = context;
+    return gpu_micro_batch(config, gpu, processes);
+  };
+  const GpuSize h100{80 * kGiB, 132};
+  EXPECT_EQ(of("ttt_linear_125m", 2048, h100), 16);                   // 32768 tokens, 192 heads
+  EXPECT_EQ(of("ttt_linear_125m", 2048, {80 * kGiB, 200}), 32);       // more multiprocessors than heads
+  EXPECT_EQ(of("ttt_linear_125m", 2048, h100, /*processes=*/32), 8);  // a process's whole share
+  EXPECT_EQ(of("attention_125m", 32768, h100), 4);               // 132 heads would want 16 sequences: too much memory
+  EXPECT_EQ(of("ttt_linear_1.3b", 32768, {24 * kGiB, 100}), 1);  // not even one fits, and nothing less is a sequence
+  // What is chosen fits, and twice as much would not, where the memory is what bounds it.
+  const std::int64_t chosen = of("ttt_linear_125m", 2048, {24 * kGiB, 132});
+  const auto needs = [&](std::int64_t micro_batch) {
+    config.train.micro_batch = micro_batch;
+    return make_plan(config).memory.training();
+  };
+  EXPECT_LT(needs(chosen), 24 * kGiB);
+  EXPECT_GT(static_cast<double>(needs(2 * chosen)), 0.85 * 24 * kGiB);
+  // A CUDA graph keeps the activations for itself once more.
+  config.train.micro_batch = 0;
+  config.train.cuda_graph = true;
+  EXPECT_LT(of("ttt_linear_125m", 2048, {24 * kGiB, 132}), chosen);
+}
+
 TEST_F(PlanTest, DiskFollowsRetention) {
   const auto kept = [&](CheckpointConfig checkpoint) {
     config_.checkpoint = checkpoint;

@@ -90,6 +90,11 @@ class Ttt : public MixerDeclaration {
           "model.ttt_normalizer divides what a linear f gives by a sum over positive keys; give model.ttt_feature_map: "
           "elu, model.ttt_norm: false and model.ttt_residual: false with it");
     }
+    if (m.ttt_normalizer && m.ttt_bias) {
+      user_error(
+          "model.ttt_normalizer divides what a linear f gives by a sum over positive keys, and with model.ttt_bias a "
+          "part of f depends on no key; give model.ttt_bias: false with it");
+    }
   }
 
   double op_flops(const ModelConfig& m, double) const override {
@@ -98,9 +103,15 @@ class Ttt : public MixerDeclaration {
     return H * (m.ttt_normalizer ? loop + 2 * K : loop);
   }
   double recomputed_flops(const ModelConfig& m) const override { return op_flops(m, 0); }
+  // Wide: the residual, Q, K, V and O; what the feature map gets of Q and K; the normaliser's sums of keys and what it
+  // divides.
   Kept kept(const ModelConfig& m) const override {
     const auto D = static_cast<double>(m.hidden_size);
-    return {(m.backbone == Backbone::kMamba ? 4 : 2) * D, kept_for_backward(m) + 5 * D};
+    const double mapped = m.ttt_feature_map == TttFeatureMap::kElu ? 2 * D : 0,
+                 normalised = m.ttt_normalizer ? 2 * D : 0;
+    return {.activations = (m.backbone == Backbone::kMamba ? 4 : 2) * D,
+            .wide = kept_for_backward(m) + 5 * D + mapped + normalised,
+            .transient = m.ttt_inner_steps > 1 ? held_in_backward(m) : 0};
   }
   // W and b (zeros where f has none), and the open mini-batch's rows of each step and sigma; the convolutions' window;
   // the normaliser's sum of keys.
@@ -151,11 +162,25 @@ class Ttt : public MixerDeclaration {
   virtual std::int64_t open_row_numbers(std::int64_t head_size) const = 0;  // that decoding keeps of an open token
   virtual double kept_by_inner_loop(const ModelConfig& m) const = 0;        // fp32, for the backward pass, a token
   // The same of the row that takes this layer's f: fused ones take the published, the composed one
-  // (ops/ttt_composed.cpp) keeps W of every sixteenth mini-batch, or nothing of several steps.
+  // (ops/ttt_composed.cpp) keeps W of every sixteenth mini-batch. Of several steps it keeps nothing.
   double kept_for_backward(const ModelConfig& m) const {
-    if (m.ttt_norm && m.ttt_residual && m.ttt_bias && m.ttt_inner_steps == 1) return kept_by_inner_loop(m);
     if (m.ttt_inner_steps > 1) return 0;
+    if (m.ttt_norm && m.ttt_residual && m.ttt_bias) return kept_by_inner_loop(m);
     return static_cast<double>(recurrent_numbers(m)) / (16 * static_cast<double>(m.mini_batch_size));
+  }
+  // An estimate of what autograd holds of a layer's sequence of several steps (ops/ttt_composed_steps.cpp). Of each step
+  // by token: with LN its two activations, y - target, three numbers of its gradient and e (.) X of the update, without
+  // it G and e (.) X; of an MLP's hidden layer Z, X, B, G and e (.) X. Of the queries LN's two activations, Z and X. Of
+  // each mini-batch its weights, its rates and two matrices [C,C] for each step that a step's keys, its gradients or the
+  // queries read.
+  double held_in_backward(const ModelConfig& m) const {
+    const auto H = static_cast<double>(m.num_heads), D = static_cast<double>(m.hidden_size),
+               C = static_cast<double>(m.mini_batch_size), n = static_cast<double>(m.ttt_inner_steps);
+    const auto layers = static_cast<double>(fast_weights(m.num_heads, m.head_size()).size()) / 2;
+    const double hidden = 4 * D * (layers - 1), of_step = (m.ttt_norm ? 7 : 2) * D + 5 * hidden,
+                 of_queries = (m.ttt_norm ? 2 : 0) * D + 2 * hidden,
+                 matrices = 1 + layers * n * (n + 1) + (layers - 1) * n * (n - 1);
+    return n * of_step + of_queries + H * C * matrices + static_cast<double>(recurrent_numbers(m)) / C;
   }
 
   static bool is_bias(const Parameter& weight) { return weight.name.starts_with('b'); }
@@ -234,6 +259,11 @@ class TttMlp : public Ttt {
   double paper_base_lr() const override { return 0.1; }
   std::optional<double> paper_base_lr_init() const override { return 0.01; }
   void check(const ModelConfig& m) const override {
+    if (m.ttt_normalizer) {
+      user_error(
+          "model.ttt_normalizer divides what a linear f gives by a sum over positive keys, and ttt_mlp's f is an MLP; "
+          "leave the key out, or take model.mixer ttt_linear");
+    }
     Ttt::check(m);
     if (!m.ttt_learned_w0) {
       user_error(

@@ -1,10 +1,8 @@
 // What the CUDA kernels of the optimizer are handed: global norm, clipping, whether the step is taken, and AdamW over
 // many tensors, without the host reading anything in between. Equations: optim/adamw.h.
 //
-// The tables (of pointers, chunks, groups) lie in device memory. All that changes from step to step is read from there,
-// so that a captured CUDA graph of the kernels serves every step. Element: the gradients' type, std::uint16_t for bf16,
-// or float; all else is fp32. Chunks whose tensors are all aligned to 16 bytes are read in vectors, others value by
-// value.
+// The tables (of pointers, chunks, groups) lie in device memory. Element: the gradients' type, std::uint16_t for bf16, or
+// float; all else is fp32. Chunks whose tensors are all aligned to 16 bytes are read in vectors, others value by value.
 #pragma once
 
 #include <algorithm>
