@@ -46,9 +46,14 @@ ExitCode run_train(const std::vector<std::string>& args) {
   const RunConfig config = load_run_config(file, overrides);
   const Timer timer;
   const auto train = [&] {
-    Trainer trainer(config, options);
-    const std::int64_t first_step = trainer.state().step + 1;
-    const ExitCode code = trainer.run();
+    ExitCode code{};
+    std::int64_t first_step = 0;
+    {
+      Trainer trainer(config, options);
+      first_step = trainer.state().step + 1;
+      code = trainer.run();
+    }
+    if (options.ranks != nullptr) options.ranks->finish();
     const bool writes = options.ranks == nullptr || options.ranks->is_first();
     if (json && writes) std::cout << to_line(run_summary(config, code, first_step, timer.seconds())) << std::flush;
     return code;

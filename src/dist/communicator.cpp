@@ -14,27 +14,31 @@
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 #endif
 
+#include <sys/socket.h>
+
 #include <algorithm>
-#include <atomic>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <future>
+#include <iterator>
 #include <optional>
 #include <thread>
 
+#include "base/log.h"
 #include "base/timer.h"
 #include "dist/deadline.h"
+#include "dist/heartbeat.h"
 #include "dist/meeting.h"
 #include "dist/sockets.h"
+#include "dist/store_exchange.h"
 
 namespace ttt {
 namespace {
 
 // How long a rank whose collective failed waits for word from the others.
 constexpr double kGraceSeconds = 3;
-constexpr double kClosingSeconds = 10;  // for a save that is nearly through
-constexpr double kHangSeconds = 5;      // beyond a timeout that LibTorch should have kept
+constexpr double kHangSeconds = 5;  // beyond a timeout that LibTorch should have kept
 constexpr auto kBetweenLooks = std::chrono::milliseconds(10);
 constexpr auto kBetweenPolls = std::chrono::microseconds(50);  // of a device
 constexpr double kWordSeconds = 0.25;                          // between two looks whether a rank has failed meanwhile
@@ -57,70 +61,6 @@ struct GlooContexts : c10d::ProcessGroupGloo {
   static void close(c10d::ProcessGroupGloo& gloo) {
     for (const auto& context : gloo.*(&GlooContexts::contexts_)) context->closeConnections();
   }
-};
-
-// A call to the store takes for ever while rank 0 has its connections open but answers none of them (a stopped
-// process). So each runs in a thread of its own, which is left behind when nobody waits for it any more.
-class StoreExchange : public KeyValueExchange {
- public:
-  explicit StoreExchange(Store store) : store_(std::move(store)) {}
-  void post(const std::string& key, const std::string& value) override {
-    call(key, [key, value](c10d::Store& store, const std::atomic<bool>&) {
-      store.set(key, std::vector<std::uint8_t>(value.begin(), value.end()));
-      return std::string();
-    });
-  }
-  std::string wait(const std::string& key) override {
-    return call(key, [key](c10d::Store& store, const std::atomic<bool>& given_up) {
-      while (!store.check({key})) {  // the store's own wait could not be ended from outside
-        if (given_up) return std::string();
-        std::this_thread::sleep_for(kBetweenLooks);
-      }
-      const std::vector<std::uint8_t> bytes = store.get(key);
-      return std::string(bytes.begin(), bytes.end());
-    });
-  }
-  void forget(const std::string& key) override {
-    call(key, [key](c10d::Store& store, const std::atomic<bool>&) {
-      store.deleteKey(key);
-      return std::string();
-    });
-  }
-  void close() override { closed_ = true; }
-
- private:
-  using Call = std::function<std::string(c10d::Store&, const std::atomic<bool>& given_up)>;
-
-  std::string call(const std::string& key, Call function) {
-    const auto given_up = std::make_shared<std::atomic<bool>>(false);
-    std::promise<std::string> promise;
-    std::future<std::string> result = promise.get_future();
-    std::thread([store = store_, function = std::move(function), given_up, promise = std::move(promise)]() mutable {
-      try {
-        promise.set_value(function(*store, *given_up));
-      } catch (...) {
-        promise.set_exception(std::current_exception());
-      }
-    }).detach();
-    const Timer since_start;
-    std::optional<Timer> since_close;
-    const double timeout = std::chrono::duration<double>(store_->getTimeout()).count();
-    while (result.wait_for(kBetweenLooks) != std::future_status::ready) {
-      if (closed_ && !since_close) since_close.emplace();
-      const bool ends = since_close && since_close->seconds() > kClosingSeconds;
-      if (!ends && since_start.seconds() <= timeout) continue;
-      *given_up = true;
-      fail("exchanging '", key,
-           "' between ranks failed: ", ends ? "this rank ends" : cat("no answer in ", timeout, " s"));
-    }
-    try {
-      return result.get();
-    } catch (const std::exception& error) {
-      fail("exchanging '", key, "' between ranks failed: ", first_line(error.what()));
-    }
-  }
-  Store store_;
-  std::atomic<bool> closed_ = false;
 };
 
 // What leave() below describes.
@@ -165,11 +105,13 @@ struct Communicator::Connections {
   c10::intrusive_ptr<c10d::ProcessGroupGloo> gloo;
   c10::intrusive_ptr<c10d::ProcessGroup> group;  // Gloo for CPU tensors, NCCL for CUDA's
 
+  std::unique_ptr<Heartbeat> heartbeat;
+
   c10d::Backend& backend(const at::Tensor& tensor) const { return *group->getBackend(tensor.device().type()); }
 };
 
 Communicator::Communicator(const World& world, at::Device device, std::chrono::seconds timeout,
-                           const std::string& output)
+                           const std::string& output, std::chrono::seconds silence)
     : world_(world), device_(device), timeout_(timeout), connections_(std::make_unique<Connections>()) {
   // c10d prints its own warnings, with stack traces, for what this class turns into a sentence.
   if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = 3;  // FATAL
@@ -179,6 +121,7 @@ Communicator::Communicator(const World& world, at::Device device, std::chrono::s
   c.store = meet(world, output, timeout);
   try {
     const double patience = static_cast<double>(timeout.count()) + kHangSeconds;
+    const std::vector<int> before = connected_sockets();
     auto gloo = within(patience, [store = c.store, world, timeout] {
       auto options = c10d::ProcessGroupGloo::Options::create(timeout);
       options->devices.push_back(gloo_device(world));
@@ -187,6 +130,9 @@ Communicator::Communicator(const World& world, at::Device device, std::chrono::s
     });
     if (!gloo) fail("not through in ", patience, " s");
     c.gloo = std::move(*gloo);
+    // Gloo's own. What waits in it for a rank that is silent is woken only by the end of its connections.
+    std::vector<int> gloo_sockets, now = connected_sockets();
+    std::set_difference(now.begin(), now.end(), before.begin(), before.end(), std::back_inserter(gloo_sockets));
     c.group = c10::make_intrusive<c10d::ProcessGroup>(c10::make_intrusive<c10d::PrefixStore>("group", c.store),
                                                       world.rank, world.size);
     c.group->setDefaultBackend(c10d::ProcessGroup::BackendType::GLOO);
@@ -205,7 +151,16 @@ Communicator::Communicator(const World& world, at::Device device, std::chrono::s
                  "toolkit with nccl.h is, or set train.device: cpu");
 #endif
     }
-    c.gloo->barrier()->wait();  // none leaves while another still connects
+    if (silence.count() > 0) {
+      auto store = within(patience, [store = c.store] { return store->clone(); });
+      if (!store) fail("no further connection in ", patience, " s");
+      c.heartbeat = std::make_unique<Heartbeat>(c10::make_intrusive<c10d::PrefixStore>("heartbeat", *store), world,
+                                                silence, [sockets = std::move(gloo_sockets)] {
+                                                  for (const int socket : sockets) shutdown(socket, SHUT_RDWR);
+                                                });
+    }
+    c.gloo->barrier()->wait();              // none leaves while another still connects
+    if (c.heartbeat) c.heartbeat->watch();  // all have begun
   } catch (const UserError&) {
     throw;
   } catch (const std::exception& error) {
@@ -214,6 +169,18 @@ Communicator::Communicator(const World& world, at::Device device, std::chrono::s
 }
 
 Communicator::~Communicator() = default;
+
+void Communicator::finish() {
+  try {
+    connections_->gloo->barrier()->wait();
+  } catch (const std::exception& error) {
+    log_warn(cat("the processes did not end together (", first_line(error.what()), "); what was trained is saved"));
+    return;
+  }
+#ifdef USE_C10D_NCCL
+  if (device_.is_cuda()) connections_->group->getBackend(at::kCUDA)->shutdown();
+#endif
+}
 
 const c10::intrusive_ptr<c10d::ProcessGroup>& Communicator::group() const {
   return connections_->group;
@@ -274,6 +241,8 @@ void Communicator::wait_until(const char* collective, const std::function<bool()
     std::this_thread::sleep_for(kBetweenPolls);
     if (timer.seconds() > static_cast<double>(timeout_.count()))
       explain(collective, cat("not through in ", timeout_.count(), " s"));
+    if (const auto& heartbeat = connections_->heartbeat; heartbeat && heartbeat->found_silence())
+      explain(collective, heartbeat->silence_text());
     if (!failed && since_look.seconds() > kWordSeconds) {
       std::packaged_task<bool()> look([store = connections_->store] { return store->check({kSomeoneFailed}); });
       failed = look.get_future();
@@ -355,7 +324,9 @@ void Communicator::tell_failure(const std::string& message, bool of_user) noexce
   }
 }
 
-void Communicator::explain(const std::string& collective, const std::string& cause) {
+void Communicator::explain(const std::string& collective, const std::string& error) {
+  const auto& heartbeat = connections_->heartbeat;
+  const std::string cause = heartbeat && heartbeat->found_silence() ? heartbeat->silence_text() : error;
   const std::string place = cat("rank ", rank(), ", ", step_ > 0 ? cat("step ", step_) : "before the first step", ": ",
                                 collective, " failed");
   std::vector<std::string> words;

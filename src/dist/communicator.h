@@ -39,10 +39,15 @@ class CollectiveError : public Error {
 class Communicator {
  public:
   // Waits until all ranks are there, as meet() does and with its errors. `device`: where gradients will be (CUDA: NCCL
-  // besides Gloo). `output`: the job's output_dir, which tells its ranks from another job's. From then on the process
-  // ignores SIGPIPE.
-  Communicator(const World& world, at::Device device, std::chrono::seconds timeout, const std::string& output = "");
+  // besides Gloo). `output`: the job's output_dir, which tells its ranks from another job's. `silence`: a rank that is
+  // not heard of for so long is taken for gone (dist/heartbeat.h), and collectives that wait for it fail; 0: never. From
+  // then on the process ignores SIGPIPE.
+  Communicator(const World& world, at::Device device, std::chrono::seconds timeout, const std::string& output = "",
+               std::chrono::seconds silence = std::chrono::seconds(15));
   ~Communicator();
+  // After the last collective of a job in which nothing failed: all ranks come together once more, then NCCL's
+  // communicators are shut down, on every rank, while the store is still there. Warns where another rank is gone.
+  void finish();
   Communicator(const Communicator&) = delete;
   Communicator& operator=(const Communicator&) = delete;
 
@@ -98,7 +103,7 @@ class Communicator {
 
   // After a collective that another library ran has failed: throws the CollectiveError (or the UserError that another
   // rank ended with).
-  [[noreturn]] void explain(const std::string& collective, const std::string& cause);
+  [[noreturn]] void explain(const std::string& collective, const std::string& error);
 
  private:
   struct Connections;

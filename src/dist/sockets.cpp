@@ -6,8 +6,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 
 #include "base/error.h"
@@ -103,6 +106,19 @@ std::string own_address(const World& world) {
   close(fd);
   const std::string text = known ? to_text(reinterpret_cast<const sockaddr*>(&own), size) : "";
   return !world.on_one_machine() && text.starts_with("127.") ? "" : text;
+}
+
+std::vector<int> connected_sockets() {
+  std::vector<int> sockets;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    const int fd = std::atoi(entry.path().filename().c_str());
+    sockaddr_storage peer{};
+    socklen_t size = sizeof peer;
+    if (getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0) continue;
+    if (peer.ss_family == AF_INET || peer.ss_family == AF_INET6) sockets.push_back(fd);
+  }
+  std::sort(sockets.begin(), sockets.end());
+  return sockets;
 }
 
 }  // namespace ttt

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "dist/world.h"
 
@@ -17,5 +18,8 @@ bool is_listening(const World& world);
 
 // The address of this machine from which rank 0 is reached, "10.0.0.7", for Gloo to listen on. "" when unknown.
 std::string own_address(const World& world);
+
+// The connected TCP sockets of this process, ascending.
+std::vector<int> connected_sockets();
 
 }  // namespace ttt

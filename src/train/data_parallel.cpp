@@ -45,7 +45,8 @@ std::unique_ptr<Communicator> connect_ranks(const RunConfig& config, const World
     set_log_verbose(false);
   }
   return std::make_unique<Communicator>(world, select_device(config.train.device, world.local_rank),
-                                        std::chrono::seconds(config.dist.timeout_seconds), config.output_dir);
+                                        std::chrono::seconds(config.dist.timeout_seconds), config.output_dir,
+                                        std::chrono::seconds(config.dist.heartbeat_seconds));
 }
 
 void check_same_on_all_ranks(Communicator& ranks, const RunConfig& config, const std::string& data_fingerprint) {

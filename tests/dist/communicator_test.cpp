@@ -160,6 +160,55 @@ TEST(Communicator, AStoppedRankIsNamedAfterTheTimeout) {
   }
 }
 
+// As it is with a machine that is gone: connections stay open, and nothing comes. The timeout is far away.
+TEST(Communicator, ASilentRankIsNamedLongBeforeTheTimeout) {
+  for (const int victim : {1, 0}) {
+    const Timer timer;
+    const auto ends = run_ranks(3, [&](const World& world) {
+      Communicator ranks(world, at::kCPU, kLong, "", /*silence=*/std::chrono::seconds(2));
+      const std::vector<std::string> pids = ranks.all_gather(std::to_string(getpid()));
+      if (world.rank == victim) raise(SIGSTOP);
+      try {
+        // One waits as for its GPU, one in Gloo.
+        world.rank == 2 ? ranks.wait_until("the sum of gradients", [] { return false; }) : ranks.barrier();
+      } catch (const std::exception&) {
+        if (world.rank == 2) kill(std::stoi(pids[static_cast<std::size_t>(victim)]), SIGKILL);  // ends the test
+        throw;
+      }
+    });
+    EXPECT_LT(timer.seconds(), 40);
+    for (int rank = 0; rank < 3; ++rank) {
+      if (rank == victim) continue;
+      const RankEnd& end = ends[static_cast<std::size_t>(rank)];
+      EXPECT_EQ(end.code, 1) << end.message;
+      EXPECT_NE(end.message.find(cat("rank ", victim)), std::string::npos) << end.message;
+    }
+    if (victim == 1) {
+      EXPECT_NE(ends[2].message.find("rank 1 has not been heard of for 2 s"), std::string::npos) << ends[2].message;
+    }
+  }
+}
+
+// A suspended job, a frozen container: all are stopped for longer than a rank may be silent, and go on.
+TEST(Communicator, AJobThatIsStoppedAsAWholeGoesOn) {
+  expect_all_ok(run_ranks(2, [](const World& world) {
+    Communicator ranks(world, at::kCPU, kLong, "", /*silence=*/std::chrono::seconds(2));
+    ranks.barrier();
+    const pid_t self = getpid(), helper = fork();
+    if (helper == 0) {
+      kill(self, SIGSTOP);
+      sleep(4);
+      kill(self, SIGCONT);
+      _exit(0);
+    }
+    int status = 0;
+    waitpid(helper, &status, 0);
+    ranks.wait_until("a second", [timer = Timer()] { return timer.seconds() > 1; });
+    EXPECT_EQ(ranks.sum({1.0}).front(), 2.0);
+    ranks.finish();
+  }));
+}
+
 TEST(Communicator, AnExchangeWithAStoppedRankEnds) {
   const auto ends = run_ranks(2, [](const World& world) {
     Communicator ranks(world, at::kCPU, kShort);
