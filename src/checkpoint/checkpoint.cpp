@@ -7,10 +7,15 @@
 #include "checkpoint/checkpoint.h"
 
 #include <ATen/ops/empty.h>
+#include <c10/core/Event.h>
+#include <c10/core/StreamGuard.h>
+#include <c10/core/impl/VirtualGuardImpl.h>
 #include <fcntl.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <optional>
+#include <vector>
 
 #include "base/error.h"
 #include "base/files.h"
@@ -236,18 +241,48 @@ void write_as_other(const fs::path& directory, const Checkpoint& checkpoint, con
   others.wait("end");
 }
 
-at::Tensor host_copy(const at::Tensor& tensor) {
-  at::Tensor copy = at::empty(tensor.sizes(), tensor.options().device(at::kCPU).requires_grad(false));
-  copy.copy_(tensor.detach());
-  return copy;
-}
+// Copies of tensors in host memory: from a GPU into pinned memory and in a stream of their own, all at once, which takes
+// a fraction of the time of one pageable copy after the other.
+class HostCopies {
+ public:
+  at::Tensor operator()(const at::Tensor& tensor) {
+    const bool pinned = tensor.is_cuda();
+    at::Tensor copy =
+        at::empty(tensor.sizes(), tensor.options().device(at::kCPU).requires_grad(false).pinned_memory(pinned));
+    if (pinned && !stream_) begin(tensor.device());
+    const c10::OptionalStreamGuard guard(pinned ? stream_ : std::nullopt);
+    copy.copy_(tensor.detach(), /*non_blocking=*/pinned);
+    if (pinned) sources_.push_back(tensor);
+    return copy;
+  }
+  // Waits until all are there.
+  void finish() {
+    if (stream_) stream_->synchronize();
+    sources_.clear();
+  }
+
+ private:
+  // After what the training has queued until now.
+  void begin(at::Device device) {
+    const c10::impl::VirtualGuardImpl gpu(device.type());
+    stream_ = gpu.getStreamFromGlobalPool(device);
+    c10::Event queued(device.type());
+    queued.record(gpu.getStream(device));
+    queued.block(*stream_);
+  }
+
+  std::optional<c10::Stream> stream_;
+  std::vector<at::Tensor> sources_;  // live until they have been read
+};
 
 }  // namespace
 
 Checkpoint snapshot(Checkpoint checkpoint) {
+  HostCopies copy;
   for (NamedTensors* tensors : {&checkpoint.model, &checkpoint.optimizer})
-    for (auto& [name, tensor] : *tensors) tensor = host_copy(tensor);
-  for (TensorPiece& piece : checkpoint.optimizer_pieces) piece.values = host_copy(piece.values);
+    for (auto& [name, tensor] : *tensors) tensor = copy(tensor);
+  for (TensorPiece& piece : checkpoint.optimizer_pieces) piece.values = copy(piece.values);
+  copy.finish();
   return checkpoint;
 }
 

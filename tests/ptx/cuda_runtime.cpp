@@ -98,6 +98,7 @@ struct Configuration {
   void* stream;
 } configuration;
 
+// Where a test chooses none.
 WarpOrder usual_order() {
   const char* order = std::getenv("TTT_PTX_ORDER");
   if (order == nullptr) return WarpOrder::kForward;
@@ -105,11 +106,12 @@ WarpOrder usual_order() {
   return WarpOrder::kShuffled;
 }
 
-int last_error = 0;
+int last_error = 0, next_error = 0;
 constexpr int kInvalidValue = 1, kInvalidFunction = 98;
 
 int launch_kernel(const std::string& name, const Dim3& grid, const Dim3& block, void** arguments,
                   std::size_t shared_bytes) {
+  if (next_error != 0) return last_error = std::exchange(next_error, 0);
   const auto found = gpu().all().find(name);
   if (found == gpu().kernels.end()) return last_error = kInvalidFunction;
   const bool one_dimension = grid.y == 1 && grid.z == 1 && block.y == 1 && block.z == 1;
@@ -135,7 +137,17 @@ Counts run_kernel(const std::type_info& block, const Launch& launch, const void*
   if (!kernel.program) kernel.program = parse_kernel(kernel.name, kernel.text);
   TTT_CHECK(bytes == kernel.program->param_bytes, kernel.name, " takes ", kernel.program->param_bytes,
             " bytes of arguments, not ", bytes);
-  return kernel.run(launch, arguments);
+  Launch ordered = launch;
+  if (launch.order == WarpOrder::kForward) ordered.order = usual_order();
+  return kernel.run(ordered, arguments);
+}
+
+void leave_error(int error) {
+  last_error = error;
+}
+
+void fail_next_launch(int error) {
+  next_error = error;
 }
 
 std::vector<KernelCoverage> coverage() {
@@ -199,6 +211,9 @@ int cudaFuncSetAttribute(const void* host_function, int attribute, int value) {
     return ttt::ptx::last_error = ttt::ptx::kInvalidValue;
   ttt::ptx::gpu().all().at(found->second).most_shared_bytes = static_cast<std::uint32_t>(value);
   return 0;
+}
+int cudaPeekAtLastError() {
+  return ttt::ptx::last_error;
 }
 int cudaGetLastError() {
   return std::exchange(ttt::ptx::last_error, 0);

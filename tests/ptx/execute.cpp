@@ -23,18 +23,23 @@ using U32 = std::uint32_t;
 using S64 = std::int64_t;
 using U64 = std::uint64_t;
 
+// The values of the active lanes to their register.
+template <class T>
+[[gnu::always_inline]] inline void store(void* result, Mask active, const T* values) {
+  T* to = static_cast<T*>(result);
+  if (active == kAllLanes) {
+    for (int i = 0; i < kLanes; ++i) to[i] = values[i];
+  } else {
+    for (int i = 0; i < kLanes; ++i) to[i] = active >> i & 1 ? values[i] : to[i];
+  }
+}
 // result = f(sources) for the active lanes.
 template <class To, class From, class F>
 [[gnu::always_inline]] inline void each(void* result, Mask active, const F& f, const void* a) {
   alignas(64) To out[kLanes];
   const From* x = static_cast<const From*>(a);
   for (int i = 0; i < kLanes; ++i) out[i] = f(x[i]);
-  To* to = static_cast<To*>(result);
-  if (active == kAllLanes) {
-    for (int i = 0; i < kLanes; ++i) to[i] = out[i];
-  } else {
-    for (int i = 0; i < kLanes; ++i) to[i] = active >> i & 1 ? out[i] : to[i];
-  }
+  store(result, active, out);
 }
 template <class To, class A, class B, class F>
 [[gnu::always_inline]] inline void each(void* result, Mask active, const F& f, const void* a, const void* b) {
@@ -42,12 +47,7 @@ template <class To, class A, class B, class F>
   const A* x = static_cast<const A*>(a);
   const B* y = static_cast<const B*>(b);
   for (int i = 0; i < kLanes; ++i) out[i] = f(x[i], y[i]);
-  To* to = static_cast<To*>(result);
-  if (active == kAllLanes) {
-    for (int i = 0; i < kLanes; ++i) to[i] = out[i];
-  } else {
-    for (int i = 0; i < kLanes; ++i) to[i] = active >> i & 1 ? out[i] : to[i];
-  }
+  store(result, active, out);
 }
 template <class T, class F>
 [[gnu::always_inline]] inline void each3(void* result, Mask active, const F& f, const void* a, const void* b,
@@ -55,20 +55,18 @@ template <class T, class F>
   alignas(64) T out[kLanes];
   const T *x = static_cast<const T*>(a), *y = static_cast<const T*>(b), *z = static_cast<const T*>(c);
   for (int i = 0; i < kLanes; ++i) out[i] = f(x[i], y[i], z[i]);
-  T* to = static_cast<T*>(result);
-  for (int i = 0; i < kLanes; ++i) to[i] = active >> i & 1 ? out[i] : to[i];
+  store(result, active, out);
+}
+[[gnu::always_inline]] inline void set_predicate(void* result, Mask active, Mask value) {
+  Mask& to = *static_cast<Mask*>(result);
+  to = (to & ~active) | (value & active);
 }
 template <class T, class F>
 [[gnu::always_inline]] inline void compare(void* result, Mask active, const F& f, const void* a, const void* b) {
   const T *x = static_cast<const T*>(a), *y = static_cast<const T*>(b);
   Mask mask = 0;
   for (int i = 0; i < kLanes; ++i) mask |= static_cast<Mask>(f(x[i], y[i])) << i;
-  Mask& to = *static_cast<Mask*>(result);
-  to = (to & ~active) | (mask & active);
-}
-inline void set_predicate(void* result, Mask active, Mask value) {
-  Mask& to = *static_cast<Mask*>(result);
-  to = (to & ~active) | (value & active);
+  set_predicate(result, active, mask);
 }
 template <class T>
 [[gnu::always_inline]] inline void select(void* result, Mask active, const void* a, const void* b, const void* p) {
@@ -76,8 +74,7 @@ template <class T>
   const T *x = static_cast<const T*>(a), *y = static_cast<const T*>(b);
   const Mask chosen = *static_cast<const Mask*>(p);
   for (int i = 0; i < kLanes; ++i) out[i] = chosen >> i & 1 ? x[i] : y[i];
-  T* to = static_cast<T*>(result);
-  for (int i = 0; i < kLanes; ++i) to[i] = active >> i & 1 ? out[i] : to[i];
+  store(result, active, out);
 }
 
 float flushed(float x) {
@@ -117,6 +114,22 @@ TTT_PTX_CLONES void Machine::compute(Warp& warp, const Instruction& in, Mask act
   case Op::op:               \
     return compare<T>(       \
         d, active, [](T x, T y) -> bool { return expr; }, a, b);
+#define ORDERED(S, T)        \
+  COMPARE(kLt##S, T, x < y)  \
+  COMPARE(kLe##S, T, x <= y) \
+  COMPARE(kGt##S, T, x > y)  \
+  COMPARE(kGe##S, T, x >= y)
+// A comparison with NaN is false, and with a `u` true.
+#define FLOATING(S, T)                   \
+  ORDERED(S, T)                          \
+  COMPARE(kEq##S, T, x == y)             \
+  COMPARE(kNe##S, T, x<y || x> y)        \
+  COMPARE(kEqu##S, T, !(x < y || x > y)) \
+  COMPARE(kNeu##S, T, x != y)            \
+  COMPARE(kLtu##S, T, !(x >= y))         \
+  COMPARE(kLeu##S, T, !(x > y))          \
+  COMPARE(kGtu##S, T, !(x <= y))         \
+  COMPARE(kGeu##S, T, !(x < y))
 // Only lanes that are active: the others' values might trap.
 #define DIVIDE(op, T, expr)                                                        \
   case Op::op:                                                                     \
@@ -205,49 +218,14 @@ TTT_PTX_CLONES void Machine::compute(Warp& warp, const Instruction& in, Mask act
           d, active, [](float x, float y) { return rounded_bf16(x) << 16 | rounded_bf16(y); }, a, b);
       COMPARE(kEq32, U32, x == y)
       COMPARE(kNe32, U32, x != y)
-      COMPARE(kLtS32, S32, x < y)
-      COMPARE(kLeS32, S32, x <= y)
-      COMPARE(kGtS32, S32, x > y)
-      COMPARE(kGeS32, S32, x >= y)
-      COMPARE(kLtU32, U32, x < y)
-      COMPARE(kLeU32, U32, x <= y)
-      COMPARE(kGtU32, U32, x > y)
-      COMPARE(kGeU32, U32, x >= y)
       COMPARE(kEq64, U64, x == y)
       COMPARE(kNe64, U64, x != y)
-      COMPARE(kLtS64, S64, x < y)
-      COMPARE(kLeS64, S64, x <= y)
-      COMPARE(kGtS64, S64, x > y)
-      COMPARE(kGeS64, S64, x >= y)
-      COMPARE(kLtU64, U64, x < y)
-      COMPARE(kLeU64, U64, x <= y)
-      COMPARE(kGtU64, U64, x > y)
-      COMPARE(kGeU64, U64, x >= y)
-      // A comparison with NaN is false, and with a `u` true.
-      COMPARE(kEqF32, float, x == y)
-      COMPARE(kNeF32, float, x<y || x> y)
-      COMPARE(kLtF32, float, x < y)
-      COMPARE(kLeF32, float, x <= y)
-      COMPARE(kGtF32, float, x > y)
-      COMPARE(kGeF32, float, x >= y)
-      COMPARE(kEquF32, float, !(x < y || x > y))
-      COMPARE(kNeuF32, float, x != y)
-      COMPARE(kLtuF32, float, !(x >= y))
-      COMPARE(kLeuF32, float, !(x > y))
-      COMPARE(kGtuF32, float, !(x <= y))
-      COMPARE(kGeuF32, float, !(x < y))
-      COMPARE(kEqF64, double, x == y)
-      COMPARE(kNeF64, double, x<y || x> y)
-      COMPARE(kLtF64, double, x < y)
-      COMPARE(kLeF64, double, x <= y)
-      COMPARE(kGtF64, double, x > y)
-      COMPARE(kGeF64, double, x >= y)
-      COMPARE(kEquF64, double, !(x < y || x > y))
-      COMPARE(kNeuF64, double, x != y)
-      COMPARE(kLtuF64, double, !(x >= y))
-      COMPARE(kLeuF64, double, !(x > y))
-      COMPARE(kGtuF64, double, !(x <= y))
-      COMPARE(kGeuF64, double, !(x < y))
+      ORDERED(S32, S32)
+      ORDERED(U32, U32)
+      ORDERED(S64, S64)
+      ORDERED(U64, U64)
+      FLOATING(F32, float)
+      FLOATING(F64, double)
     case Op::kAndPred:
       return set_predicate(d, active, *static_cast<const Mask*>(a) & *static_cast<const Mask*>(b));
     case Op::kOrPred:
@@ -266,6 +244,8 @@ TTT_PTX_CLONES void Machine::compute(Warp& warp, const Instruction& in, Mask act
 #undef WIDE
 #undef SHIFT
 #undef COMPARE
+#undef ORDERED
+#undef FLOATING
 #undef DIVIDE
   // NOLINTEND
 }

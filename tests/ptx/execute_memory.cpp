@@ -81,10 +81,12 @@ void Machine::load_param(Warp& warp, const Instruction& in, Mask active) {
 
 // --- global memory ---
 
-void Machine::read_global(const Warp& warp, const Instruction& in, int lane, std::uint64_t address,
+template <bool kLoad>
+void Machine::note_global(const Warp& warp, const Instruction& in, int lane, std::uint64_t address,
                           std::uint32_t bytes) {
   Allocation* memory = global_memory().find(address, bytes);
-  if (memory == nullptr) problem(warp, in, lane, cat("reads ", bytes, " bytes that are in no allocation"));
+  if (memory == nullptr)
+    problem(warp, in, lane, cat(kLoad ? "reads " : "writes ", bytes, " bytes that are in no allocation"));
   if (address % bytes != 0) problem(warp, in, lane, cat("an address that is not aligned to ", bytes));
   if (memory->accesses.empty()) memory->accesses.resize((memory->end - memory->begin) / memory->grain + 1);
   const Who by = who(warp, in, lane);
@@ -93,24 +95,8 @@ void Machine::read_global(const Warp& warp, const Instruction& in, int lane, std
   for (std::uint64_t i = first; i <= last; ++i) {
     Access& access = memory->accesses[i];
     if (!access.written_before(by)) conflict(warp, in, lane, access, true, "global");
-    access.read(by);
-  }
-}
-
-void Machine::write_global(const Warp& warp, const Instruction& in, int lane, std::uint64_t address,
-                           std::uint32_t bytes) {
-  Allocation* memory = global_memory().find(address, bytes);
-  if (memory == nullptr) problem(warp, in, lane, cat("writes ", bytes, " bytes that are in no allocation"));
-  if (address % bytes != 0) problem(warp, in, lane, cat("an address that is not aligned to ", bytes));
-  if (memory->accesses.empty()) memory->accesses.resize((memory->end - memory->begin) / memory->grain + 1);
-  const Who by = who(warp, in, lane);
-  const std::uint64_t first = (address - memory->begin) / memory->grain,
-                      last = (address + bytes - 1 - memory->begin) / memory->grain;
-  for (std::uint64_t i = first; i <= last; ++i) {
-    Access& access = memory->accesses[i];
-    if (!access.written_before(by)) conflict(warp, in, lane, access, true, "global");
-    if (!access.read_before(by)) conflict(warp, in, lane, access, false, "global");
-    access.write(by);
+    if (!kLoad && !access.read_before(by)) conflict(warp, in, lane, access, false, "global");
+    kLoad ? access.read(by) : access.write(by);
   }
 }
 
@@ -123,11 +109,7 @@ void Machine::access_global(Warp& warp, const Instruction& in, Mask active) {
     const int lane = std::countr_zero(m);
     const std::uint64_t address = base[lane] + static_cast<std::uint64_t>(in.number);
     unsigned char* p = reinterpret_cast<unsigned char*>(address);
-    if constexpr (kLoad) {
-      read_global(warp, in, lane, address, bytes);
-    } else {
-      write_global(warp, in, lane, address, bytes);
-    }
+    note_global<kLoad>(warp, in, lane, address, bytes);
     for (int i = 0; i < in.values; ++i, p += in.bytes) {
       if constexpr (kLoad) {
         const std::uint64_t x = value_at(p, in);
@@ -220,7 +202,7 @@ void Machine::copy_async(Warp& warp, const Instruction& in, Mask active) {
     const std::uint64_t source = from[lane] + static_cast<std::uint64_t>(in.number2);
     for (std::uint32_t i = at / 4; i < at / 4 + 4; ++i) words_[i] = Word::kInFlight;
     const bool valid = size[lane] == 16;
-    if (valid) read_global(warp, in, lane, source, 16);
+    if (valid) note_global<true>(warp, in, lane, source, 16);
     warp.lanes[lane].copies.push_back({at, source, valid, warp.lanes[lane].groups});
   }
 }
@@ -233,7 +215,7 @@ void Machine::wait_for_copies(Warp& warp, const Instruction& in, Mask active) {
     std::erase_if(state.copies, [&](const Copy& copy) {
       if (copy.group >= state.groups - in.number) return false;
       if (copy.valid) {
-        read_global(warp, in, lane, copy.from, 16);  // until now: nobody may have written there meanwhile
+        note_global<true>(warp, in, lane, copy.from, 16);  // until now: nobody may have written there meanwhile
         std::memcpy(shared_.data() + copy.to, reinterpret_cast<const void*>(copy.from), 16);
       } else {
         std::memset(shared_.data() + copy.to, 0, 16);

@@ -14,8 +14,13 @@ namespace ttt::ptx {
 // The mangled name of the kernel of a Block (src/kernels/cuda/launch.h) with this mangled name (KernelPlan::type).
 std::string kernel_of(const std::string& mangled_block);
 
-// Runs the kernel of a Block on its arguments without the host's code.
+// Runs the kernel of a Block on its arguments without the host's code. kForward stands for the usual order, which
+// TTT_PTX_ORDER=shuffled changes as it does that of the host's launches.
 Counts run_kernel(const std::type_info& block, const Launch& launch, const void* arguments, std::size_t bytes);
+
+// The next launch finds this error of CUDA's: one that an earlier call has left, or one that the launch itself gets.
+void leave_error(int error);
+void fail_next_launch(int error);
 
 // What ran so far of each kernel that nvcc has built.
 struct KernelCoverage {

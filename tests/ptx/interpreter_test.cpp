@@ -4,6 +4,8 @@
 #include <bit>
 #include <cmath>
 #include <numeric>
+#include <tuple>
+#include <utility>
 
 #include "base/error.h"
 #include "ptx/machine.h"
@@ -56,7 +58,7 @@ std::string problem_of(const std::string& body, int threads = 32, int blocks = 1
       run(body, memory, threads, blocks, order);
       what += "nothing; ";
     } catch (const Problem& problem) {
-      what = problem.what();
+      what += cat(problem.what(), "; ");
     }
   }
   return what;
@@ -117,11 +119,13 @@ TEST(Ptx, ComputesAsTheIsaSays) {
       result_of(
           "mov.f32 %f1, 0f3F800001;\nmov.f32 %f2, 0fBF800002;\nfma.rn.f32 %f3, %f1, %f1, %f2;\nmov.b32 %r2, %f3;"),
       bits(0x1p-46f));  // one rounding
-  for (const auto& [compare, right] : {std::pair{"lt", 0u}, {"leu", 1u}, {"neu", 1u}, {"ne", 0u}, {"eq", 0u}})
-    EXPECT_EQ(
-        result_of(cat("mov.f32 %f1, 0f7FC00000;\nsetp.", compare, ".f32 %p1, %f1, %f1;\nselp.b32 %r2, 1, 0, %p1;")),
-        right)
-        << compare;
+  // Comparisons with NaN.
+  for (const auto& [type, x, number] : {std::tuple{"f32", "%f1", "0f7FC00000"}, {"f64", "%fd1", "0d7FF8000000000000"}})
+    for (const auto& [compare, right] : {std::pair{"lt", 0u}, {"leu", 1u}, {"neu", 1u}, {"ne", 0u}, {"eq", 0u}})
+      EXPECT_EQ(result_of(cat("mov.", type, " ", x, ", ", number, ";\nsetp.", compare, ".", type, " %p1, ", x, ", ", x,
+                              ";\nselp.b32 %r2, 1, 0, %p1;")),
+                right)
+          << compare << " " << type;
 }
 
 TEST(Ptx, LanesPartAndMeetAgain) {

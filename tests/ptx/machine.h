@@ -89,8 +89,9 @@ class Machine {
   void copy_async(Warp& warp, const Instruction& in, Mask active);
   void wait_for_copies(Warp& warp, const Instruction& in, Mask active);
   void load_matrix(Warp& warp, const Instruction& in);
-  void read_global(const Warp& warp, const Instruction& in, int lane, std::uint64_t address, std::uint32_t bytes);
-  void write_global(const Warp& warp, const Instruction& in, int lane, std::uint64_t address, std::uint32_t bytes);
+  // Checks bounds, alignment and conflicts of an access to global memory, and keeps it for those to come.
+  template <bool kLoad>
+  void note_global(const Warp& warp, const Instruction& in, int lane, std::uint64_t address, std::uint32_t bytes);
   // Where these bytes are in `shared_`; checks bounds, alignment and conflicts.
   std::uint32_t read_shared(const Warp& warp, const Instruction& in, int lane, std::uint32_t address,
                             std::uint32_t bytes);

@@ -60,12 +60,6 @@ struct Access {
   }
 };
 
-// What a conflict is with.
-struct Conflict {
-  bool with_write = false;
-  const Access* access = nullptr;
-};
-
 // An allocation of "global memory": memory of this process, at its own address.
 struct Allocation {
   std::uint64_t begin = 0, end = 0;

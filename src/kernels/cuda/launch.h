@@ -40,9 +40,29 @@ __global__ void __launch_bounds__(Block::kThreads, kResidentBlocks<Block>)
   Block(arguments, shared).run();
 }
 
+// Errors of a kernel that runs already. Whatever call of CUDA's comes next reports them, and all that follow.
+inline bool is_of_earlier_kernel(cudaError_t error) {
+  for (const cudaError_t sticky :
+       {cudaErrorIllegalAddress, cudaErrorMisalignedAddress, cudaErrorInvalidAddressSpace, cudaErrorInvalidPc,
+        cudaErrorIllegalInstruction, cudaErrorHardwareStackError, cudaErrorLaunchFailure, cudaErrorLaunchTimeout,
+        cudaErrorAssert, cudaErrorECCUncorrectable, cudaErrorNvlinkUncorrectable, cudaErrorUnknown})
+    if (error == sticky) return true;
+  return false;
+}
+
+// Of what came before a launch, so that it is not taken for the launch's own.
+inline void check_before_launch(cudaError_t error, const char* name) {
+  if (error == cudaSuccess) return;
+  cudaGetLastError();
+  fail("before kernel ", name,
+       " was started an earlier call of CUDA's had failed, or a kernel: ", cudaGetErrorString(error),
+       "; with CUDA_LAUNCH_BLOCKING=1 it is named where it fails");
+}
+
 inline void check_launch(cudaError_t error, const char* name, const std::string& shape, std::int64_t blocks,
                          int threads, int shared_bytes) {
   if (error == cudaSuccess) return;
+  if (is_of_earlier_kernel(error)) check_before_launch(error, name);
   cudaGetLastError();  // so that nobody else takes it for its own
   fail("the GPU refused kernel ", name, " (", shape, "; ", blocks, " blocks of ", threads, " threads and ",
        shared_bytes, " bytes of shared memory): ", cudaGetErrorString(error));
@@ -59,6 +79,7 @@ void launch(const char* name, const Arguments& arguments, std::int64_t blocks, [
     if (error != cudaSuccess)
       check_launch(error, name, arguments.shape(), blocks, Block::kThreads, Block::kSharedBytes);
   };
+  if (const cudaError_t before = cudaPeekAtLastError(); before != cudaSuccess) check_before_launch(before, name);
   const auto kernel = block_kernel<Block, Arguments>;
   if constexpr (Block::kSharedBytes > (48 << 10))  // more has to be asked for
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Block::kSharedBytes));
