@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 fetched=${TTT_CACHE:-$HOME/.cache/ttt.cpp}/libtorch-2.11.0/nvidia/cu13/bin/nvcc
-nvcc=${1:-$(command -v nvcc || ls /usr/local/cuda/bin/nvcc "$fetched" 2>/dev/null | head -n 1)}
+nvcc=${1:-$(command -v nvcc || ls /usr/local/cuda/bin/nvcc "$fetched" 2>/dev/null | head -n 1 || true)}
 [ -x "$nvcc" ] || { echo "error: no nvcc at '$nvcc'; tools/setup.sh fetches one where there is an NVIDIA driver" >&2; exit 2; }
 archs=()
 for arch in 80 90a 100 120; do archs+=(-gencode "arch=compute_$arch,code=sm_$arch"); done

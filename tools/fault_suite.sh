@@ -2,20 +2,21 @@
 # What clusters do to a training, done to small ones here, in a random order: after each fault the run must end or go on as promised, and what it
 # ends with must be, byte for byte, what an undisturbed run ends with. Prints a line a round and a table; exit code 1 when anything was lost.
 #
-# usage: tools/fault_suite.sh [--rounds N] [--seed S] [--ranks W] [--only FAULT[,FAULT...]] [--keep]
-#     default: 100 rounds, 2 ranks, every fault that this machine can be given (faults are listed by --list)
+# usage: tools/fault_suite.sh [--rounds N] [--seed S] [--ranks W] [--steps N] [--only FAULT[,FAULT...]] [--keep]
+#     default: 100 rounds, 2 ranks, trainings of 40 steps (at least 20), every fault that this machine can be given (--list names them)
 # environment: TTT, the binary (default build/ttt)
 set -euo pipefail
 source_dir=$(cd "$(dirname "$0")/.." && pwd)
 TTT=$(realpath "${TTT:-$source_dir/build/ttt}")
 all_faults=(kill_rank kill_launcher kill_in_save term_storm stop_rank disk_full flipped_byte truncated_file missing_file damaged_shard nan_gradient
             unreachable_rank clock_jump)
-rounds=100 seed=$RANDOM ranks=2 only='' keep=0
+rounds=100 seed=$RANDOM ranks=2 steps=40 only='' keep=0
 while [ $# -gt 0 ]; do
   case $1 in
     --rounds) rounds=$2; shift 2 ;;
     --seed) seed=$2; shift 2 ;;
     --ranks) ranks=$2; shift 2 ;;
+    --steps) steps=$2; shift 2 ;;
     --only) only=$2; shift 2 ;;
     --keep) keep=1; shift ;;
     --list) printf '%s\n' "${all_faults[@]}"; exit 0 ;;
@@ -23,6 +24,8 @@ while [ $# -gt 0 ]; do
     *) echo "error: unknown option $1; see --help" >&2; exit 2 ;;
   esac
 done
+case $steps in '' | *[!0-9]*) echo "error: --steps is a number, not '$steps'" >&2; exit 2 ;; esac
+[ "$steps" -ge 20 ] || { echo "error: --steps is at least 20, so that there are checkpoints before a fault and steps behind it" >&2; exit 2; }
 [ -x "$TTT" ] || { echo "error: no program at '$TTT'; build it (tools/build.sh) or set TTT" >&2; exit 2; }
 command -v pgrep >/dev/null || { echo "error: the program pgrep is missing; install the package procps" >&2; exit 2; }
 RANDOM=$seed
@@ -50,8 +53,7 @@ lost() { echo "LOST: $*" >&2; failed_now=1; }
 random_between() { echo $(($1 + RANDOM % ($2 - $1 + 1))); }
 pause() { sleep "$1.$(printf '%02d' $((RANDOM % 100)))"; }  # SECONDS and up to one more
 
-# --- the run: 40 steps of some tens of milliseconds, a checkpoint every 4 (config.yaml names the folder, and so its hashes differ) ---
-steps=40
+# --- the run: steps of some tens of milliseconds, a checkpoint every 4 (config.yaml names the folder, and so its hashes differ) ---
 prepare_run() {
   "$TTT" tokenizer train --input "$source_dir/src/base" --output t.model --vocab-size 512 >log.txt 2>&1
   "$TTT" prepare --input "$source_dir/src/base" --tokenizer t.model --output data >log.txt 2>&1
@@ -61,7 +63,7 @@ data: {train: data}
 train: {context: 64, batch_tokens: 1024, micro_batch: 4, steps: $steps, threads: 1, device: cpu, dtype: fp32, seed: 3, tensorboard: false, digest_every: 5}
 optim: {lr: 0.01, warmup_steps: 10}
 checkpoint: {every: 4, keep_last: 4}
-dist: {zero: 1, timeout_seconds: 6}
+dist: {zero: 1, timeout_seconds: 60}
 output_dir: run
 YAML
 }
@@ -72,7 +74,8 @@ launch() {
   shift
   "$TTT" launch -n "$ranks" --grace 5 "$@" -- train run.yaml "output_dir=$dir" "${extra[@]}" >>"$dir.txt" 2>&1 </dev/null
 }
-extra=()
+extra=()  # settings
+silent=dist.timeout_seconds=6  # where a rank gives no answer: that soon the others notice
 start() {  # DIR [OPTION...]: the same in the background; its pid: $pid
   launch "$@" 2>/dev/null &  # the shell would say "Killed"
   pid=$!
@@ -85,12 +88,12 @@ start() {  # DIR [OPTION...]: the same in the background; its pid: $pid
 }
 recorded() { grep -c '"kind":"train"' "$1/metrics.jsonl" 2>/dev/null || true; }
 wait_for_step() {  # DIR STEP: until that step is recorded, while the run lives
-  for _ in $(seq 4000); do
+  for _ in $(seq 2400); do
     [ "$(recorded "$1")" -ge "$2" ] 2>/dev/null && return 0
     kill -0 "$pid" 2>/dev/null || return 1
-    sleep 0.01
+    sleep 0.05
   done
-  lost "no step $2 in 40 s"
+  lost "no step $2 in two minutes"
   return 1
 }
 ranks_of() { pgrep -P "$launcher" || true; }
@@ -165,7 +168,9 @@ fault_term_storm() {
   finish "$dir"
 }
 fault_stop_rank() {
+  extra=("$silent")
   start "$dir" --max-restarts 3
+  extra=()
   wait_for_step "$dir" "$(random_between 1 $((steps - 8)))" || true
   victim=$(random_rank)
   [ -z "$victim" ] || kill -STOP "$victim" 2>/dev/null || true
@@ -264,16 +269,16 @@ fault_unreachable_rank() {  # two network namespaces; the link goes down
     in_space $i ip link set lo up
     in_space $i ip link set "v$i" up
   done
-  run_in_spaces() {
+  run_in_spaces() {  # [SETTING...]
     pids=()
     for i in 0 1; do
       RANK=$i WORLD_SIZE=2 LOCAL_RANK=0 LOCAL_WORLD_SIZE=1 MASTER_ADDR=$address.1 MASTER_PORT=29571 \
-        nsenter --net="/proc/${spaces[i]}/ns/net" "$TTT" train run.yaml "output_dir=$dir" >>"$dir.txt" 2>&1 </dev/null &
+        nsenter --net="/proc/${spaces[i]}/ns/net" "$TTT" train run.yaml "output_dir=$dir" "$@" >>"$dir.txt" 2>&1 </dev/null &
       pids+=($!)
     done
     pid=${pids[0]}
   }
-  run_in_spaces
+  run_in_spaces "$silent"
   wait_for_step "$dir" "$(random_between 1 $((steps - 8)))" || true
   in_space 0 ip link set v0 down
   for i in 0 1; do
@@ -333,7 +338,8 @@ failures=0
 for ((round = 1; round <= rounds; ++round)); do
   # Every fault once, then at random.
   if [ "$round" -le ${#faults[@]} ]; then fault=${faults[round - 1]}; else fault=${faults[RANDOM % ${#faults[@]}]}; fi
-  dir=run$round undisturbed=straight failed_now=0 begin=$SECONDS
+  # A name that no other suite's processes have.
+  dir=run$round-$$ undisturbed=straight failed_now=0 begin=$SECONDS
   "fault_$fault"
   if [ "$failed_now" = 0 ]; then same_as "$undisturbed" "$dir"; fi
   done_of[$fault]=$((${done_of[$fault]:-0} + 1))

@@ -13,7 +13,8 @@
 #     --ttt BINARY   default: build/ttt. One that was built elsewhere finds the shared libraries that lie beside it or in lib/ there
 #     --limit N      seconds that each step may take, instead of its own limit
 # environment: LIBTORCH, the folder that holds LibTorch's lib/; default: where the binary was linked, else that of Python's torch
-# exit code: 0 when every check passed (a benchmark that fails is a line of the table), 1 when one did not, 2 for wrong usage
+# exit code: 0 when every check passed (a benchmark that fails is a line of the table), 1 when one did not, or when an op hung and
+#     the minutes were over before the others were checked; 2 for wrong usage
 set -uo pipefail
 export LC_ALL=C  # some awks read and write numbers as the user's language does: 1,5
 source_dir=$(cd "$(dirname "$0")/.." && pwd)
@@ -22,7 +23,7 @@ usage_error() { echo "error: $*; see --help" >&2; exit 2; }
 while [ $# -gt 0 ]; do
   case $1 in
     --quick) quick=yes; shift; continue ;;
-    -h | --help) sed -n '2,16s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,17s/^# \{0,1\}//p' "$0"; exit 0 ;;
     --device | --output | --ttt | --limit | --minutes | --peer | --markdown) [ $# -ge 2 ] || usage_error "$1 needs a value" ;;
     *) usage_error "unknown option '$1'" ;;
   esac
@@ -109,7 +110,10 @@ attempt() {
   case $code in
     0) why='' ;;
     124 | 137)
+      # Where time is left it was not the end of --minutes: something else has killed it.
+      if [ -n "$cut" ] && [ $((deadline - SECONDS)) -ge 2 ]; then cut=''; fi
       why="it took more than $allowed s"
+      if [ "$code" -eq 137 ] && [ "$seconds" -lt "$allowed" ]; then why="it was killed after $seconds s"; fi
       if [ -n "$cut" ]; then why="the $minutes minutes were over after $seconds s of it"; fi
       return
       ;;
@@ -312,8 +316,14 @@ stage_ops() {
     seconds=0
     finish check op_checks FAILED "\`ttt bench op --help\` lists no op"
   fi
-  # In one process, which says an op when it is done; what that one did not get to, or found wrong, by itself.
-  if [ "$device$quick" != cpuyes ]; then attempt check_all 900 "$ttt" bench op all --check --json --device "$device" "${threads[@]}"; fi
+  # In one process, which says an op when it is done; what that one did not get to, or found wrong, by itself. It gets a third of
+  # the minutes: an op that hangs must not take those of the others.
+  most=900 hung=''
+  if [ -n "$deadline" ] && [ $(((deadline - SECONDS) / 3)) -lt "$most" ]; then most=$(((deadline - SECONDS) / 3 + 1)); fi
+  if [ "$device$quick" != cpuyes ]; then
+    attempt check_all "$most" "$ttt" bench op all --check --json --device "$device" "${threads[@]}"
+    case $code in 124 | 137) hung=yes ;; esac
+  fi
   for op in "${ops[@]}"; do
     if grep -F "{\"op\":\"$op\"," "$logs/check_all.out" >"$logs/check_$op.out" 2>/dev/null && ! grep -q '"passed":false' "$logs/check_$op.out"; then
       cut='' seconds=0
@@ -323,6 +333,8 @@ stage_ops() {
     attempt "check_$op" 900 "$ttt" bench op "$op" --check --json --device "$device" "${threads[@]}"
     checked=$(grep -o '"error_output":' "$logs/check_$op.out" | wc -l)
     wrong=$(grep -o '{"row":[^{}]*"passed":false[^{}]*}' "$logs/check_$op.out")
+    # Wrong rows are wrong, and what may be the op that hangs is not right, even where the minutes were over.
+    if [ -n "$wrong$hung" ]; then cut=''; fi
     if [ "$code" -eq 0 ]; then
       finish check "check_$op" ok "$checked rows and shapes"
     elif [ -n "$wrong" ]; then

@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
 # Plants faults into the CUDA kernels, one at a time, compiles one small kernel that shows each to PTX, and says whether the kernels' tests find it:
-# on the PTX (tests/ptx), and where these do not, on the emulated lanes. Takes some minutes; not one of the tests.
+# on the PTX (tests/ptx), and where these do not, on the emulated lanes. Before that each kernel as it is must compile and pass.
+# Takes a quarter of an hour; not one of the tests.
 # usage: tools/ptx_mutants.sh [NUMBER ...]       after tools/build.sh ptx_tests ttt_cuda_emulated; all mutants where no number is given
 # environment: NVCC; PTX_TESTS (the binary, if not build/tests/ptx_tests)
+# exit code: 0 when every mutant was caught, 1 when one was not, or nothing can be said of one; 2 for what is missing
 set -euo pipefail
 cd "$(dirname "$0")/.."
-nvcc=${NVCC:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}
+fetched=${TTT_CACHE:-$HOME/.cache/ttt.cpp}/libtorch-2.11.0/nvidia/cu13/bin/nvcc
+nvcc=${NVCC:-$(command -v nvcc || ls /usr/local/cuda/bin/nvcc "$fetched" 2>/dev/null | head -n 1 || true)}
+[ -x "$nvcc" ] || { echo "error: no nvcc${nvcc:+ at '$nvcc'} to compile mutants with; TTT_CUDA=ON tools/setup.sh fetches one" >&2; exit 2; }
 tests=${PTX_TESTS:-build/tests/ptx_tests}
 [ -x "$tests" ] || { echo "error: no $tests; run tools/build.sh ptx_tests" >&2; exit 2; }
 scratch=build/ptx_mutants
@@ -77,25 +81,48 @@ decode: no barrier after a token has arrived @ decode @ ttt_decode_block.h @ 98s
 norm: no barrier in the tree @ norm @ adamw.h @ s/^      sync_block();//'
 
 trim() { sed 's/^ *//; s/ *$//'; }
-number=0 planted=0 caught=0
-cp -r src "$scratch/src"
+# kernel KEY: sets what its line says: include, block, arguments, test and filter.
+kernel() {
+  IFS='|' read -r _ include block arguments test filter < <(grep "^$1 " <<<"$kernels")
+  include=$(trim <<<"$include") test=$(trim <<<"$test") filter=$(trim <<<"$filter")
+}
+compiles() {  # the kernel, out of the copied sources, to $scratch/one.ptx
+  printf '#include "kernels/cuda/launch.h"\n#include "kernels/cuda/%s.h"\nnamespace ttt::kernels::cuda::gpu {\ntemplate __global__ void block_kernel<%s,\n%s>(const __grid_constant__ %s);\n}\n' \
+    "$include" "$block" "$arguments" "$arguments" >"$scratch/one.cu"
+  "$nvcc" -std=c++20 -ptx -arch=compute_80 -I"$scratch/src" "$scratch/one.cu" -o "$scratch/one.ptx" >"$scratch/nvcc.log" 2>&1
+}
+passes() { TTT_PTX_REPLACE=$scratch/one.ptx timeout 300 "$tests" --gtest_filter="$filter" >"$scratch/test.log" 2>&1; }
+
+number=0 chosen=()
 while IFS= read -r line; do
   [ -n "$line" ] || continue
   number=$((number + 1))
-  [ $# = 0 ] || [[ " $* " == *" $number "* ]] || continue
-  IFS='@' read -r what key header expression <<<"$line"
+  if [ $# = 0 ] || [[ " $* " == *" $number "* ]]; then chosen+=("$number@$line"); fi
+done <<<"$mutants"
+[ ${#chosen[@]} -gt 0 ] || { echo "error: no mutant has the number $*; there are $number" >&2; exit 2; }
+
+cp -r src "$scratch/src"
+# Without a fault everything must pass: otherwise all would seem to be caught.
+for key in $(printf '%s\n' "${chosen[@]}" | cut -d@ -f3 | sort -u); do
+  kernel "$key"
+  compiles || { cat "$scratch/nvcc.log" >&2; echo "error: kernel $key does not compile as it is" >&2; exit 1; }
+  passes || { tail -n 20 "$scratch/test.log" >&2; echo "error: $filter does not pass with kernel $key as it is" >&2; exit 1; }
+  ! grep -q 'Running 0 tests' "$scratch/test.log" || { echo "error: no test is called $filter" >&2; exit 1; }
+done
+
+planted=0 caught=0
+for line in "${chosen[@]}"; do
+  IFS='@' read -r number what key header expression <<<"$line"
   what=$(trim <<<"$what") key=$(trim <<<"$key") header=$(trim <<<"$header") expression=$(trim <<<"$expression")
-  IFS='|' read -r _ include block arguments test filter < <(grep "^$key " <<<"$kernels")
-  include=$(trim <<<"$include") test=$(trim <<<"$test") filter=$(trim <<<"$filter")
+  kernel "$key"
   original=src/kernels/cuda/$header mutant=$scratch/src/kernels/cuda/$header
   sed "$expression" "$original" >"$mutant"
   if cmp -s "$original" "$mutant"; then echo "$number  error: nothing to mutate in $header: $what" >&2; exit 1; fi
-  printf '#include "kernels/cuda/launch.h"\n#include "kernels/cuda/%s.h"\nnamespace ttt::kernels::cuda::gpu {\ntemplate __global__ void block_kernel<%s,\n%s>(const __grid_constant__ %s);\n}\n' \
-    "$include" "$block" "$arguments" "$arguments" >"$scratch/one.cu"
   planted=$((planted + 1)) by=missed why=
-  if ! "$nvcc" -std=c++20 -ptx -arch=compute_80 -I"$scratch/src" "$scratch/one.cu" -o "$scratch/one.ptx" >"$scratch/nvcc.log" 2>&1; then
-    by=compiler why=$(grep -m1 error "$scratch/nvcc.log" || true)
-  elif ! TTT_PTX_REPLACE=$scratch/one.ptx timeout 300 "$tests" --gtest_filter="$filter" >"$scratch/test.log" 2>&1; then
+  if ! compiles; then
+    echo "$number  error: this mutant does not compile: $what: $(grep -m1 error "$scratch/nvcc.log" || true)" >&2
+    exit 1
+  elif ! passes; then
     by=PTX
     why=$(grep -m1 -oE '`[^`]*`: .*|does not know .*|lanes wait .*|has ended while.*' "$scratch/test.log" || grep -m1 -A1 'Expected\|difference' "$scratch/test.log" | tr -s ' \n' ' ' || true)
   elif [ "$header" != warp_ptx.h ]; then
@@ -106,6 +133,6 @@ while IFS= read -r line; do
   [ "$by" = missed ] || caught=$((caught + 1))
   printf '%2d  %-8s  %-55s %-9s %s\n' "$number" "$by" "$what" "$key" "$(cut -c 1-150 <<<"$why")"
   cp "$original" "$mutant"
-done <<<"$mutants"
+done
 echo "$caught of $planted mutants were caught"
 [ "$caught" = "$planted" ]

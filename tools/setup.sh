@@ -145,13 +145,25 @@ else
     *) if has_driver; then fetch_cuda "this machine has an NVIDIA driver"; elif [ -n "$nvcc" ]; then fetch_cuda "this machine has a CUDA toolkit ($nvcc)"; fi ;;
   esac
 fi
-# What reads the kernels' machine code (tools/check_sass.sh, 5 MB); those of CUDA 13.0 are in no wheel.
+# What reads the kernels' machine code (tools/check_sass.sh, which looks for it in the same places; 5 MB); those of CUDA 13.0 are in
+# no wheel.
 tools_bin=$cache/cuda_tools/nvidia/cu13/bin
-if $test && [ "${TTT_CUDA:-AUTO}" != OFF ] && { [ -n "$nvcc" ] || has_driver; } && [ ! -e "$tools_bin/nvdisasm" ] &&
-  ! { command -v cuobjdump && command -v nvdisasm; } >/dev/null; then
-  mkdir -p "$cache/cuda_tools"
-  (site=$cache/cuda_tools; for wheel in nvidia-cuda-cuobjdump==13.2.86 nvidia-cuda-nvdisasm==13.2.78; do fetch_wheel "$wheel" 'nvidia/*'; done)
+has_sass_tools() (
+  PATH=$PATH:${CUDA_HOME:-/usr/local/cuda}/bin
+  command -v cuobjdump && command -v nvdisasm
+) >/dev/null
+fetch_sass_tools() (
+  site=$cache/cuda_tools
+  mkdir -p "$site"
+  for wheel in nvidia-cuda-cuobjdump==13.2.86 nvidia-cuda-nvdisasm==13.2.78; do fetch_wheel "$wheel" 'nvidia/*'; done
   chmod +x "$tools_bin"/*
+)
+if $test && [ "${TTT_CUDA:-AUTO}" != OFF ] && { [ -n "$nvcc" ] || has_driver; } && [ ! -x "$tools_bin/nvdisasm" ] && ! has_sass_tools; then
+  fetch_sass_tools || true
+  if [ ! -x "$tools_bin/nvdisasm" ]; then
+    [ "${CI:-}" != true ] || die "the test of the kernels' machine code needs cuobjdump and nvdisasm, which could not be had"
+    say "without cuobjdump and nvdisasm the test ptx.sass is skipped"
+  fi
 fi
 if $test && ! "${BASH_SOURCE%/*}/python_env.sh" >/dev/null; then
   [ "${CI:-}" != true ] || die "the tests of torchrun need the Python environment that could not be made"

@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <iostream>
 #include <iterator>
+#include <sstream>
 
 #include "config/load.h"
 
@@ -45,6 +46,28 @@ std::string unmarked(std::string value) {
   return value.starts_with(kMark) ? value.substr(1) : value;
 }
 
+constexpr std::size_t kOptionColumn = 34, kHelpColumns = 120;
+
+// Help, its long lines broken between words: what is said of an option goes on below its column, and text at the left
+// edge below that. Indented lines are commands, and stay as they are.
+std::string wrapped_help(const std::string& help) {
+  std::istringstream lines(help);
+  std::string text;
+  for (std::string line; std::getline(lines, line);) {
+    const bool option = line.starts_with("  ") && line.size() > kOptionColumn && line[kOptionColumn - 1] == ' ' &&
+                        (line.starts_with("  -") || line.find_first_not_of(' ') == kOptionColumn);
+    const std::size_t indent = option ? kOptionColumn : 0;
+    while (line.size() > kHelpColumns && (option || !line.starts_with(' '))) {
+      const std::size_t space = line.rfind(' ', kHelpColumns);
+      if (space == std::string::npos || space <= indent) break;
+      text += line.substr(0, space) + "\n";
+      line = std::string(indent, ' ') + line.substr(space + 1);
+    }
+    text += line + "\n";
+  }
+  return text;
+}
+
 CLI::Validator number_check(const char* name, const char* words, bool (*fits)(double)) {
   const auto check = [words, fits](const std::string& text) -> std::string {
     double value = 0;
@@ -66,7 +89,7 @@ CLI::Validator non_negative_number() {
 
 bool parse_arguments(CLI::App& app, const std::vector<std::string>& args) {
   if (app.get_name().empty()) app.name("ttt");
-  app.get_formatter()->column_width(34);
+  app.get_formatter()->column_width(kOptionColumn);
   for (CLI::Option* option : app.get_options()) {
     if (option->get_items_expected_max() > 0) option->transform(unmarked, "");
   }
@@ -76,7 +99,9 @@ bool parse_arguments(CLI::App& app, const std::vector<std::string>& args) {
     app.parse(std::move(from_the_back));
     return true;
   } catch (const CLI::Success& request) {  // --help and the like
-    app.exit(request, std::cout, std::cerr);
+    std::ostringstream help;
+    app.exit(request, help, std::cerr);
+    std::cout << wrapped_help(help.str()) << std::flush;
     return false;
   } catch (const CLI::ParseError& error) {
     std::string message = error.what();

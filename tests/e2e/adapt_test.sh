@@ -3,13 +3,6 @@
 # Environment: TTT, the binary; SOURCE, the checkout. The working directory is an empty scratch folder.
 . "$SOURCE/tests/e2e/check.sh"
 
-refused() {  # refused TEXT COMMAND...
-  local text=$1
-  shift
-  expect 2 "$@"
-  grep -q -- "$text" errors.txt || { cat errors.txt >&2; die "not \"$text\": $*"; }
-  [ "$(grep -c '^error: ' errors.txt)" = 1 ] || die "not one sentence: $(cat errors.txt)"
-}
 number() { grep -oE "\"$1\":-?[0-9.e+-]+" "${2:-out.txt}" | head -1 | cut -d: -f2; }
 below() { awk -v a="$1" -v b="$2" 'BEGIN {exit !(a < b && a != "" && b != "")}' || die "$1 is not below $2: $3"; }
 
@@ -73,4 +66,5 @@ expect 0 "$TTT" eval --checkpoint $run sweep/without --data data --recall-probe 
 [ "$(grep -cE '^ +40 ' out.txt)" = 2 ] || die "two tables: $(cat out.txt)"
 refused "from 8 to 56" "$TTT" eval --checkpoint $run --data data --recall-probe --recall-passage 8 --recall-distances 57
 refused "leave out --by-position" "$TTT" eval --checkpoint $run --data data --recall-probe --by-position
-refused "there is no folder .* for --recall-plot" "$TTT" eval --checkpoint $run --data data --recall-probe --recall-plot nowhere/x.svg
+refused "there is no folder '$(pwd -P)/nowhere' for --recall-plot" \
+  "$TTT" eval --checkpoint $run --data data --recall-probe --recall-plot nowhere/x.svg

@@ -19,6 +19,14 @@ expect() {
   [ "$got" -eq "$code" ] || { cat out.txt errors.txt >&2; die "exit code $got instead of $code: $*"; }
 }
 says() { grep -qF -- "$2" "$1" || { cat "$1" >&2; die "$1 does not say '$2'"; }; }  # FILE TEXT
+# refused TEXT COMMAND...: wrong usage or input, which one sentence with TEXT says.
+refused() {
+  local text=$1
+  shift
+  expect 2 "$@"
+  says errors.txt "$text"
+  [ "$(grep -c '^error: ' errors.txt)" -eq 1 ] || { cat errors.txt >&2; die "not one sentence: $*"; }
+}
 wait_until() {  # COMMAND...: at most three minutes, for machines that are busy
   local end=$((SECONDS + 180))
   while ((SECONDS < end)); do
@@ -46,6 +54,20 @@ children_of() {
 # A process that stopped itself: TTT_FAULT=stop@STEP[:RANK] does that before a step of a training, which makes it wait for its test.
 is_stopped() { [ "$(state "$1")" = T ]; }
 stopped_children() { local pid; for pid in $(children_of "$1"); do ! is_stopped "$pid" || echo "$pid"; done; }  # PID
+# Of the sweep with the process id $sweep. stopped_trainings N: that many of its trainings have stopped themselves; their
+# ids: $stopped.
+stopped_trainings() { mapfile -t stopped < <(stopped_children "$sweep"); [ "${#stopped[@]}" -ge "$1" ]; }
+told() { local mask; mask=$(sed -n 's/^ShdPnd:\t*//p' "/proc/$1/status"); ((16#$mask & 1 << 14)); }  # PID: SIGTERM waits for it
+# Kills it. Its trainings are told, and go on, to end.
+kill_sweep() {
+  local pid
+  kill -KILL "$sweep"
+  wait "$sweep" 2>/dev/null || true
+  for pid in "${stopped[@]}"; do
+    wait_until told "$pid"
+    kill -CONT "$pid"
+  done
+}
 has_steps() { [ -e "$1/metrics.jsonl" ] && [ "$(grep -c '"train"' "$1/metrics.jsonl")" -ge "$2" ]; }  # RUN STEPS
 
 # use_locale NAME: such as de_DE, for what is started from now on, where this machine can make it.

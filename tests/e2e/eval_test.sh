@@ -5,13 +5,6 @@
 # number KEY [FILE]: the first number behind "KEY": in out.txt.
 number() { grep -oE "\"$1\":-?[0-9.e+-]+" "${2:-out.txt}" | head -1 | cut -d: -f2; }
 near() { awk -v a="$1" -v b="$2" -v t="$3" 'BEGIN {exit !(a - b <= t && b - a <= t && a != "" && b != "")}' || die "$1 is not within $3 of $2"; }
-refused() {  # TEXT COMMAND...
-  local text=$1
-  shift
-  expect 2 "$@"
-  says errors.txt "$text"
-  [ "$(grep -c '^error: ' errors.txt)" = 1 ] || die "not one sentence: $(cat errors.txt)"
-}
 
 make_tokens
 cat >run.yaml <<YAML

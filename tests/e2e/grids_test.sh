@@ -14,13 +14,6 @@ YAML
 
 # sweep_stopped STEP SWEEP ARGUMENTS...: starts it; its trainings stop themselves before that step.
 sweep_stopped() { TTT_FAULT=stop@$1 "$TTT" sweep "${@:2}" >stopped.txt 2>&1 & sweep=$!; }
-stopped_trainings() { mapfile -t stopped < <(stopped_children "$sweep"); [ "${#stopped[@]}" -ge "$1" ]; }
-told() { local mask; mask=$(sed -n 's/^ShdPnd:\t*//p' "/proc/$1/status"); ((16#$mask & 1 << 14)); }  # SIGTERM waits for it
-kill_sweep() {
-  local pid
-  kill -KILL "$sweep"; wait "$sweep" 2>/dev/null || true
-  for pid in "${stopped[@]}"; do wait_until told "$pid"; kill -CONT "$pid"; done
-}
 is_finished() { grep -q "\"name\":\"$2\",\"status\":\"finished\"" "$1/runs.jsonl"; }
 
 # --- a branch begins while its trunk still trains, and both equal the runs of their lengths ---
@@ -83,7 +76,7 @@ YAML
 expect 0 "$TTT" sweep grid.yaml --dry-run
 says out.txt 'iso1e11_d64 '
 says out.txt 'edge: iso3e10_d64: '
-says out.txt 'identif'
+says out.txt 'ttt_linear/mamba identifies L = '
 expect 0 "$TTT" sweep grid.yaml --dry-run --json --only 'iso1e11_*'
 says out.txt '"law":"ttt_linear/mamba does not identify'
 expect 2 "$TTT" sweep grid.yaml train.steps=10

@@ -33,12 +33,6 @@ for text in '"windows":5' '"from":\[1,17,33,49\]' '"loss_before":\[' '"learning_
   grep -q -- "$text" table.json || { cat table.json; die "no $text"; }
 done
 
-refused() {  # refused TEXT COMMAND...
-  local text=$1
-  shift
-  expect 2 "$@"
-  grep -q -- "$text" errors.txt || { cat errors.txt >&2; die "not \"$text\": $*"; }
-}
 refused "leave out --token-loss" "$TTT" eval --checkpoint run --data data --inner-loop --token-loss x.npy
 refused "inner-lr-scale" "$TTT" eval --checkpoint run --data data --inner-lr-scale -1
 refused "requires --inner-loop" "$TTT" eval --checkpoint run --data data --inner-loop-plot x.svg

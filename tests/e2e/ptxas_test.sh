@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# tools/check_ptxas.sh, the gate of the CUDA build: a hot kernel that spills is named with its architecture, others pass.
+# The gates of the CUDA build. tools/check_ptxas.sh: a hot kernel that spills is named with its architecture, others pass.
+# tools/check_sass.sh: so is a collective instruction under a predicate.
 # Environment: TTT, the binary; SOURCE, the checkout. The working directory is an empty scratch folder.
 . "$SOURCE/tests/e2e/check.sh"
 
@@ -20,4 +21,10 @@ expect 1 "$SOURCE/tools/check_ptxas.sh" fp32.log
 echo "nvcc warning: nothing" >empty.log
 expect 1 "$SOURCE/tools/check_ptxas.sh" empty.log
 says errors.txt 'no kernel in empty.log'
+
+expect 1 "$SOURCE/tools/check_sass.sh" --text "$SOURCE/tests/ptx/predicated.sass"
+says out.txt 'error: sm_80: `@!P3 HMMA.16816.F32.BF16 R12, R4, R8, R12` under a predicate, in kernel'
+[ "$(grep -c '^error' out.txt)" -eq 1 ] || die "more than one instruction is named"
+expect 1 "$SOURCE/tools/check_sass.sh" --text "$PWD/empty.log"
+says out.txt 'no collective instruction at all'
 echo ok

@@ -49,13 +49,10 @@ expect 2 "$TTT" sweep sweep.yaml train.stepz=3
 says "did you mean 'train.steps'"
 
 # --- SIGTERM: the training saves, the sweep exits with 75 ---
-# stopped_trainings N: that many of its trainings have stopped themselves.
-stopped_trainings() { mapfile -t stopped < <(stopped_children "$sweep"); [ "${#stopped[@]}" -ge "$1" ]; }
 TTT_FAULT=stop@8 "$TTT" sweep sweep.yaml >stopped.txt 2>&1 &
 sweep=$!
 wait_until stopped_trainings 1
 kill -TERM "$sweep"
-told() { local mask; mask=$(sed -n 's/^ShdPnd:\t*//p' "/proc/$1/status"); ((16#$mask & 1 << 14)); }  # SIGTERM waits for it
 wait_until told "${stopped[0]}"
 kill -CONT "${stopped[@]}"
 code=0; wait "$sweep" || code=$?
@@ -71,10 +68,7 @@ half_way() { [ "$(grep -o '"status":"finished"' out/runs.jsonl | wc -l)" = 2 ] &
 wait_until half_way
 expect 2 "$TTT" sweep sweep.yaml   # a second one is refused meanwhile
 says 'another sweep is running'
-kill -KILL "$sweep"; wait "$sweep" 2>/dev/null || true
-wait_until told "${stopped[0]}"
-wait_until told "${stopped[1]}"
-kill -CONT "${stopped[@]}"
+kill_sweep
 
 # --- and on: finished runs are not trained again, the others resume from their checkpoints ---
 expect 0 "$TTT" sweep sweep.yaml

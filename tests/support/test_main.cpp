@@ -1,5 +1,5 @@
 // main() of the tests on torch: leaves without taking LibTorch's registry of operators down, which takes a tenth of a
-// second in each of a thousand processes. What tests own has been destroyed before.
+// second in each of many hundred processes. What tests own has been destroyed before.
 #include <gtest/gtest.h>
 
 #include <cstdio>

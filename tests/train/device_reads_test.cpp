@@ -13,8 +13,7 @@
 
 #include "kernels/cuda/kernel_table.h"
 #include "ops/cuda_target.h"
-#include "support/ranks.h"
-#include "train/data_parallel.h"
+#include "train/rank_trainer.h"
 #include "train/tiny_run.h"
 
 namespace ttt {
@@ -78,15 +77,7 @@ class DeviceReadsOfAStep : public TinyRunTest, public ::testing::WithParamInterf
   void with_trainers(const RunConfig& c, const std::function<void(Trainer&)>& body) const {
     expect_all_ok(run_ranks(GetParam().size, [&](const World& world) {
       const EmulatedGpu gpu(kernels::cuda::emulated::kernels());
-      const auto ranks = connect_ranks(c, world);
-      TrainerOptions options;
-      options.quiet = true;
-      options.ranks = ranks.get();
-      const auto run = [&] {
-        Trainer trainer(c, options);
-        body(trainer);
-      };
-      ranks ? ranks->guarded(run) : run();
+      with_trainer(c, world, [&](Trainer& trainer, Communicator*) { body(trainer); });
     }));
   }
 };

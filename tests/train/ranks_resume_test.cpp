@@ -5,13 +5,11 @@
 
 #include <algorithm>
 #include <fstream>
-#include <functional>
 #include <map>
 #include <sstream>
 #include <utility>
 
-#include "support/ranks.h"
-#include "train/data_parallel.h"
+#include "train/rank_trainer.h"
 #include "train/tiny_run.h"
 
 namespace ttt {
@@ -29,21 +27,9 @@ class RanksResume : public TinyRunTest {
     c.dist.timeout_seconds = 60;
     return c;
   }
-  using Body = std::function<void(Trainer&, Communicator*)>;
-  static void open(const RunConfig& c, const World& world, const Body& body) {
-    const auto ranks = connect_ranks(c, world);
-    TrainerOptions options;
-    options.quiet = true;
-    options.ranks = ranks.get();
-    const auto run = [&] {
-      Trainer trainer(c, options);
-      body(trainer, ranks.get());
-    };
-    ranks ? ranks->guarded(run) : run();
-  }
   void train(const RunConfig& c, int size) const {
     expect_all_ok(run_ranks(size, [&](const World& world) {
-      open(c, world, [](Trainer& trainer, Communicator*) { EXPECT_EQ(trainer.run(), ExitCode::kOk); });
+      with_trainer(c, world, [](Trainer& trainer, Communicator*) { EXPECT_EQ(trainer.run(), ExitCode::kOk); });
     }));
   }
   fs::path folder(const RunConfig& c, std::int64_t step) const {
@@ -101,7 +87,7 @@ TEST_F(RanksResume, ReadTheirOwnMomentsAndNoOthers) {
     ++c.train.steps;
     expect_all_ok(run_ranks(resumed_by, [&, equal = saved_by == resumed_by](const World& world) {
       Reads reads;
-      open(c, world, [&](Trainer& trainer, Communicator* ranks) {
+      with_trainer(c, world, [&](Trainer& trainer, Communicator* ranks) {
         EXPECT_EQ(trainer.state().step, 2);
         const std::vector<std::string> problems = problems_of(ranks->all_gather(reads.text), trainer);
         EXPECT_TRUE(problems.empty()) << problems.front();
@@ -118,7 +104,7 @@ TEST_F(RanksResume, ARankThatReadsAnothersMomentsIsNamed) {
   train(c, 2);
   expect_all_ok(run_ranks(2, [&](const World& world) {
     Reads reads;
-    open(c, world, [&](Trainer& trainer, Communicator* ranks) {
+    with_trainer(c, world, [&](Trainer& trainer, Communicator* ranks) {
       const auto parameter = trainer.model().named_parameters().front();
       const std::string moment = "exp_avg/" + parameter.key();
       if (world.rank == 1) {
@@ -139,7 +125,8 @@ TEST_F(RanksResume, WithoutZero1EveryRankReadsAll) {
   train(c, 2);
   expect_all_ok(run_ranks(2, [&](const World& world) {
     Reads reads;
-    open(c, world, [&](Trainer& trainer, Communicator*) { EXPECT_TRUE(problems_of({reads.text}, trainer).empty()); });
+    with_trainer(c, world,
+                 [&](Trainer& trainer, Communicator*) { EXPECT_TRUE(problems_of({reads.text}, trainer).empty()); });
   }));
 }
 
@@ -155,11 +142,11 @@ TEST_F(RanksResume, DamageIsFoundByOneAndAllFallBackOrStop) {
   flip_the_last_byte(folder(c, 2) / optimizer_file_name(1, 2));  // what rank 1 would read, and rank 0 checks
   ++c.train.steps;
   expect_all_ok(run_ranks(2, [&](const World& world) {
-    open(c, world, [](Trainer& trainer, Communicator*) { EXPECT_EQ(trainer.state().step, 1); });
+    with_trainer(c, world, [](Trainer& trainer, Communicator*) { EXPECT_EQ(trainer.state().step, 1); });
   }));
   EXPECT_TRUE(fs::exists(folder(c, 2).string() + ".damaged"));
   flip_the_last_byte(folder(c, 1) / "model.safetensors");
-  const auto ends = run_ranks(2, [&](const World& world) { open(c, world, [](Trainer&, Communicator*) {}); });
+  const auto ends = run_ranks(2, [&](const World& world) { with_trainer(c, world, [](Trainer&, Communicator*) {}); });
   for (const RankEnd& end : ends) EXPECT_EQ(end.code, 2);
   EXPECT_NE(ends[0].message.find("model.safetensors (tensor '"), std::string::npos) << ends[0].message;
   EXPECT_EQ(ends[1].message, "rank 0 stopped: " + ends[0].message);
@@ -175,19 +162,19 @@ TEST_F(RanksResume, OneProcessOfAMachineChecksTheHashes) {
   const auto in_its_place = [&](const World& world) { fs::current_path(world.rank == 0 ? scratch_ : there); };
   expect_all_ok(run_ranks(2, [&](const World& world) {
     in_its_place(world);
-    open(c, world, [](Trainer& trainer, Communicator*) { EXPECT_EQ(trainer.run(), ExitCode::kOk); });
+    with_trainer(c, world, [](Trainer& trainer, Communicator*) { EXPECT_EQ(trainer.run(), ExitCode::kOk); });
   }));
   fs::copy(scratch_ / "run", there / "run", fs::copy_options::recursive);
   flip_the_last_byte(checkpoint_path(there / "run" / "checkpoints", 2) / "model.safetensors");
   expect_all_ok(run_ranks(2, [&](const World& world) {
     in_its_place(world);
-    open(c, world, [](Trainer& trainer, Communicator*) { EXPECT_EQ(trainer.state().step, 2); });
+    with_trainer(c, world, [](Trainer& trainer, Communicator*) { EXPECT_EQ(trainer.state().step, 2); });
   }));
   const auto ends = run_ranks(2, [&](World world) {
     in_its_place(world);
     world.local_rank = 0;
     world.local_size = 1;
-    open(c, world, [](Trainer&, Communicator*) {});
+    with_trainer(c, world, [](Trainer&, Communicator*) {});
   });
   for (const RankEnd& end : ends) EXPECT_EQ(end.code, 2);
   EXPECT_NE(ends[1].message.find("does not have the checksum"), std::string::npos) << ends[1].message;

@@ -10,8 +10,7 @@
 #include "data/prepare.h"
 #include "kernels/cuda/kernel_table.h"
 #include "ops/cuda_target.h"
-#include "support/ranks.h"
-#include "train/data_parallel.h"
+#include "train/rank_trainer.h"
 #include "train/tiny_run.h"
 
 namespace ttt {
@@ -46,12 +45,9 @@ class RanksTest : public TinyRunTest {
   }
 
   static ExitCode train(const RunConfig& config, const World& world) {
-    const auto ranks = connect_ranks(config, world);
-    TrainerOptions options;
-    options.quiet = true;
-    options.ranks = ranks.get();
-    const auto run = [&] { return Trainer(config, options).run(); };
-    return ranks ? ranks->guarded(run) : run();
+    ExitCode code = ExitCode::kFailed;
+    with_trainer(config, world, [&](Trainer& trainer, Communicator*) { code = trainer.run(); });
+    return code;
   }
 
   static std::vector<Json> lines(const RunConfig& config) {
@@ -132,12 +128,7 @@ TEST_F(RanksTest, AStepThatIsNotFiniteOnOneRankIsSkippedByAll) {
   const RunConfig c = config("skipped");
   expect_all_ok(run_ranks(2, [&](const World& world) {
     setenv("TTT_FAULT", "nan_gradient@3:1", /*overwrite=*/1);
-    const auto ranks = connect_ranks(c, world);
-    TrainerOptions options;
-    options.quiet = true;
-    options.ranks = ranks.get();
-    ranks->guarded([&] {
-      Trainer trainer(c, options);
+    with_trainer(c, world, [](Trainer& trainer, Communicator* ranks) {
       trainer.step();
       trainer.step();
       EXPECT_THROW(trainer.step(), Trainer::BadStep);

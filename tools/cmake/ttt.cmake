@@ -94,9 +94,11 @@ function(ttt_library name)
   endif()
 endfunction()
 
-# ttt_test(NAME [TORCH] LINK libs...): the GoogleTest binary NAME_tests from every *_test.cpp under tests/NAME, each case a ctest.
+# ttt_test(NAME [TORCH] [SHARDED suites...] LINK libs...): the GoogleTest binary NAME_tests from every *_test.cpp under tests/NAME,
+# each case a ctest. SHARDED: of these suites (Mixers/Law), which have many short cases, eight ctests have a share each: one process
+# for a case would take most of its time to load LibTorch.
 function(ttt_test name)
-  cmake_parse_arguments(ARG "TORCH" "" "LINK" ${ARGN})
+  cmake_parse_arguments(ARG "TORCH" "" "LINK;SHARDED" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/${name}/*_test.cpp)
   if(NOT sources)
     return()
@@ -111,5 +113,23 @@ function(ttt_test name)
   endif()
   target_compile_options(${name}_tests PRIVATE ${TTT_TEST_OPTIMISATION})
   add_dependencies(unit_tests ${name}_tests)
-  gtest_discover_tests(${name}_tests TEST_PREFIX ${name}. DISCOVERY_TIMEOUT 60 PROPERTIES TIMEOUT 600)
+  set(others)
+  if(ARG_SHARDED)
+    list(TRANSFORM ARG_SHARDED APPEND ".*" OUTPUT_VARIABLE sharded)
+    list(JOIN sharded ":" sharded)
+    set(others TEST_FILTER "-${sharded}")
+  endif()
+  # Names without parameters' values and types: those have spaces, which break ctest's record of times, and addresses, which change.
+  gtest_discover_tests(${name}_tests TEST_PREFIX ${name}. ${others} NO_PRETTY_TYPES NO_PRETTY_VALUES DISCOVERY_TIMEOUT 60
+                       PROPERTIES TIMEOUT 600)
+  foreach(suite ${ARG_SHARDED})
+    foreach(index RANGE 0 7)
+      math(EXPR number "${index} + 1")
+      set(shard ${name}.${suite}.shard${number}of8)
+      add_test(NAME ${shard} COMMAND ${name}_tests --gtest_filter=${suite}.*)
+      # Where the suite has another name now, its cases are among the others, and this says so.
+      set_tests_properties(${shard} PROPERTIES ENVIRONMENT "GTEST_TOTAL_SHARDS=8;GTEST_SHARD_INDEX=${index}" TIMEOUT 600 COST 50
+                           FAIL_REGULAR_EXPRESSION "Running 0 tests")
+    endforeach()
+  endforeach()
 endfunction()
