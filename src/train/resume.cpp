@@ -53,7 +53,7 @@ ResumePoint find_branch_point(const std::filesystem::path& directory) {
                "step_00001000", near.empty() ? "" : cat(" (did you mean '", near, "'?)"));
   }
   ResumePoint point;
-  point.directory = std::filesystem::canonical(directory);  // its run is two folders up
+  point.directory = directory;
   point.is_branch = true;
   point.checkpoint = read_checkpoint(directory, CheckpointParts::kAll);
   if (point.checkpoint.state.is_null())

@@ -319,7 +319,7 @@ void Trainer::resume(ResumePoint point) {
 // The trunk's metrics and ledger, which open_writers() cuts off after the branch's first step: then the branch's are
 // those of the whole run.
 void Trainer::take_records_of_trunk(const fs::path& checkpoint) const {
-  const fs::path trunk = checkpoint.parent_path().parent_path(), output(config_.output_dir);
+  const fs::path trunk = fs::canonical(checkpoint).parent_path().parent_path(), output(config_.output_dir);
   for (const char* name : {"metrics.jsonl", "ledger.jsonl"}) {
     if (fs::is_regular_file(trunk / name)) {
       write_file_atomically(output / name, read_file(trunk / name));

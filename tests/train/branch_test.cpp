@@ -46,6 +46,7 @@ TEST_F(BranchTest, EqualsTheSeparateRunBitForBit) {
     for (const auto& [step, folder] : list_checkpoints(scratch_ / "trunk/checkpoints")) steps.push_back(step);
     EXPECT_EQ(steps, (std::vector<std::int64_t>{9, 20}));
     RunConfig branch = this->branch(12, mixer);
+    branch.branch_from += "/";  // as a shell completes it
     ASSERT_EQ(run(branch), ExitCode::kOk);
     ASSERT_EQ(run(separate), ExitCode::kOk);
     expect_same_end(branch, separate);
