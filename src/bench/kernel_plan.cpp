@@ -26,7 +26,6 @@ std::vector<PlannedKernel> kernel_plan(const std::string& op) {
       plan.fits.push_back(std::move(fit));
     }
   }
-  if (plans.empty()) user_error("the op ", op, " has no CUDA kernels of this project: on a GPU it is LibTorch's");
   return plans;
 }
 
@@ -34,9 +33,7 @@ std::vector<PlannedKernel> kernel_plan(const std::string& op) {
 
 std::vector<PlannedKernel> kernel_plan(const std::string& op) {
   find_op(op);
-  user_error(
-      "this ttt has no CUDA kernels to plan: it was built without nvcc; build it where the CUDA toolkit is "
-      "installed (a GPU is not needed)");
+  return {};
 }
 
 #endif

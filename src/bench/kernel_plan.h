@@ -26,8 +26,8 @@ struct PlannedKernel {
   std::vector<KernelFit> fits;
 };
 
-// Of the op of that name, as `ttt bench op` has it. Throws UserError with one sentence where it has no CUDA kernels or
-// this program was built without nvcc.
+// Of the op of that name, as `ttt bench op` has it; none where it has no CUDA kernels or this program was built without
+// nvcc. Throws UserError with the nearest name when there is no such op.
 std::vector<PlannedKernel> kernel_plan(const std::string& op);
 
 Json to_json(const std::vector<PlannedKernel>& plan);

@@ -4,7 +4,7 @@
 #include <iostream>
 
 #include "bench/decode_bench.h"
-#include "bench/kernel_plan.h"
+#include "bench/kernel_prediction.h"
 #include "bench/model_bench.h"
 #include "bench/op_bench.h"
 #include "bench/op_check.h"
@@ -83,6 +83,7 @@ void print(const ModelBench& bench) {
 void print(const DecodeBench& bench);
 void print(const OpBench& bench);
 void print(const OpChecks& all);
+void print(const OpPlan& plan);
 
 // One JSON object or text on standard output, by to_json and print of that benchmark.
 template <class Bench>
@@ -257,7 +258,7 @@ void print(const OpChecks& all) {
   for (const std::string& reason : all.left_out) std::printf("left out: %s\n", reason.c_str());
 }
 
-void print(const std::string& op, const std::vector<PlannedKernel>& plan) {
+void print_kernels(const std::string& op, const std::vector<PlannedKernel>& plan) {
   std::printf(
       "CUDA kernels of %s: registers and spill stores of a thread, shared memory of a block, and the blocks of it\n"
       "that a multiprocessor holds with how much of its warps they are\n\n",
@@ -282,6 +283,11 @@ void print(const std::string& op, const std::vector<PlannedKernel>& plan) {
     }
     std::printf("\n");
   }
+}
+
+void print(const OpPlan& plan) {
+  if (!plan.kernels.empty()) print_kernels(plan.op, plan.kernels), std::printf("\n");
+  std::printf("%s", prediction_text(plan).c_str());
 }
 
 // One op after the other, in one process: each is said when it is done.
@@ -339,19 +345,13 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
       "--check", check,
       "time nothing: hold every row against fp64 at a few small and odd shapes; exit code 1 when one is wrong; also "
       "those that a self-check has found wanting");
-  app.add_flag("--plan", plan, "time nothing: print what the op's CUDA kernels need of a GPU (no GPU is needed)");
+  app.add_flag("--plan", plan,
+               "time nothing: print what the op's CUDA kernels need of a GPU, and predicted times (no GPU is needed)");
   app.add_flag("--json", json, "print one JSON object; of all ops one a line");
   if (!parse_arguments(app, args)) return ExitCode::kOk;
   if (name == "all" && !check) user_error("`ttt bench op all` needs --check; name an op to time it");
-  if (plan) {
-    const std::vector<PlannedKernel> kernels = kernel_plan(name);
-    if (json) {
-      std::cout << to_line({{"op", name}, {"kernels", to_json(kernels)}});
-    } else {
-      print(name, kernels);
-    }
-    return ExitCode::kOk;
-  }
+  if (dtype == "bf16") sizes.dtype = at::kBFloat16;
+  if (plan) return report(plan_op(name, sizes), json);
   if (name != "all") find_op(name);
   read_kernel_environment();
   sizes.device = select_device(device);
@@ -364,7 +364,6 @@ ExitCode bench_op_command(const std::vector<std::string>& args) {
     return checks.passed() ? ExitCode::kOk : ExitCode::kFailed;
   }
   self_check(sizes.device, !unchecked);
-  if (dtype == "bf16") sizes.dtype = at::kBFloat16;
   const OpBench bench = bench_op(name, sizes, options);
   return report(bench, json);
 }

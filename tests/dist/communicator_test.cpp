@@ -183,8 +183,9 @@ TEST(Communicator, ASilentRankIsNamedLongBeforeTheTimeout) {
       EXPECT_EQ(end.code, 1) << end.message;
       EXPECT_NE(end.message.find(cat("rank ", victim)), std::string::npos) << end.message;
     }
-    if (victim == 1) {
-      EXPECT_NE(ends[2].message.find("rank 1 has not been heard of for 2 s"), std::string::npos) << ends[2].message;
+    if (victim == 1) {  // whoever notices it first says so, and the others may hear of that
+      const std::string said = ends[0].message + "\n" + ends[2].message;
+      EXPECT_NE(said.find("rank 1 has not been heard of for 2 s"), std::string::npos) << said;
     }
   }
 }
