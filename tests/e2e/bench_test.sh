@@ -98,10 +98,14 @@ if grep -q libtorch_cuda <<<"$(ldd "$TTT")"; then
     { cat plan.txt; die "no plan of the backward kernel"; }
   "$TTT" bench op ttt_linear --plan --json >plan.json 2>log.txt || { cat log.txt; die "bench op --plan --json"; }
   object plan.json threads shared_bytes registers blocks_per_multiprocessor occupancy
-  refused "attention has no CUDA kernels of this project" "$TTT" bench op attention --plan
 else
-  refused "it was built without nvcc" "$TTT" bench op ttt_linear --plan
+  "$TTT" bench op ttt_linear --plan >plan.txt 2>log.txt || { cat log.txt; die "bench op --plan without nvcc"; }
+  grep -q 'registers are unknown: this ttt was built without nvcc' plan.txt || { cat plan.txt; die "not a word of registers"; }
 fi
+"$TTT" bench op ttt_linear --plan --batch 16 --dtype bf16 >plan.txt 2>log.txt || { cat log.txt; die "bench op --plan --batch"; }
+grep -Eq '^forward bf16 64 +192 +128 .* us, bytes' plan.txt || { cat plan.txt; die "no predicted time of the forward kernel"; }
+"$TTT" bench op attention --plan >plan.txt 2>log.txt || { cat log.txt; die "bench op attention --plan"; }
+grep -q 'attention has no CUDA kernels of this project' plan.txt || { cat plan.txt; die "attention has a plan"; }
 refused "did you mean 'ttt_linear'?" "$TTT" bench op ttt_liner --plan
 
 refused "did you mean 'model'?" "$TTT" bench modle tiny.yaml
