@@ -35,18 +35,6 @@ std::string spread(std::vector<double> values) {
   return values.size() == 1 ? mean : cat(mean, " (", percent(*low), " to ", percent(*high), ")");
 }
 
-std::string file_name(const std::string& text) {
-  std::string name;
-  for (const char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-    if (plain)
-      name += c;
-    else if (!name.empty() && name.back() != '_')
-      name += '_';
-  }
-  return name;
-}
-
 Chart state_chart(const std::string& set, const std::vector<AnswerRun>& runs) {
   Chart chart;
   chart.title = cat("Accuracy by state on ", set);
@@ -183,7 +171,7 @@ std::string answers_section(const AnswerRuns& all, std::vector<Figure>& figures)
     for (const AnswerRun& run : own) states.insert(run.state_bytes);
     if (states.size() < 2) continue;
     grid.charts.push_back(state_chart(set, own));
-    figures.push_back({"state_" + file_name(set), grid.charts.back()});
+    figures.push_back({"state_" + figure_name(set), grid.charts.back()});
   }
   return grid.charts.empty() ? out : out + to_svg(grid);
 }

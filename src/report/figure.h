@@ -12,4 +12,7 @@ struct Figure {
   Chart chart;
 };
 
+// A text as part of such a name.
+std::string figure_name(const std::string& text);
+
 }  // namespace ttt

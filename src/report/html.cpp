@@ -1,7 +1,9 @@
 #include "report/html.h"
 
+#include <algorithm>
 #include <cmath>
 
+#include "base/error.h"
 #include "chart/svg.h"
 #include "chart/ticks.h"
 
@@ -17,6 +19,21 @@ std::string html_table(const HtmlRow& header, const std::vector<HtmlRow>& rows) 
     out += "</tr>\n";
   }
   return out + "</table>\n";
+}
+
+std::string html_note(const std::string& text) {
+  return "<p class=\"note\">" + xml_escape(text) + "</p>\n";
+}
+
+std::string from_files(const std::vector<std::string>& files) {
+  constexpr std::size_t kNamed = 3;
+  std::vector<std::string> each;
+  for (const std::string& file : files)
+    if (std::find(each.begin(), each.end(), file) == each.end()) each.push_back(file);
+  std::string out = "From ";
+  for (std::size_t i = 0; i < std::min(each.size(), kNamed); ++i) out += (i > 0 ? ", " : "") + each[i];
+  if (each.size() > kNamed) out += cat(" and ", each.size() - kNamed, " more, all of them under Sources");
+  return out + ".";
 }
 
 std::string html_number(double value, int digits) {

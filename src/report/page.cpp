@@ -11,7 +11,10 @@
 #include "config/load.h"
 #include "plan/plan.h"
 #include "report/answers.h"
+#include "report/events.h"
 #include "report/html.h"
+#include "report/positions.h"
+#include "report/seeds.h"
 
 namespace ttt {
 namespace {
@@ -24,7 +27,9 @@ table{border-collapse:collapse;margin:.5em 0 1.5em;display:block;overflow-x:auto
 th,td{text-align:right;padding:.25em .8em;border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums;white-space:nowrap}
 th:first-child,td:first-child,td.text{text-align:left}
 th{color:var(--dim);font-weight:600}
+pre{font-size:13px;overflow-x:auto}
 p.note{color:var(--dim);font-size:13px}
+@media print{th,td{white-space:normal}}
 )";
 
 double median_speed(const RunLog& run) {
@@ -33,6 +38,14 @@ double median_speed(const RunLog& run) {
   if (speeds.empty()) return NAN;
   std::nth_element(speeds.begin(), speeds.begin() + static_cast<std::ptrdiff_t>(speeds.size() / 2), speeds.end());
   return speeds[speeds.size() / 2];
+}
+
+// config.yaml and metrics.jsonl of each.
+std::vector<std::string> run_files(const std::vector<RunLog>& runs) {
+  std::vector<std::string> files;
+  for (const RunLog& run : runs)
+    for (const char* name : {"config.yaml", "metrics.jsonl"}) files.push_back((run.folder / name).string());
+  return files;
 }
 
 std::string summary(const std::vector<RunLog>& runs) {
@@ -52,8 +65,9 @@ std::string summary(const std::vector<RunLog>& runs) {
          html_table({"run", "mixer", "parameters", "steps", "tokens", "FLOPs", "last training loss",
                      "last validation loss", "bits/byte", "tokens/s (median)", "events"},
                     rows) +
-         "<p class=\"note\">FLOPs: exact products, 3 x forward. Losses are nats a token; the training loss is that of "
-         "the last step's batch.</p>\n";
+         html_note(from_files(run_files(runs)) +
+                   " FLOPs: exact products, 3 x forward. Losses are nats a token; the training loss is that of the "
+                   "last step's batch. MFU is not shown: no file of a run says what its machine can do.");
 }
 
 std::string differences(const std::vector<RunLog>& runs) {
@@ -76,7 +90,8 @@ std::string differences(const std::vector<RunLog>& runs) {
     row.insert(row.end(), values.begin(), values.end());
     rows.push_back(std::move(row));
   }
-  return "<h2>Where the configs differ</h2>\n" + html_table(header, rows);
+  return "<h2>Where the configs differ</h2>\n" + html_table(header, rows) +
+         html_note("From the runs' config.yaml, as Sources lists them.");
 }
 
 Chart panel(const std::string& title, const ChartAxis& x, const ChartAxis& y) {
@@ -127,8 +142,10 @@ std::string charts(const std::vector<RunLog>& runs, std::vector<Figure>& figures
       points.y.push_back(step.loss);
     }
     valid.series.push_back(std::move(points));
-    for (const RunEvent& event : run.events)
-      norm.marks.push_back({.axis = ChartMark::Axis::kX, .value = static_cast<double>(event.step)});
+    for (const RunEvent& event : run.events) {
+      const auto at = static_cast<double>(event.step);
+      if (event.step >= 0) norm.marks.push_back({.axis = ChartMark::Axis::kX, .value = at});
+    }
   }
   const std::vector<Figure> all = {{"train_loss_by_tokens", by_tokens},
                                    {"valid_loss_by_tokens", valid},
@@ -140,15 +157,9 @@ std::string charts(const std::vector<RunLog>& runs, std::vector<Figure>& figures
   ChartGrid grid;
   for (const Figure& figure : all) grid.charts.push_back(figure.chart);
   figures.insert(figures.end(), all.begin(), all.end());
-  return "<h2>Curves</h2>\n" + to_svg(grid);
-}
-
-std::string events(const std::vector<RunLog>& runs) {
-  std::vector<HtmlRow> rows;
-  for (const RunLog& run : runs)
-    for (const RunEvent& event : run.events) rows.push_back({run.name, cat(event.step), event.text});
-  return "<h2>Skipped steps and rollbacks</h2>\n" +
-         (rows.empty() ? std::string("<p>None.</p>\n") : html_table({"run", "step", "what"}, rows));
+  return "<h2>Curves</h2>\n" + to_svg(grid) +
+         html_note(from_files(run_files(runs)) +
+                   " Lines across the gradient norm: steps at which something happened, by Failures and resumes.");
 }
 
 // The lines of results files, as they are: what their sweeps measured.
@@ -168,12 +179,14 @@ std::string result_tables(const std::vector<ResultsFile>& results) {
       };
       rows.push_back({text("name"), text("status"), text("mixer"), number("parameters", true), number("tokens", true),
                       number("flops_exact", false), number("valid_loss", false), number("bits_per_byte", false),
-                      number("accuracy", false), number("tokens_per_second", true)});
+                      number("accuracy", false), number("tokens_per_second", true), number("peak_memory_bytes", true)});
     }
     out += "<h2>Results: " + xml_escape(file.path.string()) + "</h2>\n" +
            html_table({"run", "status", "mixer", "parameters", "tokens", "FLOPs", "validation loss", "bits/byte",
-                       "accuracy", "tokens/s"},
-                      rows);
+                       "accuracy", "tokens/s", "peak memory (bytes)"},
+                      rows) +
+           html_note(from_files({file.path.string()}) +
+                     " Memory is resident, the largest of a run's processes; \"-\" is what the file does not say.");
   }
   return out;
 }
@@ -181,8 +194,9 @@ std::string result_tables(const std::vector<ResultsFile>& results) {
 std::string sources(const std::vector<RunLog>& runs, const std::vector<ResultsFile>& results) {
   std::vector<HtmlRow> rows;
   for (const RunLog& run : runs) {
-    for (const char* name : {"config.yaml", "metrics.jsonl"}) {
+    for (const char* name : kRunFiles) {
       const fs::path file = run.folder / name;
+      if (!fs::is_regular_file(file)) continue;
       rows.push_back(
           {run.name, file.string(), cat(fs::file_size(file)), hex64(xxh3_file(file)),
            name[0] == 'm' && run.damaged_lines > 0 ? cat(run.damaged_lines, " damaged lines left out") : ""});
@@ -192,15 +206,22 @@ std::string sources(const std::vector<RunLog>& runs, const std::vector<ResultsFi
     rows.push_back({"", file.path.string(), cat(fs::file_size(file.path)), hex64(xxh3_file(file.path)), ""});
   return "<h2>Sources</h2>\n" + html_table({"run", "file", "bytes", "xxh3", ""}, rows) +
          "<p class=\"note\">Steps, tokens, losses, rates and speeds are lines of metrics.jsonl; parameters and FLOPs "
-         "follow from config.yaml as `ttt plan` has them.</p>\n";
+         "follow from config.yaml as `ttt plan` has them. Resumes, signals and errors are lines of train.log.</p>\n";
 }
 
 }  // namespace
 
 Report report_page(const std::string& title, const std::vector<RunLog>& runs, const std::vector<ResultsFile>& results) {
+  LawMemory memory;
+  return report_page(title, runs, results, memory);
+}
+
+Report report_page(const std::string& title, const std::vector<RunLog>& runs, const std::vector<ResultsFile>& results,
+                   LawMemory& memory) {
   Report report;
   AnswerRuns answers = answer_runs(runs);
   for (const ResultsFile& file : results) {
+    if (file.of_folder) continue;  // its runs' own files have told
     const AnswerRuns more = answer_runs(file.lines);
     answers.runs.insert(answers.runs.end(), more.runs.begin(), more.runs.end());
     answers.unfinished += more.unfinished;
@@ -208,7 +229,14 @@ Report report_page(const std::string& title, const std::vector<RunLog>& runs, co
   std::string body;
   if (!runs.empty()) body += summary(runs) + differences(runs);
   body += answers_section(answers, report.figures);
-  if (!runs.empty()) body += charts(runs, report.figures) + events(runs);
+  body += scaling_section(results, report.figures, memory);
+  body += seeds_section(runs, results);
+  if (!runs.empty()) {
+    body += charts(runs, report.figures);
+    body += positions_section(runs, report.figures);
+    body += inner_losses_section(runs, report.figures);
+  }
+  body += events_section(runs, results);
   body += result_tables(results);
   report.page =
       "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n<meta name=\"viewport\" "

@@ -6,6 +6,7 @@
 
 #include "report/figure.h"
 #include "report/run_log.h"
+#include "report/scaling.h"
 
 namespace ttt {
 
@@ -14,10 +15,15 @@ struct Report {
   std::vector<Figure> figures;  // those of the page, each by itself
 };
 
-// A summary of each run, the config keys in which they differ, answers that are right (report/answers.h), losses by
-// tokens, FLOPs (exact products, 3 x forward) and seconds, learning rates, throughput, gradient norms, steps that were
-// skipped and rollbacks, and the files that all of it comes from, with their hashes. Of results files, whose runs are
-// not at hand: their lines, and the answers.
+// A summary of each run, the config keys in which they differ, answers that are right (report/answers.h), of results
+// files losses against FLOPs and parameters with the law that they identify (report/scaling.h), spreads over seeds
+// (report/seeds.h), losses by tokens, FLOPs (exact products, 3 x forward) and seconds, learning rates, throughput,
+// gradient norms, losses by position and inner losses (report/positions.h), failures and resumes (report/events.h), the
+// lines of results files, and the files that all of it comes from, with their hashes. What the files do not hold is
+// said. memory: of the page before this one.
+Report report_page(const std::string& title, const std::vector<RunLog>& runs, const std::vector<ResultsFile>& results,
+                   LawMemory& memory);
+// The same without a page before it.
 Report report_page(const std::string& title, const std::vector<RunLog>& runs, const std::vector<ResultsFile>& results);
 
 }  // namespace ttt

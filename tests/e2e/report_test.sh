@@ -23,6 +23,30 @@ expect 0 "$TTT" report runs/lr_0.001 --output page.html --figures figures
 [ "$(ls figures | wc -l)" = 14 ] || die "figures: $(ls figures)"
 says figures/valid_loss_by_tokens.svg "<svg"
 says figures/valid_loss_by_tokens.csv "lr_0.001,768,"
+says page.html "Failures and resumes"
+
+# --watch: the page follows its inputs, and ends with the runs, or whole with a signal.
+page_says() { grep -qsF -- "$1" live.html; }
+cp -r runs/lr_0.01 live
+begin() {
+  rm -f live.html
+  head -n 3 runs/lr_0.01/metrics.jsonl >live/metrics.jsonl
+  "$TTT" report --watch "$@" live --output live.html >watch.txt 2>&1 </dev/null &
+  watcher=$!
+  wait_until page_says "<td>3 of 6</td>"
+}
+begin 0.1
+cp runs/lr_0.01/metrics.jsonl live/metrics.jsonl
+wait "$watcher" || die "--watch ended with $?: $(cat watch.txt)"
+page_says "<td>6 of 6</td>" || die "--watch ended before the run did"
+says watch.txt "all runs have ended"
+begin
+kill -TERM "$watcher"
+wait "$watcher" || die "--watch ended with $? on SIGTERM: $(cat watch.txt)"
+page_says "</html>" || die "the page is not whole"
+says watch.txt "stopped by SIGTERM"
+refused "--watch" "$TTT" report live --output live.html --watch 0
+
 expect 2 "$TTT" report data --output page.html
 says errors.txt "'data' is no run: it has no config.yaml"
 expect 2 "$TTT" report runs/lr_0.01
