@@ -60,7 +60,7 @@ DenseCeiling::DenseCeiling(std::vector<DenseProduct> products, std::int64_t toke
     o.x = random(tokens, in);
     o.w = random(out, in);
     o.is_head = product.is_head;
-    o.chunk = o.is_head ? std::min(tokens, default_chunk_tokens(out, dtype)) : tokens;
+    o.chunk = o.is_head ? std::min(tokens, default_chunk_tokens(out, dtype, device.type())) : tokens;
     o.y = random(o.chunk, out);
     o.dx = random(tokens, in);
     o.dw = random(out, in);

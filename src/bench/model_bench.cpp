@@ -1,10 +1,8 @@
 #include "bench/model_bench.h"
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 #include <ATen/Parallel.h>
 #include <torch/types.h>
-#include <torch/utils.h>
 
 #include <algorithm>
 #include <memory>
@@ -15,19 +13,15 @@
 #include "bench/dense_products.h"
 #include "bench/device_memory.h"
 #include "bench/setup.h"
-#include "model/language_model.h"
+#include "bench/training_steps.h"
 #include "ops/cuda_target.h"
 #include "ops/kernel_table.h"
 #include "ops/products.h"
-#include "optim/adamw.h"
-#include "optim/schedule.h"
 #include "plan/flops.h"
 #include "plan/plan.h"
 
 namespace ttt {
 namespace {
-
-constexpr std::uint64_t kTokenSeed = 1;
 
 // How many calls each row of each op has taken so far.
 std::vector<std::vector<std::int64_t>> calls_of_rows() {
@@ -50,70 +44,6 @@ std::vector<std::pair<std::string, std::string>> rows_since(const std::vector<st
   }
   return rows;
 }
-
-struct StepTimes {
-  double forward = 0, backward = 0, optimizer = 0, whole = 0;  // seconds
-  double loss = 0;
-};
-
-// A model in training, on one batch of random tokens.
-class TrainingSteps {
- public:
-  TrainingSteps(const RunConfig& config, bool bf16, at::Device device)
-      : config_(config),
-        schedule_(schedule_of(config)),
-        model_(std::make_shared<LanguageModel>(config.model, static_cast<std::uint64_t>(config.train.seed))) {
-    model_->to(device);
-    model_->set_bf16(bf16);
-    NamedParameters parameters;
-    for (const auto& item : model_->named_parameters()) parameters.emplace_back(item.key(), item.value());
-    optimizer_ = std::make_unique<AdamW>(std::move(parameters), config.optim, decay_of(config.model));
-    const auto generator = at::make_generator<at::CPUGeneratorImpl>(kTokenSeed);
-    tokens_BT_ = at::randint(0, config.model.vocab_size, {config.sequences_per_step(), config.train.context + 1},
-                             generator, at::TensorOptions(at::kLong))
-                     .to(device);
-  }
-
-  // As Trainer::step(), by phase.
-  StepTimes step() {
-    StepTimes times;
-    const DeviceTimer whole(tokens_BT_.device());
-    DeviceTimer phase(tokens_BT_.device());
-    optimizer_->zero_gradients();
-    times.optimizer = phase.seconds();
-    const std::int64_t T = config_.train.context, sequences = config_.sequences_per_step(), b = config_.micro_batch();
-    for (std::int64_t first = 0; first < sequences; first += b) {
-      phase.restart();
-      const torch::Tensor part_bT = tokens_BT_.narrow(0, first, b);
-      ForwardContext context;
-      context.ttt_lr_mult = ttt_lr_multiplier(config_, updates_ + 1);
-      context.recompute = config_.train.recompute;
-      const torch::Tensor token_loss_bT = model_->token_loss(part_bT.narrow(1, 0, T), part_bT.narrow(1, 1, T), context);
-      const torch::Tensor loss = token_loss_bT.sum() / static_cast<double>(sequences * T);
-      times.forward += phase.seconds();
-      phase.restart();
-      loss.backward();
-      times.backward += phase.seconds();
-      times.loss += loss.item<double>();
-    }
-    phase.restart();
-    optimizer_->clip_gradients(config_.optim.clip_grad_norm);
-    optimizer_->step(schedule_.rate(updates_++));
-    times.optimizer += phase.seconds();
-    times.whole = whole.seconds();
-    return times;
-  }
-
-  const LanguageModel& model() const { return *model_; }
-
- private:
-  RunConfig config_;
-  Schedule schedule_;
-  std::shared_ptr<LanguageModel> model_;
-  std::unique_ptr<AdamW> optimizer_;
-  torch::Tensor tokens_BT_;
-  std::int64_t updates_ = 0;
-};
 
 }  // namespace
 
@@ -142,7 +72,7 @@ ModelBench bench_model(const RunConfig& asked, std::int64_t steps, double second
 
   TrainingSteps training(config, bf16, device);
   reset_peak_memory(device);
-  for (const torch::Tensor& parameter : training.model().parameters()) bench.parameters += parameter.numel();
+  bench.parameters = training.parameters();
   const auto calls_before = calls_of_rows();
   const StepTimes warm_up = training.step();
   bench.kernels = rows_since(calls_before);

@@ -238,7 +238,8 @@ std::vector<KernelWork> cross_entropy_work(const OpSizes& s) {
   return work_of_type(s, [&](auto element) {
     using Element = decltype(element);
     namespace cuda = kernels::cuda;
-    const std::int64_t rows = s.batch * s.context, chunk = std::min(rows, default_chunk_tokens(s.vocab, s.dtype));
+    const std::int64_t rows = s.batch * s.context,
+                       chunk = std::min(rows, default_chunk_tokens(s.vocab, s.dtype, at::kCUDA));
     const double n = static_cast<double>(chunk), values = n * static_cast<double>(s.vocab);
     const double vector = 16.0 / sizeof(Element);
     const std::string type = cat(" ", cuda::name_of<Element>());

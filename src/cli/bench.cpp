@@ -8,6 +8,7 @@
 #include "bench/model_bench.h"
 #include "bench/op_bench.h"
 #include "bench/op_check.h"
+#include "cli/bench_peer.h"
 #include "cli/command.h"
 #include "cli/parse.h"
 #include "config/load.h"
@@ -375,18 +376,20 @@ ExitCode run_bench(const std::vector<std::string>& args) {
   const std::vector<std::string> rest(args.begin() + (args.empty() ? 0 : 1), args.end());
   if (what == "model") return bench_model_command(rest);
   if (what == "decode") return bench_decode_command(rest);
+  if (what == "peer") return run_bench_peer(rest);
   if (what == "op") return bench_op_command(rest);
   if (what == "--help" || what == "-h") {
-    std::cout << "usage: ttt bench model | decode | op [arguments]\n\n"
+    std::cout << "usage: ttt bench model | decode | peer | op [arguments]\n\n"
                  "  model CONFIG   training steps beside the dense products in them, the GEMM ceiling\n"
                  "  decode CONFIG  time per token after short and long prompts, beside the memory's bandwidth\n"
+                 "  peer CONFIG    training steps beside those of the same model in PyTorch\n"
                  "  op NAME        every kernel row of an op beside plain ATen calls and the limit\n\n"
-                 "`ttt bench model --help`, `ttt bench decode --help` and `ttt bench op --help` explain each\n";
+                 "`ttt bench model --help` and so on explain each\n";
     return ExitCode::kOk;
   }
-  const std::string near = nearest(what, {"model", "decode", "op"});
+  const std::string near = nearest(what, {"model", "decode", "peer", "op"});
   user_error(what.empty() ? "`ttt bench` needs to know what" : "`ttt bench` does not time '" + what + "'", "; ",
-             near.empty() ? "write `ttt bench model CONFIG`, `ttt bench decode CONFIG` or `ttt bench op NAME`"
+             near.empty() ? "write `ttt bench model CONFIG`, or another of those that `ttt bench --help` lists"
                           : cat("did you mean '", near, "'?"));
 }
 

@@ -108,9 +108,108 @@ grep -Eq '^forward bf16 64 +192 +128 .* us, bytes' plan.txt || { cat plan.txt; d
 grep -q 'attention has no CUDA kernels of this project' plan.txt || { cat plan.txt; die "attention has a plan"; }
 refused "did you mean 'ttt_linear'?" "$TTT" bench op ttt_liner --plan
 
+# --- peer: a script in the place of Python that answers as the peer's program does ---
+
+cat >attention.yaml <<'YAML'
+model: {mixer: attention, vocab_size: 300, hidden_size: 32, num_layers: 2, num_heads: 2, intermediate_size: 48}
+YAML
+# python FILE PARAMETERS STEPS: makes it; STEPS are commands that answer the line $n.
+python() {
+  cat >"$1" <<SH
+#!/usr/bin/env bash
+echo \$\$ >peer.pid
+printf '%s' "\$2" >script.py
+printf '%s' "\$3" >settings.json
+[ "\$1" = -c ] || { echo "not -c" >&2; exit 4; }
+$3
+echo '{"parameters":$2,"torch":"9.8.7","transformers":"6.5.4","python":"3.2.1","optimizer":"fused"}'
+while read -r n; do $4; done
+SH
+  chmod +x "$1"
+}
+gone() { ! grep -q '^State:[[:space:]]*[^ZX]' "/proc/$(cat peer.pid)/status" 2>/dev/null; }
+# failed TEXT COMMAND...: exit code 1 and one sentence that contains TEXT; the peer is gone.
+failed() {
+  local text=$1 code=0
+  shift
+  "$@" >out.txt 2>errors.txt || code=$?
+  [ "$code" = 1 ] || { cat out.txt errors.txt; die "exit code $code instead of 1: $*"; }
+  grep "^error: " errors.txt | grep -qF -- "$text" || { cat errors.txt; die "no '$text' from: $*"; }
+  [ ! -s out.txt ] || die "something on standard output of a failure: $*"
+  gone || die "the peer was left running: $*"
+}
+peer=("$TTT" bench peer attention.yaml --context 64 --threads 1)
+python ./twice 1 "" 'case $n in 2) echo "{\"tokens_per_second\":[1000,1000.5]}" ;; *) exit 5 ;; esac'
+"${peer[@]}" --python ./twice --steps 2 --rounds 3 --json >peer.json 2>log.txt || { cat log.txt; die "bench peer"; }
+gone || die "the peer was left running"
+object peer.json ours_tokens_per_second peer_tokens_per_second ratio ratio_low ratio_high parameters
+for text in '"peer":"LlamaForCausalLM"' '"peer_tokens_per_second":1000.25' '"torch":"9.8.7"' '"transformers":"6.5.4"' '"rounds":3' '"batch_tokens":64' '"threads":1' \
+  '"dtype":"fp32"' '"cpu":"'; do
+  grep -qF -- "$text" peer.json || { cat peer.json; die "no $text"; }
+done
+grep -q 'warning:.*the peer is another model: it has 1 parameters' log.txt || { cat log.txt; die "no word of another number of parameters"; }
+for text in '"peer":"LlamaForCausalLM"' '"hidden_size":32' '"context":64' '"sequences":1' '"threads":1' '"bf16":false'; do
+  grep -qF -- "$text" settings.json || { cat settings.json; die "the peer is not told $text"; }
+done
+if command -v python3 >/dev/null; then
+  python3 -c 'compile(open("script.py").read(), "script.py", "exec")' || die "the peer's program is not Python"
+fi
+parameters=$(sed 's/.*"parameters":\([0-9]*\),.*/\1/' peer.json)
+python ./once "$parameters" "" 'echo "{\"tokens_per_second\":[1000]}"'
+"${peer[@]}" --python "$PWD/once" --steps 1 --rounds 2 --batch-tokens 128 --dtype bf16 >peer.txt 2>log.txt || { cat log.txt; die "bench peer as text"; }
+! grep -q 'another model' log.txt || { cat log.txt; die "equal numbers of parameters are warned of"; }
+for text in 'beside LlamaForCausalLM' 'steps of 128 tokens in sequences of 64' 'LlamaForCausalLM  1000.0 tokens/s' 'ttt / peer ' 'transformers 6.5.4' 'machine '; do
+  grep -qF -- "$text" peer.txt || { cat peer.txt; die "no $text"; }
+done
+mkdir official
+touch official/ttt.py
+"$TTT" bench peer tiny.yaml --context 64 --threads 1 --python ./once --steps 1 --rounds 1 --official official --json >peer.json 2>log.txt ||
+  { cat log.txt; die "bench peer --official"; }
+grep -qF '"peer":"TTTForCausalLM"' peer.json && grep -qF "\"official\":\"$PWD/official\"" settings.json || { cat peer.json settings.json; die "not the official code"; }
+
+python ./dies 1 "" 'echo first >&2; echo "MemoryError: no room" >&2; exit 3'
+failed "was training and died (exit code 3): MemoryError: no room" "${peer[@]}" --python ./dies
+python ./late 1 "exec sleep 600" :
+failed "was starting and gave no answer in 1 s" "${peer[@]}" --python ./late --peer-seconds 1
+python ./wrong 1 "" 'echo "{\"tokens_per_second\":[1000]}"'
+failed "which is not what its script says" "${peer[@]}" --python ./wrong --steps 2
+failed "which is no JSON object" "${peer[@]}" --python /bin/echo
+python ./bare 1 "echo '{\"missing\":\"No module named torch\"}'; exit" :
+refused "the Python './bare' lacks torch or transformers (No module named torch)" "${peer[@]}" --python ./bare
+refused "there is no program './absent' for --python" "${peer[@]}" --python ./absent
+refused "there is no program 'no-such-python' for --python" "${peer[@]}" --python no-such-python
+refused "--python" "${peer[@]}"
+refused "gated_deltanet has no peer" "${peer[@]}" model.mixer=gated_deltanet --python ./once
+refused "with --official DIR" "$TTT" bench peer tiny.yaml --python ./once
+refused "there is no 'absent/ttt.py'" "$TTT" bench peer tiny.yaml --python ./once --official absent
+refused "--official names the code of TTT layers" "${peer[@]}" --python ./once --official official
+# A peer in the middle of its work ends with the program.
+rm peer.pid
+python ./long 1 "" 'exec sleep 600'
+"${peer[@]}" --python ./long >out.txt 2>log.txt &
+program=$!
+for ((i = 0; i < 600; ++i)); do
+  if [ -s peer.pid ] && [ "$(tr '\0' ' ' <"/proc/$(cat peer.pid)/cmdline" 2>/dev/null)" = "sleep 600 " ]; then break; fi
+  sleep 0.1
+done
+kill "$program"
+wait "$program" || true
+for ((i = 0; i < 100; ++i)); do ! gone || break; sleep 0.1; done
+gone || die "the peer outlived the program"
+# The peers themselves, where this machine has a Python with both (tools/python_env.sh --transformers).
+if real=$("$SOURCE/tools/python_env.sh" --find --transformers 2>/dev/null); then
+  for mixer in attention mamba; do
+    "${peer[@]}" model.mixer=$mixer --python "$real/bin/python" --steps 1 --rounds 2 --json >peer.json 2>log.txt || { cat log.txt; die "bench peer of $mixer"; }
+    object peer.json ours_tokens_per_second peer_tokens_per_second ratio ratio_low ratio_high
+    ! grep -q 'another model' log.txt || { cat log.txt; die "$mixer: the peer is another model"; }
+  done
+  "${peer[@]}" --python "$real/bin/python" --steps 1 --rounds 1 --dtype bf16 --json 2>log.txt | grep -q '"dtype":"bf16"' || { cat log.txt; die "bench peer in bf16"; }
+fi
+
 refused "did you mean 'model'?" "$TTT" bench modle tiny.yaml
 refused "did you mean 'decode'?" "$TTT" bench decod tiny.yaml
 refused "--prompts" "$TTT" bench decode tiny.yaml --prompts 0
+refused "did you mean 'peer'?" "$TTT" bench pear attention.yaml
 refused "write \`ttt bench model CONFIG\`" "$TTT" bench
 refused "did you mean 'ttt_linear'?" "$TTT" bench op ttt_liner
 refused "there are ttt_linear, ttt_mlp" "$TTT" bench op frobnicate
