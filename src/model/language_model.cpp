@@ -110,7 +110,8 @@ torch::Tensor LanguageModel::hidden_loss(const torch::Tensor& hidden_BTD, const 
 
 torch::Tensor LanguageModel::most_likely(const torch::Tensor& hidden_ND) const {
   const torch::NoGradGuard no_grad;
-  const std::int64_t chunk = default_chunk_tokens(config_.vocab_size, hidden_ND.scalar_type());
+  const std::int64_t chunk =
+      default_chunk_tokens(config_.vocab_size, hidden_ND.scalar_type(), hidden_ND.device().type());
   const torch::Tensor ids_N = torch::empty({hidden_ND.size(0)}, hidden_ND.options().dtype(torch::kLong));
   for (std::int64_t begin = 0; begin < hidden_ND.size(0); begin += chunk) {
     const std::int64_t n = std::min(chunk, hidden_ND.size(0) - begin);

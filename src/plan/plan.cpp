@@ -88,6 +88,7 @@ std::optional<double> Plan::hours() const {
 std::int64_t gpu_micro_batch(const RunConfig& config, const GpuSize& gpu, std::int64_t processes) {
   constexpr std::int64_t kEnoughTokens = 32768;
   constexpr double kShareOfMemory = 0.85;
+  constexpr std::int64_t kMoreLogitBytes = (std::int64_t{512} << 20) - kLogitBytes;  // chunks are larger there
   check_shares(config, processes);
   const std::int64_t parameters = count_parameters(config.model).total;
   const std::int64_t share = config.sequences_per_step() / processes;
@@ -98,7 +99,8 @@ std::int64_t gpu_micro_batch(const RunConfig& config, const GpuSize& gpu, std::i
     tried.train.micro_batch = n;
     const MemoryPlan memory = memory_of(tried, parameters, processes);
     const std::int64_t graph = config.train.cuda_graph ? memory.activations : 0;
-    if (n > 1 && static_cast<double>(memory.training() + graph) > kShareOfMemory * static_cast<double>(gpu.bytes))
+    if (n > 1 && static_cast<double>(memory.training() + graph + kMoreLogitBytes) >
+                     kShareOfMemory * static_cast<double>(gpu.bytes))
       break;
     chosen = n;
     if (n * config.train.context >= kEnoughTokens && n * config.model.num_heads >= gpu.multiprocessors) break;
