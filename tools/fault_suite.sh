@@ -189,6 +189,10 @@ fault_disk_full() {  # a limit on the size of files, which the largest of a chec
 stop_half_way() {
   start "$dir"
   wait_for_step "$dir" "$(random_between 10 $((steps - 10)))" || true
+  for _ in $(seq 600); do  # what is damaged has one before it, which may still be on its way to the disk
+    [ "$(ls "$dir"/checkpoints/step_????????/COMPLETE 2>/dev/null | wc -l)" -lt 2 ] && kill -0 "$pid" 2>/dev/null || break
+    sleep 0.05
+  done
   kill -9 "$launcher" 2>/dev/null || true
   end_of
   no_rank_left "$dir"
