@@ -204,6 +204,9 @@ const NoChoice kNoChoices[] = {
     {"ops/attention.cpp", "at::get_cpu_capability()", "the same"},
     {"ops/linear.cpp", "return device.is_cpu() && bf16_products()", "what the call asks of its row"},
     {"ops/adamw_step.cpp", "pinned_memory(device.is_cuda())", "host memory of copies"},
+    {"ops/cross_entropy.cpp",
+     "default_chunk_tokens(head_VD.size(0), hidden_ND.scalar_type(), hidden_ND.device().type())",
+     "how many rows at a time, of whichever row"},
     {"ops/ttt_cuda.cpp", "*any_cuda_kernels()", "the kernels' sizes, as data"},
 };
 
