@@ -30,6 +30,7 @@ th{color:var(--dim);font-weight:600}
 pre{font-size:13px;overflow-x:auto}
 p.note{color:var(--dim);font-size:13px}
 @media print{th,td{white-space:normal}}
+@media screen and (max-width:820px){svg{min-width:820px}}
 )";
 
 double median_speed(const RunLog& run) {
