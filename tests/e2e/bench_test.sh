@@ -204,6 +204,8 @@ if real=$("$SOURCE/tools/python_env.sh" --find --transformers 2>/dev/null); then
     ! grep -q 'another model' log.txt || { cat log.txt; die "$mixer: the peer is another model"; }
   done
   "${peer[@]}" --python "$real/bin/python" --steps 1 --rounds 1 --dtype bf16 --json 2>log.txt | grep -q '"dtype":"bf16"' || { cat log.txt; die "bench peer in bf16"; }
+else
+  echo "not tried beside PyTorch's own models: tools/python_env.sh --transformers makes a Python that has them"
 fi
 
 refused "did you mean 'model'?" "$TTT" bench modle tiny.yaml
