@@ -171,6 +171,11 @@ void show_progress(std::string_view text) {
 
 void print_error(std::string_view message) {
   show_progress("");
+  {
+    LogState& log = state();
+    const std::lock_guard lock(log.mutex);
+    if (log.file) log.file->log(spdlog::level::err, spdlog::string_view_t(message.data(), message.size()));
+  }
   write_to_stderr(cat(state().prefix, coloured(kRed, "error:"), " ", message, "\n"));
 }
 

@@ -28,7 +28,7 @@ void set_log_verbose(bool verbose);
 // printed as a line, at most every 10 s. A log line in between moves it down. An empty text ends it.
 void show_progress(std::string_view text);
 
-// "error: MESSAGE" on stderr, what a command ends with when it fails.
+// "error: MESSAGE" on stderr, and in the log file where there is one: what a command ends with when it fails.
 void print_error(std::string_view message);
 
 // stderr is a terminal that can redraw a line (TERM is not dumb).

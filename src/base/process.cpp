@@ -48,7 +48,8 @@ std::string last_words(const fs::path& log, int exit_code) {
   }
   if (last.empty()) {
     std::error_code unknown;
-    const bool full = fs::space(log, unknown).available == 0 && !unknown;
+    const fs::space_info room = fs::space(log, unknown);  // of memory that no file system limits all is 0
+    const bool full = !unknown && room.capacity > 0 && room.available == 0;
     return cat("exit code ", exit_code, " and not a word",
                exit_code == 127 ? "; the program could not be started"
                : full           ? "; the disk is full, so that it could not write any"

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/text_table.h"
 #include "bench/device_memory.h"
 #include "bench/op_bench.h"
 #include "bench/op_check.h"
@@ -54,21 +55,6 @@ std::string amount(double value) {
   return value > 0 ? short_number(value) : "-";
 }
 
-// Columns as wide as what is in them, the first one to the left.
-std::string columns_text(const std::vector<std::vector<std::string>>& rows) {
-  std::vector<std::size_t> widths(rows.front().size(), 0);
-  for (const auto& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string text;
-  for (const auto& row : rows) {
-    text += row[0] + std::string(widths[0] - row[0].size(), ' ');
-    for (std::size_t i = 1; i < row.size(); ++i) text += std::string(2 + widths[i] - row[i].size(), ' ') + row[i];
-    text += "\n";
-  }
-  return text;
-}
-
 Json json_if_known(const PredictedKernel& kernel, std::int64_t value) {
   return kernel.is_known() ? Json(value) : Json(nullptr);
 }
@@ -111,20 +97,29 @@ std::string prediction_text(const OpPlan& plan) {
   if (plan.predicted.empty()) return plan.note + "\n";
   std::string text = cat("Predicted at ", shape_text(plan.sizes), ", mini-batches of ", plan.sizes.mini_batch, ", ",
                          dtype_text(plan.sizes), "; none of these kernels has run on a GPU yet\n\n");
-  std::vector<std::vector<std::string>> rows = {{"kernel", "blocks", "threads", "shared", "registers", "held", "waves",
-                                                 "steps", "bytes", "scratch", "mma", "fp32"}};
-  for (const PredictedGpu& gpu : kPredictedGpus) rows[0].emplace_back(gpu.name);
+  std::vector<std::string> header = {"kernel", "blocks", "threads", "shared",  "registers", "held",
+                                     "waves",  "steps",  "bytes",   "scratch", "mma",       "fp32"};
+  for (const PredictedGpu& gpu : kPredictedGpus) header.emplace_back(gpu.name);
+  TextTable table(header);
   for (const PredictedKernel& kernel : plan.predicted) {
     const KernelWork& work = kernel.work;
-    rows.push_back({work.kernel, std::to_string(work.blocks), std::to_string(work.threads),
-                    short_bytes(work.shared_bytes), if_known(kernel, kernel.registers),
-                    if_known(kernel, kernel.blocks_held), if_known(kernel, kernel.waves),
-                    std::to_string(work.serial_steps), amount(work.bytes), amount(work.scratch_bytes),
-                    amount(work.mma_flop), amount(work.fp32_flop)});
-    for (const Prediction& prediction : kernel.on) rows.back().push_back(microseconds(prediction));
-    while (rows.back().size() < rows.front().size()) rows.back().emplace_back("too large");
+    std::vector<std::string> row = {work.kernel,
+                                    std::to_string(work.blocks),
+                                    std::to_string(work.threads),
+                                    short_bytes(work.shared_bytes),
+                                    if_known(kernel, kernel.registers),
+                                    if_known(kernel, kernel.blocks_held),
+                                    if_known(kernel, kernel.waves),
+                                    std::to_string(work.serial_steps),
+                                    amount(work.bytes),
+                                    amount(work.scratch_bytes),
+                                    amount(work.mma_flop),
+                                    amount(work.fp32_flop)};
+    for (const Prediction& prediction : kernel.on) row.push_back(microseconds(prediction));
+    while (row.size() < header.size()) row.emplace_back("too large");
+    table.add(std::move(row));
   }
-  text += columns_text(rows);
+  text += table.text();
   for (const PredictedKernel& kernel : plan.predicted)
     if (!kernel.work.note.empty()) text += cat(kernel.work.kernel, ": ", kernel.work.note, "\n");
   text += cat(

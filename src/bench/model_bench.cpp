@@ -2,9 +2,7 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <torch/types.h>
 
-#include <algorithm>
 #include <memory>
 
 #include "base/error.h"

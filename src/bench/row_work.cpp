@@ -143,10 +143,9 @@ std::vector<KernelWork> swiglu_work(const OpSizes& s) {
   return work_of_type(s, [&](auto element) {
     using Element = decltype(element);
     namespace cuda = kernels::cuda;
-    constexpr std::int64_t kVector = cuda::kSwigluVector<Element>, kThreads = cuda::kSwigluThreads;
-    const std::int64_t values = s.batch * s.context * s.mlp_width(), vectors = (values + kVector - 1) / kVector;
-    const std::int64_t blocks = std::min<std::int64_t>((vectors + kThreads - 1) / kThreads, 8 * 132);
-    const double all = static_cast<double>(values), bytes = all * sizeof(Element);
+    const std::int64_t rows = s.batch * s.context;
+    const std::int64_t blocks = cuda::swiglu_blocks(cuda::swiglu_vectors<Element>(rows, s.mlp_width()));
+    const double all = static_cast<double>(rows * s.mlp_width()), bytes = all * sizeof(Element);
     const std::string type = cat(" ", cuda::name_of<Element>());
     // gate, up in; y out. A value: gate sigmoid(gate), up 1.  dy, gate, up in; dgate, dup out: 7 more.
     return std::vector<KernelWork>{counted(kernel_work<cuda::SwigluForwardBlock<Element>>("forward" + type, blocks),
@@ -156,16 +155,24 @@ std::vector<KernelWork> swiglu_work(const OpSizes& s) {
   });
 }
 
-std::vector<KernelWork> layer_norm_gate_work(const OpSizes& s) {
+// add(all, Element(), Other()) for the types of activations and of what heads give or take.
+template <class Add>
+std::vector<KernelWork> of_head_types(const OpSizes& s, Add add) {
   std::vector<KernelWork> all;
-  if (s.width() > kernels::cuda::kWidestRow) return all;
   if (s.dtype == at::kBFloat16) {
-    add_layer_norm_gate<std::uint16_t, float>(all, s);
-    add_layer_norm_gate<std::uint16_t, std::uint16_t>(all, s);
+    add(all, std::uint16_t(), float());
+    add(all, std::uint16_t(), std::uint16_t());
   } else {
-    add_layer_norm_gate<float, float>(all, s);
+    add(all, float(), float());
   }
   return all;
+}
+
+std::vector<KernelWork> layer_norm_gate_work(const OpSizes& s) {
+  if (s.width() > kernels::cuda::kWidestRow) return {};
+  return of_head_types(s, [&]<class Element, class Source>(std::vector<KernelWork>& all, Element, Source) {
+    add_layer_norm_gate<Element, Source>(all, s);
+  });
 }
 
 std::vector<KernelWork> causal_conv_work(const OpSizes& s) {
@@ -198,39 +205,23 @@ std::vector<KernelWork> causal_conv_work(const OpSizes& s) {
 }
 
 std::vector<KernelWork> rope_work(const OpSizes& s) {
-  std::vector<KernelWork> all;
-  const auto add = [&]<class Element, class To>(Element, To) {
+  return of_head_types(s, [&]<class Element, class To>(std::vector<KernelWork>& all, Element, To) {
     if (s.head_dim % 8 == 0) {
       add_rope<Element, To, 8>(all, s, "");
     } else if (s.head_dim % 2 == 0) {
       add_rope<Element, To, 2>(all, s, " in pairs");
     }
-  };
-  if (s.dtype == at::kBFloat16) {
-    add(std::uint16_t(), float());
-    add(std::uint16_t(), std::uint16_t());
-  } else {
-    add(float(), float());
-  }
-  return all;
+  });
 }
 
 std::vector<KernelWork> conv_rope_work(const OpSizes& s) {
-  std::vector<KernelWork> all;
-  const auto add = [&]<class Element, class To>(Element, To) {
+  return of_head_types(s, [&]<class Element, class To>(std::vector<KernelWork>& all, Element, To) {
     if (s.head_dim % 4 == 0) {
       add_conv_rope<Element, To, 4>(all, s, "");
     } else if (s.head_dim % 2 == 0) {
       add_conv_rope<Element, To, 2>(all, s, " in pairs");
     }
-  };
-  if (s.dtype == at::kBFloat16) {
-    add(std::uint16_t(), float());
-    add(std::uint16_t(), std::uint16_t());
-  } else {
-    add(float(), float());
-  }
-  return all;
+  });
 }
 
 // Without the head's products, which are LibTorch's. Logits that are still in the second cache are read faster.

@@ -10,9 +10,6 @@
 namespace ttt {
 namespace {
 
-// Mini-batches between two states that a forward pass stores: those of ops/ttt_cuda.cpp.
-constexpr std::int64_t kLinearStates = 16, kMlpStates = 32;
-
 // What one block works on. K head size, M = 4 K, C tokens of a mini-batch, W warps, T tokens, E bytes of an Element, P
 // mma a product: 1 in bf16, 3 in fp32.
 struct TttBlockShape {
@@ -158,71 +155,66 @@ bool decodes(const OpSizes& s) {
          s.mini_batch <= kernels::cuda::kMostMiniBatch;
 }
 
-template <class Element, int kHeadDim>
-void add_linear(std::vector<KernelWork>& all, const OpSizes& s) {
-  namespace cuda = kernels::cuda;
-  const std::string type = cuda::name_of<Element>();
+struct LinearKernels {
+  template <class Element, int kHeadDim>
+  using Forward = kernels::cuda::TttLinearForwardBlock<Element, kHeadDim, kHeadDim / 16>;
+  template <class Element, int kHeadDim>
+  using Backward = kernels::cuda::TttLinearBackwardBlock<Element, kHeadDim, kHeadDim / 16>;
+  template <class Element, int kHeadDim>
+  using Decode = kernels::cuda::TttLinearDecodeBlock<Element, kHeadDim>;
+  static constexpr CountTtt forward = count_linear_forward, backward = count_linear_backward,
+                            decode = count_linear_decode;
+  static constexpr std::int64_t segment = kernels::cuda::kLinearSegment;
+};
+
+struct MlpKernels {
+  template <class Element, int kHeadDim>
+  using Forward = kernels::cuda::TttMlpForwardBlock<Element, kHeadDim>;
+  template <class Element, int kHeadDim>
+  using Backward = kernels::cuda::TttMlpBackwardBlock<Element, kHeadDim>;
+  template <class Element, int kHeadDim>
+  using Decode = kernels::cuda::TttMlpDecodeBlock<Element, kHeadDim>;
+  static constexpr CountTtt forward = count_mlp_forward, backward = count_mlp_backward, decode = count_mlp_decode;
+  static constexpr std::int64_t segment = kernels::cuda::kMlpSegment;
+};
+
+// kHeadDim 0: any, which decoding alone takes.
+template <class Net, class Element, int kHeadDim>
+std::vector<KernelWork> work_of_heads(const OpSizes& s) {
+  std::vector<KernelWork> all;
+  const std::string type = kernels::cuda::name_of<Element>();
+  const std::string end = type + (kHeadDim != 0 ? " " + std::to_string(kHeadDim) : "");
   if constexpr (kHeadDim != 0) {
-    using Forward = cuda::TttLinearForwardBlock<Element, kHeadDim, kHeadDim / 16>;
-    using Backward = cuda::TttLinearBackwardBlock<Element, kHeadDim, kHeadDim / 16>;
-    const std::string end = " " + type + " " + std::to_string(kHeadDim);
-    if (s.mini_batch == cuda::kMiniBatch) {
-      all.push_back(ttt_pass<Element, Forward>(s, "forward" + end, count_linear_forward, kLinearStates));
-      all.push_back(ttt_pass<Element, Backward>(s, "backward" + end, count_linear_backward, kLinearStates));
+    using Forward = typename Net::template Forward<Element, kHeadDim>;
+    using Backward = typename Net::template Backward<Element, kHeadDim>;
+    if (s.mini_batch == kernels::cuda::kMiniBatch) {
+      all.push_back(ttt_pass<Element, Forward>(s, "forward " + end, Net::forward, Net::segment));
+      all.push_back(ttt_pass<Element, Backward>(s, "backward " + end, Net::backward, Net::segment));
     }
   }
-  const std::string size = kHeadDim != 0 ? " " + std::to_string(kHeadDim) : "";
-  using Decode = cuda::TttLinearDecodeBlock<Element, kHeadDim>;
-  if (decodes(s)) all.push_back(ttt_decoding<Element, Decode>(s, "decode " + type + size, count_linear_decode));
+  using Decode = typename Net::template Decode<Element, kHeadDim>;
+  if (decodes(s)) all.push_back(ttt_decoding<Element, Decode>(s, "decode " + end, Net::decode));
+  return all;
 }
-template <class Element, int kHeadDim>
-void add_mlp(std::vector<KernelWork>& all, const OpSizes& s) {
-  namespace cuda = kernels::cuda;
-  const std::string type = cuda::name_of<Element>();
-  if constexpr (kHeadDim != 0) {
-    using Forward = cuda::TttMlpForwardBlock<Element, kHeadDim>;
-    using Backward = cuda::TttMlpBackwardBlock<Element, kHeadDim>;
-    const std::string end = " " + type + " " + std::to_string(kHeadDim);
-    if (s.mini_batch == cuda::kMiniBatch) {
-      all.push_back(ttt_pass<Element, Forward>(s, "forward" + end, count_mlp_forward, kMlpStates));
-      all.push_back(ttt_pass<Element, Backward>(s, "backward" + end, count_mlp_backward, kMlpStates));
-    }
-  }
-  const std::string size = kHeadDim != 0 ? " " + std::to_string(kHeadDim) : "";
-  using Decode = cuda::TttMlpDecodeBlock<Element, kHeadDim>;
-  if (decodes(s)) all.push_back(ttt_decoding<Element, Decode>(s, "decode " + type + size, count_mlp_decode));
+
+template <class Net>
+std::vector<KernelWork> ttt_work(const OpSizes& s) {
+  return work_of_type(s, [&](auto element) {
+    using Element = decltype(element);
+    if (s.head_dim == 64) return work_of_heads<Net, Element, 64>(s);
+    if (s.head_dim == 96) return work_of_heads<Net, Element, 96>(s);
+    return work_of_heads<Net, Element, 0>(s);
+  });
 }
 
 }  // namespace
 
 std::vector<KernelWork> ttt_linear_work(const OpSizes& s) {
-  return work_of_type(s, [&](auto element) {
-    using Element = decltype(element);
-    std::vector<KernelWork> all;
-    if (s.head_dim == 64) {
-      add_linear<Element, 64>(all, s);
-    } else if (s.head_dim == 96) {
-      add_linear<Element, 96>(all, s);
-    } else {
-      add_linear<Element, 0>(all, s);
-    }
-    return all;
-  });
+  return ttt_work<LinearKernels>(s);
 }
 
 std::vector<KernelWork> ttt_mlp_work(const OpSizes& s) {
-  return work_of_type(s, [&](auto element) {
-    using Element = decltype(element);
-    std::vector<KernelWork> all;
-    if (s.head_dim == 64) {
-      add_mlp<Element, 64>(all, s);
-    } else if (s.head_dim == 96) {
-      add_mlp<Element, 96>(all, s);
-    } else {
-      add_mlp<Element, 0>(all, s);
-    }
-    return all;
-  });
+  return ttt_work<MlpKernels>(s);
 }
 
 }  // namespace ttt

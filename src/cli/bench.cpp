@@ -23,10 +23,6 @@ namespace {
 // Tokens of a step where neither the command line nor a key says how many.
 constexpr std::int64_t kStepTokens = 8192;
 
-bool sets(const std::vector<std::string>& overrides, const std::string& key) {
-  return std::any_of(overrides.begin(), overrides.end(), [&](const auto& item) { return item.starts_with(key + "="); });
-}
-
 // --device, as in train.device.
 void add_device_option(CLI::App& app, std::string& device) {
   app.add_option("--device", device, "auto: a GPU where there is one")->check(CLI::IsMember({"auto", "cpu", "cuda"}));

@@ -1,6 +1,5 @@
 #include "cli/bench_peer.h"
 
-#include <algorithm>
 #include <cstdio>
 #include <iostream>
 
@@ -70,9 +69,7 @@ ExitCode run_bench_peer(const std::vector<std::string>& args) {
   overrides.push_back(cat("train.dtype=", dtype));
   if (context > 0) overrides.push_back(cat("train.context=", context));
   if (threads >= 0) overrides.push_back(cat("train.threads=", threads));
-  const bool given = std::any_of(overrides.begin(), overrides.end(),
-                                 [](const std::string& item) { return item.starts_with("train.batch_tokens="); });
-  if (batch_tokens == 0 && !given)
+  if (batch_tokens == 0 && !sets(overrides, "train.batch_tokens"))
     batch_tokens = context > 0 ? context : load_partial_config(file, overrides).train.context;
   if (batch_tokens > 0) overrides.push_back(cat("train.batch_tokens=", batch_tokens));
   const PeerBench bench = bench_peer(load_partial_config(file, overrides), options);

@@ -120,6 +120,10 @@ void add_config_arguments(CLI::App& app, std::string& file, std::vector<std::str
       ->option_text("[key=value ...]");
 }
 
+bool sets(const std::vector<std::string>& overrides, const std::string& key) {
+  return std::any_of(overrides.begin(), overrides.end(), [&](const auto& item) { return item.starts_with(key + "="); });
+}
+
 void check_output_file(const std::string& option, const std::string& path) {
   if (path.empty()) return;
   if (std::filesystem::is_directory(path))

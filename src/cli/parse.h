@@ -25,6 +25,9 @@ void check_output_file(const std::string& option, const std::string& path);
 // CONFIG.yaml [key=value ...]. partial: the command makes do with a file that has a section `model:` alone.
 void add_config_arguments(CLI::App& app, std::string& file, std::vector<std::string>& overrides, bool partial);
 
+// Whether "KEY=..." is among them.
+bool sets(const std::vector<std::string>& overrides, const std::string& key);
+
 // All of standard input. Throws UserError where it cannot be read: it is closed, or a folder.
 std::string read_stdin();
 

@@ -56,8 +56,8 @@ bool parse(const std::vector<std::string>& args, ReportArguments& options) {
                  "write each figure to this folder, too: NAME.svg, and its numbers as NAME.csv")
       ->type_name("DIR");
   app.add_option("--watch", options.watch,
-                 "write the page again whenever a file that it is from has changed, until all runs have ended, or a "
-                 "signal; without a number every 30 s")
+                 "write the page again whenever a file that it is from has changed, until all runs are finished (or, "
+                 "by their sweep, failed), or a signal; without a number every 30 s")
       ->check(positive_number())
       ->type_name("[SECONDS]");
   if (!parse_arguments(app, with_watch_seconds(args))) return false;

@@ -18,7 +18,6 @@ namespace {
 namespace cuda = kernels::cuda;
 
 // Mini-batches between two states that the backward pass starts from; in between it steps back.
-constexpr std::int64_t kLinearGpuSegment = 16, kMlpGpuSegment = 32;
 
 // The calls that an op has kernels for, with the shared memory of their blocks. The same in every table.
 std::vector<KernelBlock> blocks_in(const cuda::KernelTable& table, const std::string& op) {
@@ -60,8 +59,8 @@ at::Tensor linear_forward(const TttInputs& inputs, const TttWeights& initial, Tt
   if (saved != nullptr) {
     const at::Tensor g = call.empty({call.B, call.H, call.T, call.K});
     const at::Tensor states =
-        call.empty_floats({call.B, call.H, call.segments(kLinearGpuSegment), (call.K + 1) * call.K});
-    p.g = data_of<Element>(g), p.states = data_of<float>(states), p.segment = kLinearGpuSegment;
+        call.empty_floats({call.B, call.H, call.segments(kernels::cuda::kLinearSegment), (call.K + 1) * call.K});
+    p.g = data_of<Element>(g), p.states = data_of<float>(states), p.segment = kernels::cuda::kLinearSegment;
     *saved = {g, states};
   }
   launch_cuda(call.device(), p);
@@ -83,9 +82,10 @@ at::Tensor mlp_forward(const TttInputs& inputs, const TttWeights& initial, TttSa
   if (saved != nullptr) {
     const at::Tensor g2 = call.empty({call.B, call.H, call.T, K});
     const at::Tensor z1 = call.empty({call.B, call.H, call.mini_batches(), cuda::kMiniBatch * M});
-    const at::Tensor states = call.empty_floats({call.B, call.H, call.segments(kMlpGpuSegment), 2 * K * M + M + K});
+    const at::Tensor states =
+        call.empty_floats({call.B, call.H, call.segments(kernels::cuda::kMlpSegment), 2 * K * M + M + K});
     p.g2 = data_of<Element>(g2), p.z1 = data_of<Element>(z1);
-    p.states = data_of<float>(states), p.segment = kMlpGpuSegment;
+    p.states = data_of<float>(states), p.segment = kernels::cuda::kMlpSegment;
     *saved = {g2, z1, states};
   }
   launch_cuda(call.device(), p);
@@ -133,7 +133,8 @@ TttGradients linear_backward(const at::Tensor& grad_o, const TttInputs& inputs, 
   const Gradients<Element> d(call, grad_o, w);
   cuda::TttLinearBackward<Element> p;
   p.in = call.inputs(), p.w = data_of<const float>(w[0]), p.b = data_of<const float>(w[1]);
-  p.g = data_of<const Element>(saved[0]), p.states = data_of<const float>(saved[1]), p.segment = kLinearGpuSegment;
+  p.g = data_of<const Element>(saved[0]), p.states = data_of<const float>(saved[1]),
+  p.segment = kernels::cuda::kLinearSegment;
   d.set(p);
   p.dw = data_of<float>(d.dw[0]), p.db = data_of<float>(d.dw[1]);
   launch_cuda(call.device(), p);
@@ -151,7 +152,7 @@ TttGradients mlp_backward(const at::Tensor& grad_o, const TttInputs& inputs, con
   cuda::TttMlpBackward<Element> p;
   p.in = call.inputs(), p.w = weights_of<const float>(w);
   p.g2 = data_of<const Element>(saved[0]), p.z1 = data_of<const Element>(saved[1]);
-  p.states = data_of<const float>(saved[2]), p.segment = kMlpGpuSegment;
+  p.states = data_of<const float>(saved[2]), p.segment = kernels::cuda::kMlpSegment;
   d.set(p);
   p.dw = weights_of<float>(d.dw), p.scratch = data_of<float>(scratch);
   launch_cuda(call.device(), p);

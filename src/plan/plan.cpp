@@ -13,7 +13,7 @@ namespace ttt {
 namespace {
 
 constexpr std::int64_t kFp32 = 4, kBf16 = 2;
-constexpr std::int64_t kLogitBytes = std::int64_t{32} << 20;  // the head's slice of logits, ops/cross_entropy
+constexpr std::int64_t kLogitBytes = std::int64_t{32} << 20;  // the head's slice of logits on a CPU, ops/cross_entropy
 
 // Bytes a token that one layer keeps for its backward pass: the inputs of its norms, products and elementwise steps.
 double kept_by_layer(const ModelConfig& m, Kept kept, bool bf16) {
@@ -88,7 +88,6 @@ std::optional<double> Plan::hours() const {
 std::int64_t gpu_micro_batch(const RunConfig& config, const GpuSize& gpu, std::int64_t processes) {
   constexpr std::int64_t kEnoughTokens = 32768;
   constexpr double kShareOfMemory = 0.85;
-  constexpr std::int64_t kMoreLogitBytes = (std::int64_t{512} << 20) - kLogitBytes;  // chunks are larger there
   check_shares(config, processes);
   const std::int64_t parameters = count_parameters(config.model).total;
   const std::int64_t share = config.sequences_per_step() / processes;
@@ -99,7 +98,7 @@ std::int64_t gpu_micro_batch(const RunConfig& config, const GpuSize& gpu, std::i
     tried.train.micro_batch = n;
     const MemoryPlan memory = memory_of(tried, parameters, processes);
     const std::int64_t graph = config.train.cuda_graph ? memory.activations : 0;
-    if (n > 1 && static_cast<double>(memory.training() + graph + kMoreLogitBytes) >
+    if (n > 1 && static_cast<double>(memory.training() + graph + kMoreLogitBytesOfGpu) >
                      kShareOfMemory * static_cast<double>(gpu.bytes))
       break;
     chosen = n;

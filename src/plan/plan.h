@@ -52,6 +52,9 @@ struct Plan {
   std::optional<double> hours() const;  // with a speed
 };
 
+// On a GPU chunks of logits are larger (ops/cross_entropy.h): bytes beside MemoryPlan's.
+constexpr std::int64_t kMoreLogitBytesOfGpu = std::int64_t{480} << 20;
+
 struct GpuSize {
   std::int64_t bytes = 0;  // of its memory
   std::int64_t multiprocessors = 0;

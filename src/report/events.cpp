@@ -54,9 +54,8 @@ void add_run(EventTables& tables, const RunLog& run) {
 void add_lines(EventTables& tables, const ResultsFile& file, const std::vector<RunLog>& runs) {
   for (const Json& line : file.lines) {
     const std::string name = event_text(line, "name"), status = event_text(line, "status");
-    const bool has_folder = std::any_of(runs.begin(), runs.end(), [&](const RunLog& run) {
-      return run.name == name && run.folder.parent_path() == file.path.parent_path();
-    });
+    const bool has_folder =
+        std::any_of(runs.begin(), runs.end(), [&](const RunLog& run) { return is_about(line, file, run); });
     if (has_folder || (status != "failed" && status != "interrupted")) continue;
     HtmlRow row = {name, status};
     for (const EventKind kind : kCounted) row.push_back(kind == EventKind::kFailed && status == "failed" ? "1" : "-");
@@ -91,9 +90,8 @@ std::string events_section(const std::vector<RunLog>& runs, const std::vector<Re
                    " Lines of steps that were taken back, by a rollback or a resume, are no longer in metrics.jsonl. "
                    "Starts are the sweep's; a process that was killed says nothing before its next start.");
   if (tables.without_log.empty()) return out;
-  std::string names;
-  for (const std::string& name : tables.without_log) names += (names.empty() ? "" : ", ") + name;
-  return out + html_note("Resumes, signals and errors are not known of runs without a train.log: " + names + ".");
+  return out + html_note("Resumes, signals and errors are not known of runs without a train.log: " +
+                         joined(tables.without_log) + ".");
 }
 
 }  // namespace ttt

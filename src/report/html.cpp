@@ -44,4 +44,10 @@ std::string html_short_number(double value) {
   return std::isfinite(value) ? chart_number(value, NumberStyle::kShort, 3) : "-";
 }
 
+std::string joined(const std::vector<std::string>& names) {
+  std::string out;
+  for (const std::string& name : names) out += (out.empty() ? "" : ", ") + name;
+  return out;
+}
+
 }  // namespace ttt

@@ -21,4 +21,6 @@ std::string from_files(const std::vector<std::string>& files);
 std::string html_number(double value, int digits = 5);
 std::string html_short_number(double value);  // 125M, 1.5k
 
+std::string joined(const std::vector<std::string>& names);  // "a, b"
+
 }  // namespace ttt

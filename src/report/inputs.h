@@ -16,7 +16,8 @@ struct ReportInput {
 // Throws UserError for a path that is neither, and for files that are damaged.
 ReportInput read_report_input(const std::vector<std::string>& paths);
 
-// Whether nothing more is to come: each run is finished or has failed. Of a sweep its runs.jsonl says so.
+// Whether nothing more is to come: each run is finished, or a sweep says that it has failed. (Whoever started another
+// one may start it again.)
 bool all_ended(const ReportInput& input);
 
 // Names, sizes and times of all files that read_report_input() would read; another text where one of them changed.

@@ -18,12 +18,6 @@ std::string metrics_of(const RunLog& run) {
   return (run.folder / "metrics.jsonl").string();
 }
 
-std::string joined(const std::vector<std::string>& names) {
-  std::string out;
-  for (const std::string& name : names) out += (out.empty() ? "" : ", ") + name;
-  return out;
-}
-
 Chart position_chart(const std::string& domain, const std::vector<RunLog>& runs) {
   Chart chart;
   chart.title = domain.empty() ? "Loss by position" : "Loss by position on " + domain;

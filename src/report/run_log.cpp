@@ -160,9 +160,13 @@ void read_sweep_state(RunLog& log) {
   state.error = json.contains("error") ? text_of(json, "error") : "";
   const double starts = number_of(json, "starts");
   state.starts = std::abs(starts) < 1e9 ? static_cast<std::int64_t>(starts) : 0;
-  if (state.status == "failed")
+  // Unless train.log's last word says it already.
+  const auto told = [&](EventKind kind) {
+    return !log.events.empty() && log.events.back().file == "train.log" && log.events.back().kind == kind;
+  };
+  if (state.status == "failed" && !told(EventKind::kFailed))
     log.events.push_back({log.last_step(), EventKind::kFailed, "failed", state.error, "sweep.json"});
-  if (state.status == "interrupted")
+  if (state.status == "interrupted" && !told(EventKind::kStopped))
     log.events.push_back({log.last_step(), EventKind::kStopped, "interrupted", "its sweep was stopped", "sweep.json"});
   log.sweep = std::move(state);
 }
@@ -253,9 +257,14 @@ std::vector<fs::path> run_folders(const fs::path& path) {
   return folders;
 }
 
+bool is_about(const Json& line, const ResultsFile& file, const RunLog& run) {
+  return line.value("name", Json()) == Json(run.name) && file.path.parent_path() == run.folder.parent_path();
+}
+
 bool has_line_in(const RunLog& run, const std::vector<ResultsFile>& results) {
   return std::any_of(results.begin(), results.end(), [&](const ResultsFile& file) {
-    return file.of_folder && file.path.parent_path() == run.folder.parent_path();
+    const auto about = [&](const Json& line) { return is_about(line, file, run); };
+    return file.of_folder && std::any_of(file.lines.begin(), file.lines.end(), about);
   });
 }
 

@@ -106,6 +106,9 @@ bool is_sweep_folder(const fs::path& path);
 // sweep's order.
 std::vector<fs::path> run_folders(const fs::path& path);
 
+// Whether a line of a sweep's runs.jsonl is about the run, whose folder lies beside the file.
+bool is_about(const Json& line, const ResultsFile& file, const RunLog& run);
+
 // Whether the run's folder lies beside a sweep's runs.jsonl among these files, which has a line about it.
 bool has_line_in(const RunLog& run, const std::vector<ResultsFile>& results);
 

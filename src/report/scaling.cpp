@@ -90,9 +90,8 @@ std::vector<SizePoint> size_points(const std::vector<Json>& lines) {
     if (several_sets) own.series += " on " + word_in(line, "valid_data");
     own.n = positive_in(line, "parameters");
     own.c = positive_in(line, "flops_exact");
-    const Json seed = line.value("seed", Json());
     const std::string name = word_in(line, "name");
-    own.key = seed.is_number_integer() ? name_without_seed(name, seed.get<std::int64_t>()) : name;
+    own.key = name_of_group(line);
     auto found = std::find_if(points.begin(), points.end(), [&](const SizePoint& point) {
       return point.series == own.series && point.key == own.key && point.n == own.n && point.c == own.c;
     });

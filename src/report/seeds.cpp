@@ -30,7 +30,7 @@ std::vector<SeedGroup> seed_groups(const std::vector<Json>& lines) {
     const Json seed = line.value("seed", Json()), loss = line.value("valid_loss", Json());
     if (!is_result(line) || !seed.is_number_integer() || !loss.is_number()) continue;
     SeedGroup own;
-    own.name = name_without_seed(line.value("name", ""), seed.get<std::int64_t>());
+    own.name = name_of_group(line);
     const Json set = line.value("valid_data", Json());
     if (set.is_string()) own.set = set.get<std::string>();
     own.key = own.name;
@@ -151,6 +151,13 @@ std::string name_without_seed(const std::string& name, std::int64_t seed) {
     return before.empty() && after.empty() ? "all" : before + after;
   }
   return name;
+}
+
+std::string name_of_group(const Json& line) {
+  const Json search = line.value("search", Json()), seed = line.value("seed", Json());
+  const Json name = search.is_object() ? search.value("name", Json()) : line.value("name", Json());
+  const std::string text = name.is_string() ? name.get<std::string>() : "";
+  return seed.is_number_integer() ? name_without_seed(text, seed.get<std::int64_t>()) : text;
 }
 
 bool is_result(const Json& line) {

@@ -19,6 +19,10 @@ Moments moments_of(const std::vector<double>& values);  // at least one
 // else.
 std::string name_without_seed(const std::string& name, std::int64_t seed);
 
+// A line's run without its seed; of a search for the learning rate, whose evaluations have names of their own, the
+// search's.
+std::string name_of_group(const Json& line);
+
 // Whether a line of runs.jsonl counts as a result: finished, and of a search for the learning rate the best.
 bool is_result(const Json& line);
 

@@ -142,13 +142,22 @@ class Runner {
   enum class Readiness { kReady, kWaits, kTrunkFailed };
   Readiness readiness(const SweepRun& run) const {
     if (run.search) return run.search->known && !may_get_another_rate(run) ? Readiness::kReady : Readiness::kWaits;
-    if (!run.branch || has_own_checkpoint(run) || is_complete(run.branch->checkpoint)) return Readiness::kReady;
+    if (!run.branch || goes_on_by_itself(run) || has_trunks_checkpoint(run)) return Readiness::kReady;
     const SweepRun& trunk = sweep_.runs[run.branch->trunk];
     const RunRecord record = read_record(trunk);
     if (is_at_work(trunk) || (chosen_.count(trunk.index) != 0 && !has_ended(trunk, record))) return Readiness::kWaits;
     const bool failed = record.status == RunStatus::kFailed && has_ended(trunk, record);
     if (failed && chosen_.count(trunk.index) != 0) return Readiness::kTrunkFailed;
     return Readiness::kReady;  // from its beginning
+  }
+
+  // Of the training that is asked for now, not of one that will be set aside.
+  bool goes_on_by_itself(const SweepRun& run) const {
+    return has_own_checkpoint(run) && differences_from_trained(run).training.empty();
+  }
+  bool has_trunks_checkpoint(const SweepRun& run) const {
+    return is_complete(run.branch->checkpoint) &&
+           differences_from_trained(sweep_.runs[run.branch->trunk]).training.empty();
   }
 
   // While an earlier evaluation of its search is tried again. The first two have their rates from the start.
@@ -256,7 +265,7 @@ class Runner {
     if (!run.branch) return config;
     const fs::path checkpoint = run.branch->checkpoint;
     std::string why = cat("has no checkpoint of step ", run.branch->step);
-    if (is_complete(checkpoint)) {
+    if (has_trunks_checkpoint(run)) {
       if (has_own_checkpoint(run) || !passes_over_later_samples(checkpoint)) {
         config.branch_from = checkpoint.string();
         return config;

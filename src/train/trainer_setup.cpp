@@ -397,7 +397,7 @@ void Trainer::announce_memory() const {
   const MemoryPlan memory =
       make_plan(config, std::nullopt, options_.ranks != nullptr ? options_.ranks->size() : 1).memory;
   const std::int64_t graph = with_graph() ? memory.activations : 0;  // what it keeps for itself
-  const std::int64_t needed = memory.training() + graph;
+  const std::int64_t needed = memory.training() + graph + (device_.is_cuda() ? kMoreLogitBytesOfGpu : 0);
   std::string text =
       cat("memory, about ", short_bytes(needed), ": weights ", short_bytes(memory.weights), ", gradients ",
           short_bytes(memory.gradients), ", AdamW's moments ", short_bytes(memory.optimizer),

@@ -18,6 +18,7 @@
 #include "ops/cuda_target.h"
 #include "ops/ttt_testing.h"
 #include "plan/flops.h"
+#include "support/small_model.h"
 
 namespace ttt {
 namespace {
@@ -47,16 +48,9 @@ TEST(InnerProducts, GiveTheFormulas) {
 }
 
 ModelConfig small(MixerPattern mixer, Backbone backbone, bool tied) {
-  ModelConfig config;
-  config.mixer = std::move(mixer);
-  config.backbone = backbone;
+  ModelConfig config = small_model(std::move(mixer), backbone);
   config.tie_embeddings = tied;
-  config.vocab_size = 50;
-  config.hidden_size = 24;
   config.num_layers = 4;
-  config.num_heads = 3;
-  config.intermediate_size = 10;
-  config.mini_batch_size = 4;
   return config;
 }
 
@@ -73,7 +67,7 @@ TEST(DenseProducts, OfTheBuiltModelAreThoseThatThePlanCounts) {
         EXPECT_DOUBLE_EQ(flops, dense_flops(config)) << to_string(mixer) << " " << to_string(backbone);
         EXPECT_TRUE(products.back().is_head);
         EXPECT_EQ(products.back().name, tied ? "embedding.weight" : "lm_head.weight");
-        EXPECT_EQ(products.back().out, 50);
+        EXPECT_EQ(products.back().out, config.vocab_size);
       }
     }
   }

@@ -10,19 +10,14 @@
 
 #include "base/error.h"
 #include "bench/peer_process.h"
+#include "support/small_model.h"
 
 namespace ttt {
 namespace {
 
 ModelConfig peer_test_model(MixerPattern mixer) {
-  ModelConfig config;
-  config.mixer = std::move(mixer);
+  ModelConfig config = small_model(std::move(mixer));
   config.pre_conv = false;
-  config.vocab_size = 50;
-  config.hidden_size = 32;
-  config.num_layers = 2;
-  config.num_heads = 2;
-  config.intermediate_size = 48;
   return config;
 }
 
@@ -75,11 +70,11 @@ TEST(PeerBench, ThePeerHasTheSameSizes) {
   EXPECT_EQ(settings["bf16"], true);
   EXPECT_EQ(settings["betas"].size(), 2U);
   const Json& model = settings["config"];
-  EXPECT_EQ(model["vocab_size"], 50);
-  EXPECT_EQ(model["hidden_size"], 32);
+  EXPECT_EQ(model["vocab_size"], 31);
+  EXPECT_EQ(model["hidden_size"], 24);
   EXPECT_EQ(model["num_hidden_layers"], 2);
-  EXPECT_EQ(model["num_attention_heads"], 2);
-  EXPECT_EQ(model["intermediate_size"], 48);
+  EXPECT_EQ(model["num_attention_heads"], 3);
+  EXPECT_EQ(model["intermediate_size"], 40);
   EXPECT_EQ(model["tie_word_embeddings"], true);
   EXPECT_EQ(model["max_position_embeddings"], 16);
   EXPECT_EQ(peer_model(peer_test_model(MixerKind::kMamba), 16, "")["architectures"][0], "MambaForCausalLM");
@@ -119,6 +114,9 @@ TEST(PeerProcess, OneThatDiesIsQuoted) {
   process.ask("1");
   EXPECT_EQ(sentence_of<Error>([&] { process.answer("training"); }),
             "the peer, '/bin/sh', was training and died (exit code 3): No room");
+  PeerProcess wordless("/bin/sh", {"-c", "exit 5"}, 60);
+  EXPECT_EQ(sentence_of<Error>([&] { wordless.answer("starting"); }),
+            "the peer, '/bin/sh', was starting and died (exit code 5): exit code 5 and not a word");
   process.ask("2");  // nobody reads it
   PeerProcess killed("/bin/sh", {"-c", "kill -9 $$"}, 60);
   EXPECT_NE(sentence_of<Error>([&] { killed.answer("starting"); }).find("died (signal 9, Killed)"), std::string::npos);

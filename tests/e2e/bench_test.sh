@@ -5,15 +5,16 @@ set -euo pipefail
 
 die() { echo "FAILED: $*" >&2; exit 1; }
 
-# refused TEXT COMMAND...: exit code 2 and a line on stderr that starts with "error: " and contains TEXT.
-refused() {
-  local text=$1 code=0
-  shift
+# ends CODE TEXT COMMAND...: that exit code, and a line on stderr that starts with "error: " and contains TEXT.
+ends() {
+  local wanted=$1 text=$2 code=0
+  shift 2
   "$@" >out.txt 2>errors.txt || code=$?
-  [ "$code" = 2 ] || { cat out.txt errors.txt; die "exit code $code instead of 2: $*"; }
+  [ "$code" = "$wanted" ] || { cat out.txt errors.txt; die "exit code $code instead of $wanted: $*"; }
   grep "^error: " errors.txt | grep -qF -- "$text" || { cat errors.txt; die "no '$text' from: $*"; }
-  [ ! -s out.txt ] || die "something on standard output of a refused: $*"
+  [ ! -s out.txt ] || die "something on standard output beside the error of: $*"
 }
+refused() { ends 2 "$@"; }  # TEXT COMMAND...
 
 # object FILE KEY...: one line, a JSON object with these top-level keys that hold numbers above zero.
 object() {
@@ -130,12 +131,7 @@ SH
 gone() { ! grep -q '^State:[[:space:]]*[^ZX]' "/proc/$(cat peer.pid)/status" 2>/dev/null; }
 # failed TEXT COMMAND...: exit code 1 and one sentence that contains TEXT; the peer is gone.
 failed() {
-  local text=$1 code=0
-  shift
-  "$@" >out.txt 2>errors.txt || code=$?
-  [ "$code" = 1 ] || { cat out.txt errors.txt; die "exit code $code instead of 1: $*"; }
-  grep "^error: " errors.txt | grep -qF -- "$text" || { cat errors.txt; die "no '$text' from: $*"; }
-  [ ! -s out.txt ] || die "something on standard output of a failure: $*"
+  ends 1 "$@"
   gone || die "the peer was left running: $*"
 }
 peer=("$TTT" bench peer attention.yaml --context 64 --threads 1)
@@ -188,10 +184,9 @@ rm peer.pid
 python ./long 1 "" 'exec sleep 600'
 "${peer[@]}" --python ./long >out.txt 2>log.txt &
 program=$!
-for ((i = 0; i < 600; ++i)); do
-  if [ -s peer.pid ] && [ "$(tr '\0' ' ' <"/proc/$(cat peer.pid)/cmdline" 2>/dev/null)" = "sleep 600 " ]; then break; fi
-  sleep 0.1
-done
+works() { [ -s peer.pid ] && [ "$(tr '\0' ' ' <"/proc/$(cat peer.pid)/cmdline" 2>/dev/null)" = "sleep 600 " ]; }
+for ((i = 0; i < 600; ++i)); do ! works || break; sleep 0.1; done
+works || die "the peer was not started in a minute"
 kill "$program"
 wait "$program" || true
 for ((i = 0; i < 100; ++i)); do ! gone || break; sleep 0.1; done

@@ -14,6 +14,7 @@
 #include "base/files.h"
 #include "base/rng.h"
 #include "data/prepare.h"
+#include "support/small_model.h"
 #include "tokenizer/tokenizer.h"
 
 namespace ttt {
@@ -27,14 +28,11 @@ class InferTest : public testing::Test {
   ~InferTest() override { fs::remove_all(folder_); }
 
   static ModelConfig tiny(MixerKind mixer, std::int64_t vocab_size = 37) {
-    ModelConfig config;
-    config.mixer = mixer;
+    ModelConfig config = small_model(mixer);
     config.pre_conv = mixer != MixerKind::kAttention;
     config.vocab_size = vocab_size;
     config.hidden_size = 16;
     config.num_heads = 2;
-    config.num_layers = 2;
-    config.intermediate_size = 24;
     config.mini_batch_size = 4;
     return config;
   }

@@ -14,7 +14,7 @@
 #include "model/device.h"
 #include "model/init.h"
 #include "model/layout.h"
-#include "model/small_model.h"
+#include "support/small_model.h"
 
 namespace ttt {
 namespace {

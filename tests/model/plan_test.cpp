@@ -8,9 +8,9 @@
 #include "base/files.h"
 #include "config/load.h"
 #include "model/language_model.h"
-#include "model/small_model.h"
 #include "model/ttt_variants.h"
 #include "plan/parameters.h"
+#include "support/small_model.h"
 
 namespace ttt {
 namespace {

@@ -10,9 +10,9 @@
 #include "convert/jax.h"
 #include "model/language_model.h"
 #include "model/layout.h"
-#include "model/small_model.h"
 #include "model/ttt_variants.h"
 #include "nn/mixer/ttt.h"
+#include "support/small_model.h"
 
 namespace ttt {
 namespace {

@@ -161,15 +161,21 @@ TEST_F(ReportTest, FailuresAndResumes) {
       "cut");
   write_file_atomically(path / "sweep.json", R"({"status":"failed","error":"it <died>","starts":2})");
   const RunLog log = read_run_log(path);
-  ASSERT_EQ(log.events.size(), 5u);
-  const EventKind kinds[] = {EventKind::kSkipped, EventKind::kStopped, EventKind::kResumed, EventKind::kFailed,
-                             EventKind::kFailed};
-  const std::int64_t steps[] = {2, 2, 2, 3, -1};
-  for (std::size_t i = 0; i < 5; ++i) {
+  // train.log's last word is what the sweep saw of it.
+  ASSERT_EQ(log.events.size(), 4u);
+  const EventKind kinds[] = {EventKind::kSkipped, EventKind::kStopped, EventKind::kResumed, EventKind::kFailed};
+  const std::int64_t steps[] = {2, 2, 2, -1};
+  for (std::size_t i = 0; i < 4; ++i) {
     EXPECT_EQ(log.events[i].kind, kinds[i]) << i;
     EXPECT_EQ(log.events[i].step, steps[i]) << i;
   }
-  EXPECT_EQ(log.events[3].file, "sweep.json");
+  EXPECT_EQ(log.events[3].file, "train.log");
+  const fs::path killed = run("killed", "0.002");
+  write_file_atomically(killed / "sweep.json", R"({"status":"failed","error":"it <died>","starts":1})");
+  const RunLog other = read_run_log(killed);
+  ASSERT_EQ(other.events.size(), 2u);
+  EXPECT_EQ(other.events[1].file, "sweep.json");
+  EXPECT_EQ(other.events[1].step, 3);
   // A run of the sweep that failed before its first step has a line alone.
   ResultsFile file;
   file.path = folder_ / "runs.jsonl";
@@ -178,12 +184,12 @@ TEST_F(ReportTest, FailuresAndResumes) {
                         to_line({{"name", "live"}, {"status", "failed"}, {"error", "it <died>"}}) +
                             to_line({{"name", "unborn"}, {"status", "failed"}, {"error", "no data"}, {"starts", 1}}));
   file.lines = read_results_file(file.path).lines;
-  const std::string page = report_page("Events", {log, read_run_log(run("bare", "0.1"))}, {file}).page;
-  expect_parts(page, {"<td>live</td><td>failed</td><td>1</td><td>0</td><td>1</td><td>1</td><td>2</td><td>2</td>",
+  const std::string page = report_page("Events", {log, other, read_run_log(run("bare", "0.1"))}, {file}).page;
+  expect_parts(page, {"<td>live</td><td>failed</td><td>1</td><td>0</td><td>1</td><td>1</td><td>1</td><td>2</td>",
                       "<td>bare</td><td>not finished</td><td>1</td><td>0</td><td>-</td><td>-</td><td>-</td><td>-</td>",
-                      "<td>all</td><td></td><td>2</td><td>0</td><td>1</td><td>1</td><td>3</td>", "it &lt;died&gt;",
+                      "<td>all</td><td></td><td>3</td><td>0</td><td>1</td><td>1</td><td>3</td>", "it &lt;died&gt;",
                       "<td>unborn</td><td>-</td><td>failed</td><td>no data</td><td>runs.jsonl</td>",
-                      "without a train.log: bare.", "live/train.log"});
+                      "without a train.log: killed, bare.", "live/train.log"});
 }
 
 TEST_F(ReportTest, LossAgainstFlopsAndParameters) {

@@ -72,6 +72,21 @@ TEST_F(BranchesTest, BranchesWaitForTheirTrunk) {
   EXPECT_EQ(read_file(s.output_dir / "steps50/starts"), "x\n");
 }
 
+TEST_F(BranchesTest, AnotherTrainingHasATrunkOfItsOwn) {
+  const auto at = [&](const char* rate) {
+    return sweep(cat(kWsd, "axes: {train.steps: [50, 200], optim.lr: {rate: {optim.lr: ", rate, "}}}\n"));
+  };
+  Sweep s = at("1e-3");
+  ASSERT_EQ(run_sweep(s, all(s), {program(kTrains), 1, false}), ExitCode::kOk);
+  // A branch waits for the new trunk, though the old one's checkpoint is there, and its own.
+  s = at("2e-3");
+  const std::string counts = (folder_ / "order").string();
+  EXPECT_EQ(run_sweep(s, all(s), {program(cat("echo $out >>", counts, "\n", kTrains)), 2, false}), ExitCode::kOk);
+  EXPECT_EQ(read_file(counts), cat(s.runs[1].folder().string(), "\n", s.runs[0].folder().string(), "\n"));
+  for (const SweepRun& run : s.runs) EXPECT_TRUE(fs::exists(run.folder().string() + ".replaced")) << run.name;
+  EXPECT_NE(from(s, s.runs[0].name), "");
+}
+
 TEST_F(BranchesTest, WithoutACheckpointOfTheTrunkABranchIsTrainedWhole) {
   const Sweep s = sweep(cat(kWsd, "axes: {train.steps: [50, 100, 200]}\n"));
   EXPECT_EQ(run_sweep(s, {&s.runs[0]}, {program(kTrains), 1, false}), ExitCode::kOk);  // the trunk is not asked for

@@ -6,12 +6,11 @@
 namespace ttt::kernels::cuda::TTT_TARGET {
 namespace {
 
-// Eight blocks for each multiprocessor of an H100, or fewer where there is less to do.
 template <class Block, class Element, class Arguments>
 void start(const char* name, const Arguments& p, Stream stream) {
-  const std::int64_t n = kSwigluVector<Element>, vectors = p.rows * ((p.width + n - 1) / n);
+  const std::int64_t vectors = swiglu_vectors<Element>(p.rows, p.width);
   TTT_CHECK(vectors <= std::numeric_limits<int>::max(), name, ", ", p.shape());
-  launch<Block>(name, p, std::min<std::int64_t>((vectors + Block::kThreads - 1) / Block::kThreads, 8 * 132), stream);
+  launch<Block>(name, p, swiglu_blocks(vectors), stream);
 }
 template <class Element>
 void forward(const SwigluForward<Element>& p, Stream stream) {

@@ -13,6 +13,15 @@ inline constexpr int kSwigluThreads = 256;
 // 16 bytes; vectors of a row, of which the last may be short.
 template <class Element>
 inline constexpr int kSwigluVector = 16 / static_cast<int>(sizeof(Element));
+template <class Element>
+std::int64_t swiglu_vectors(std::int64_t rows, std::int64_t width) {
+  return rows * ((width + kSwigluVector<Element> - 1) / kSwigluVector<Element>);
+}
+
+// Eight blocks for each multiprocessor of an H100, or fewer where there is less to do.
+inline std::int64_t swiglu_blocks(std::int64_t vectors) {
+  return std::min<std::int64_t>((vectors + kSwigluThreads - 1) / kSwigluThreads, 8 * 132);
+}
 
 // Calls body(row, first column, whole) for the vectors that fall to this thread; whole: std::true_type where the vector
 // is within the row, and vectors fit in all rows.

@@ -14,6 +14,8 @@
 namespace ttt::kernels::cuda {
 
 inline constexpr int kMiniBatch = 16;  // C: the rows of a tile; other sizes are other rows' work
+// Mini-batches between two states that a forward pass stores, from which the backward pass makes those in between.
+inline constexpr std::int64_t kLinearSegment = 16, kMlpSegment = 32;
 
 template <class Element>
 struct TttInputs {

@@ -1,4 +1,4 @@
-// A model that is built in a moment, of any mixer, for this layer's tests.
+// A model that is built in a moment, of any mixer.
 #pragma once
 
 #include <utility>
@@ -7,7 +7,7 @@
 
 namespace ttt {
 
-inline ModelConfig small_model(MixerPattern mixer, Backbone backbone) {
+inline ModelConfig small_model(MixerPattern mixer, Backbone backbone = ModelConfig().backbone) {
   ModelConfig config;
   config.mixer = std::move(mixer);
   config.backbone = backbone;
